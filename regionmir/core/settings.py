@@ -1,0 +1,186 @@
+"""Settings: from `REGIONMIR_*`, then `regionmir.toml`, then defaults; every value knows where it came from."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from regionmir.core.errors import ConfigurationError
+from regionmir.core.identifiers import parse_ae_title
+from regionmir.core.pseudonyms import Pseudonymizer
+
+CONFIG_FILE_VARIABLE = "REGIONMIR_CONFIG"
+DEFAULT_CONFIG_FILE = "regionmir.toml"
+SECRET_FIELDS = frozenset({"database_url", "redis_url"})
+
+
+def _ae(text: str) -> str:
+    return parse_ae_title(text)
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "regionmir"
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """All settings of all processes. Times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="REGIONMIR_", extra="ignore", validate_default=True)
+
+    ae_title: Annotated[str, AfterValidator(_ae)] = Field("REGIONMIR", description="our AE title")
+    dicom_host: str = Field("127.0.0.1", description="address the DICOM node listens on")
+    dicom_port: Port = Field(11112, description="port the DICOM node listens on")
+    http_host: str = Field("127.0.0.1", description="address the web process listens on")
+    http_port: Port = Field(8080, description="port the web process listens on")
+    data_dir: Path = Field(default_factory=_default_data_dir, description="objects, local database, keys")
+    database_url: str | None = Field(None, description="PostgreSQL; unset: one of our own is started")
+    redis_url: str | None = Field(None, description="Redis; unset: one of our own is started")
+    site_key_file: Path | None = Field(None, description="secret of the pseudonyms; unset: <data>/site.key")
+    model: str | None = Field(None, description="folder of a model; unset: the shipped one")
+    max_associations: int = Field(64, ge=1, description="associations accepted at once")
+    network_timeout_s: float = Field(60.0, gt=0, description="an idle association is aborted after this time")
+    acse_timeout_s: float = Field(30.0, gt=0, description="longest wait for an association message")
+    max_instance_bytes: int = Field(2**31, ge=2**20, description="a larger instance is refused")
+    max_pixels: int = Field(100_000_000, ge=2**16, description="an image declaring more is not decoded")
+    find_cap: int = Field(2000, ge=1, description="most answers to one ordinary C-FIND")
+    default_k: int = Field(10, ge=1, le=200, description="hits of a similarity query")
+    last_within_s: float = Field(900.0, gt=0, description="how old the study behind LAST may be")
+    batch_size: int = Field(16, ge=1, le=256, description="films in one forward pass")
+    lease_s: float = Field(60.0, ge=5, description="how long a worker holds a claimed row without renewing")
+    reconcile_s: float = Field(15.0, gt=0, description="pause between two reconciliations")
+    torch_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: all cores")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="lowest level logged")
+    log_json: bool | None = Field(None, description="log JSON lines; unset: when not on a terminal")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file()))
+
+    @property
+    def objects_dir(self) -> Path:
+        return self.data_dir / "objects"
+
+    @property
+    def incoming_dir(self) -> Path:
+        return self.data_dir / "incoming"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.data_dir / "run"
+
+    def require_database_url(self) -> str:
+        """Return the URL of PostgreSQL. Raises `ConfigurationError` with what to do."""
+        if self.database_url is None:
+            raise ConfigurationError("no database: start `regionmir up`, or set REGIONMIR_DATABASE_URL")
+        return self.database_url
+
+    def require_redis_url(self) -> str:
+        """Return the URL of Redis. Raises `ConfigurationError` with what to do."""
+        if self.redis_url is None:
+            raise ConfigurationError("no broker: start `regionmir up`, or set REGIONMIR_REDIS_URL")
+        return self.redis_url
+
+    def pseudonymizer(self) -> Pseudonymizer:
+        """Return the pseudonymizer under the site key, made at first use (mode 0600)."""
+        return Pseudonymizer(_site_key(self.site_key_file or self.data_dir / "site.key"))
+
+
+def config_file() -> Path:
+    """Return the path of the settings file, whether it exists or not."""
+    return Path(os.environ.get(CONFIG_FILE_VARIABLE, DEFAULT_CONFIG_FILE))
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Return the settings in force. Raises `ConfigurationError`: one line that names the setting and the fault."""
+    _refuse_unknown()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise ConfigurationError(
+            f"{name} ({origin_of(name, overrides)}): {first['msg']}, not {str(first.get('input'))[:60]!r}"
+            if name not in SECRET_FIELDS
+            else f"{name}: {first['msg']}"
+        ) from None
+    except ValueError as error:  # a TOML file that does not parse
+        raise ConfigurationError(f"{config_file()}: {error}") from None
+
+
+def origin_of(name: str, overrides: dict[str, Any] | None = None) -> str:
+    """Return where the value of setting `name` comes from: an option, a variable, the file, or the default."""
+    if overrides and name in overrides:
+        return "command line"
+    variable = f"REGIONMIR_{name.upper()}"
+    if any(v.upper() == variable for v in os.environ):
+        return variable
+    if name in _file_values():
+        return str(config_file())
+    return "default"
+
+
+def _file_values() -> dict[str, Any]:
+    import tomllib
+
+    path = config_file()
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _refuse_unknown() -> None:
+    unknown = sorted(set(_file_values()) - set(Settings.model_fields))
+    if unknown:
+        raise ConfigurationError(f"{config_file()}: unknown setting {unknown[0]!r}; see `regionmir settings`")
+
+
+def _site_key(path: Path) -> bytes:
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        return _make_site_key(path)
+    except ValueError:
+        raise ConfigurationError(f"{path}: the site key must be hexadecimal digits") from None
+    if len(key) < 32:
+        raise ConfigurationError(f"{path}: the site key must have at least 32 bytes")
+    return key
+
+
+def _make_site_key(path: Path) -> bytes:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = secrets.token_bytes(32)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(key.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)  # atomic, and loses to another process that was first
+    except FileExistsError:
+        return _site_key(path)
+    finally:
+        temporary.unlink()
+    return key

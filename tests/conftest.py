@@ -1,0 +1,35 @@
+"""Fixtures that every test may use; the real peers are skipped where absent, unless they are required."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REQUIRE_PEERS = os.environ.get("REGIONMIR_REQUIRE_PEERS") == "1"
+
+
+def absent(what: str) -> None:
+    """Skip the test that needs `what`; fail it where every peer is required."""
+    if REQUIRE_PEERS:
+        pytest.fail(f"required and absent: {what}")
+    pytest.skip(f"absent: {what}")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Return the folder with the shared radiographs and DICOM objects (`REGIONMIR_SHARED_DIR`, else ../shared)."""
+    named = os.environ.get("REGIONMIR_SHARED_DIR")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    if not (folder / "data" / "cxr" / "images.csv").is_file():
+        absent("the shared data folder; set REGIONMIR_SHARED_DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> Path:
+    """Return the folder of dcmtk's tools (pydicom and pynetdicom install scripts of the same names)."""
+    folder = Path("/usr/bin")
+    if not (folder / "storescu").is_file() or not (folder / "movescu").is_file():
+        absent("dcmtk (apt-get install dcmtk)")
+    os.environ["TCP_NODELAY"] = "1"  # without it each small object takes 40 ms
+    return folder
