@@ -5,7 +5,6 @@ A task is only a hint that rows are waiting: losing it loses no work, running it
 
 import time
 from typing import Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from celery import Celery
@@ -120,7 +119,6 @@ def redis_client(redis_url: str) -> "redis.Redis":
 
 def _redis_py_url(redis_url: str) -> str:
     """Return the URL as redis-py writes it: Celery says `redis+socket:///path?virtual_host=1`, it `unix:///path?db=1`."""
-    parts = urlsplit(redis_url)
-    if parts.scheme != "redis+socket":
+    if not redis_url.startswith("redis+socket://"):
         return redis_url
-    return urlunsplit(("unix", parts.netloc, parts.path, parts.query.replace("virtual_host=", "db="), ""))
+    return "unix://" + redis_url.removeprefix("redis+socket://").replace("virtual_host=", "db=")

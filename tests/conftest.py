@@ -1,11 +1,15 @@
 """Fixtures that every test may use; the real peers are skipped where absent, unless they are required."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+
+if TYPE_CHECKING:
+    from db.engine import Database
+    from tests.support.postgres import TestDatabases
 
 REQUIRE_PEERS = os.environ.get("REGIONMIR_REQUIRE_PEERS") == "1"
 
@@ -49,3 +53,56 @@ def redis_url() -> Iterator[str]:
     server.start()
     yield server.url
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of a throw-away PostgreSQL with pgvector, started for this session (database without tables)."""
+    from tests.support.postgres import throw_away_server
+
+    with throw_away_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_url: str) -> "TestDatabases":
+    """Return the maker of databases on that server."""
+    from tests.support.postgres import TestDatabases
+
+    return TestDatabases(postgres_url)
+
+
+@pytest.fixture
+def database_factory(databases: "TestDatabases") -> Iterator[Callable[[], str]]:
+    """Return a function that makes a fresh migrated database and returns its URL; all are dropped at the end."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(databases.migrated())
+        return made[-1]
+
+    yield make
+    for url in made:
+        databases.drop(url)
+
+
+@pytest.fixture
+def database(database_factory: Callable[[], str]) -> "Iterator[Database]":
+    """Return a fresh database with all tables."""
+    from db.engine import Database
+
+    database = Database(database_factory(), application_name="test")
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def shared_or_demo() -> Path | None:
+    """Return the shared folder, or None where it is absent: then the demo's films stand in for it."""
+    named = os.environ.get("REGIONMIR_SHARED_DIR")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    if (folder / "data" / "cxr" / "images.csv").is_file():
+        return folder
+    if REQUIRE_PEERS:
+        absent("the shared data folder; set REGIONMIR_SHARED_DIR")
+    return None

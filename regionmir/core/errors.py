@@ -17,6 +17,18 @@ class BrokerUnavailable(Transient):
     """Redis cannot be reached. No work is lost: reconcile queues it again from the database."""
 
 
+class PeerUnavailable(Transient):
+    """A DICOM peer cannot be reached, rejects for now, or ended the association before it answered."""
+
+
+class PeerRefused(RegionMirError):
+    """A DICOM peer rejects our association for good (unknown AE title, no common context): settle it with its keeper."""
+
+
+class StorageUnavailable(Transient):
+    """The disk cannot be written or read for another reason than being full: an I/O error, a read-only file system."""
+
+
 class StorageFull(RegionMirError):
     """The disk (or quota) is full: free space, then send again. Nothing was acknowledged."""
 

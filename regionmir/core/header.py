@@ -38,7 +38,7 @@ def _uid(dataset: Dataset, keyword: str) -> Uid:
     try:
         return parse_uid(value)
     except InvalidIdentifier:
-        raise InvalidHeader(f"{keyword} is no UID (digits and dots, at most 64 characters)") from None
+        raise InvalidHeader(f"{keyword} is no UID (digits, dots, at most 64)") from None
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

@@ -7,6 +7,8 @@ import structlog
 
 from regionmir.core.settings import Settings
 
+_PACKAGES = ("regionmir", "dicom_node", "workers", "db", "models")
+
 
 def configure_logging(settings: Settings, process: str) -> None:
     """Set up structlog and the standard library's logging for one process, both to stderr."""
@@ -39,5 +41,6 @@ def configure_logging(settings: Settings, process: str) -> None:
     handler.setFormatter(formatter)
     logging.root.handlers = [handler]
     logging.root.setLevel(max(level, logging.WARNING))
-    logging.getLogger("regionmir").setLevel(level)
+    for package in _PACKAGES:
+        logging.getLogger(package).setLevel(level)
     structlog.contextvars.bind_contextvars(process=process)

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     dicom_port: Port = Field(11112, description="port the DICOM node listens on")
     http_host: str = Field("127.0.0.1", description="address the web process listens on")
     http_port: Port = Field(8080, description="port the web process listens on")
+    http_names: str = Field(
+        "", description="names under which browsers may ask, separated by commas; needed beyond the loopback"
+    )
     data_dir: Path = Field(default_factory=_default_data_dir, description="objects, local database, keys")
     database_url: str | None = Field(None, description="PostgreSQL; unset: one of our own is started")
     redis_url: str | None = Field(None, description="Redis; unset: one of our own is started")

@@ -31,7 +31,7 @@ def chest_values(seed: int, rows: int = 256, columns: int = 256) -> npt.NDArray[
 
     def ellipse(cx: float, cy: float, rx: float, ry: float, softness: float) -> npt.NDArray[np.float32]:
         distance = np.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)
-        return np.clip((1 - distance) / softness + 0.5, 0, 1).astype(np.float32)
+        return np.asarray(np.clip((1 - distance) / softness + 0.5, 0, 1), np.float32)
 
     jitter = random.uniform(-0.02, 0.02, 12)
     body = ellipse(0.5, 0.62, 0.49, 0.66, 0.04)
@@ -45,7 +45,7 @@ def chest_values(seed: int, rows: int = 256, columns: int = 256) -> npt.NDArray[
     lungs = np.maximum(right, left) * (1 - 0.9 * heart)
     values = 0.62 * body - 0.45 * lungs + 0.04 * ribs * body + 0.22 * spine * body + 0.14 * clavicles * body
     values += 0.2 * heart * body + random.normal(0, 0.012, (rows, columns)).astype(np.float32)
-    return np.clip(values, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(values, 0, 1), np.float32)
 
 
 def synthetic_film(
@@ -87,7 +87,7 @@ def synthetic_film(
     film.PatientID = f"SYN-{person:04d}"
     film.PatientBirthDate = f"{1940 + person % 60}0615"
     film.PatientSex = "FM"[person % 2]
-    film.PatientAge = f"{2020 + seed % 1000 // 365 - (1940 + person % 60):03d}Y"
+    film.PatientAge = f"{80 - person % 60:03d}Y"
     film.BodyPartExamined = "CHEST"
     film.ViewPosition = "PA" if seed % 3 else "AP"
     film.StudyInstanceUID = synthetic_uid("study", seed)

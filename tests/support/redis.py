@@ -27,7 +27,9 @@ class RedisServer:
     """A server that a test may stop and start again; it keeps nothing on disk."""
 
     binary: str
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="rr")))  # short: a socket path has 107 bytes
+    folder: Path = field(
+        default_factory=lambda: Path(tempfile.mkdtemp(prefix="rr"))
+    )  # short: a socket path has 107 bytes
     process: subprocess.Popen[bytes] | None = None
 
     @property

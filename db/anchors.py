@@ -1,0 +1,137 @@
+"""What a query may start from: instances named by an accession number, a UID, a pseudonym of one, or by recency."""
+
+import datetime as dt
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session
+
+from db import pseudonyms
+from db.tables import InstanceRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from regionmir.core.identifiers import Uid
+from regionmir.core.records import InstanceState
+
+MAX_INSTANCES = 1000
+"""Most instances of one anchor: a study with more is no radiograph."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorInstance:
+    """An instance that a query may start from, with how far the work on it has come."""
+
+    instance_pk: int
+    sop_instance_uid: Uid
+    series_instance_uid: Uid
+    state: InstanceState
+    reason: str
+    view: str
+    instance_number: int | None
+    received_at: dt.datetime
+    storage_key: str
+    pixel_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorStudy:
+    """A study that was named, with those of its instances that the name covers, newest first."""
+
+    study_pk: int
+    study_instance_uid: Uid
+    patient_pk: int
+    received_at: dt.datetime
+    instances: tuple[AnchorInstance, ...]
+
+    @property
+    def indexed(self) -> tuple[AnchorInstance, ...]:
+        return tuple(i for i in self.instances if i.state is InstanceState.INDEXED)
+
+
+def find_anchor(session: Session, text: str) -> list[AnchorStudy]:
+    """Return what `text` names, newest study first: an accession number, a Study, Series or SOP Instance UID, or the
+    pseudonym of one of the UIDs. Several studies may share an accession number; none is an empty list."""
+    if "\0" in text:
+        return []
+    names = [text, *_originals(session, text)]
+    return _studies(
+        session,
+        or_(
+            StudyRow.accession_number == text,
+            StudyRow.study_instance_uid.in_(names),
+            SeriesRow.series_instance_uid.in_(names),
+            InstanceRow.sop_instance_uid.in_(names),
+        )
+        if text
+        else StudyRow.pk.is_(None),
+    )
+
+
+def of_instance(session: Session, instance_pk: int) -> AnchorStudy | None:
+    """Return the anchor that consists of this one instance (a result set starts from one), None if there is none."""
+    found = _studies(session, InstanceRow.pk == instance_pk)
+    return found[0] if found else None
+
+
+def latest_from(session: Session, aes: Collection[str], within_s: float) -> list[AnchorStudy]:
+    """Return the studies that got instances from these AE titles in the last `within_s` seconds, newest first."""
+    return _studies(
+        session,
+        InstanceRow.source_ae.in_(list(aes))
+        & (InstanceRow.received_at > func.now() - dt.timedelta(seconds=within_s))
+        & (InstanceRow.reason != "own_copy"),
+    )
+
+
+def _originals(session: Session, pseudonym: str) -> list[str]:
+    row = PseudonymRow
+    kinds = (pseudonyms.STUDY, pseudonyms.SERIES, pseudonyms.INSTANCE)
+    return list(session.scalars(select(row.original).where(row.kind.in_(kinds), row.pseudonym == pseudonym)))
+
+
+def _studies(session: Session, which: ColumnElement[bool]) -> list[AnchorStudy]:
+    row = InstanceRow
+    query = (
+        select(
+            StudyRow.pk.label("study_pk"),
+            StudyRow.study_instance_uid,
+            PatientRow.pk.label("patient_pk"),
+            SeriesRow.series_instance_uid,
+            row.pk.label("instance_pk"),
+            row.sop_instance_uid,
+            row.state,
+            row.reason,
+            row.view,
+            row.instance_number,
+            row.received_at,
+            row.storage_key,
+            row.pixel_sha256,
+        )
+        .join(SeriesRow, SeriesRow.pk == row.series_pk)
+        .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+        .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
+        .where(which)
+        .order_by(row.received_at.desc(), row.pk.desc())
+        .limit(MAX_INSTANCES)
+    )
+    lines = [dict(line) for line in session.execute(query).mappings()]
+    lines.sort(key=lambda line: line["study_pk"])  # stable: newest first within each study
+    studies = [_study(list(group)) for _, group in groupby(lines, key=lambda line: line["study_pk"])]
+    return sorted(studies, key=lambda study: study.received_at, reverse=True)
+
+
+def _study(lines: list[dict[str, Any]]) -> AnchorStudy:
+    first = lines[0]
+    return AnchorStudy(
+        first["study_pk"],
+        Uid(first["study_instance_uid"]),
+        first["patient_pk"],
+        first["received_at"],
+        tuple(_instance(line) for line in lines),
+    )
+
+
+def _instance(line: dict[str, Any]) -> AnchorInstance:
+    own = {k: v for k, v in line.items() if k not in ("study_pk", "study_instance_uid", "patient_pk", "state")}
+    return AnchorInstance(**own, state=InstanceState(line["state"]))

@@ -1,0 +1,38 @@
+"""The audit trail: what must be answerable for later. It only grows; the database itself refuses anything else."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from db.filing import clean
+from db.tables import AuditEventRow
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One recorded event."""
+
+    at: dt.datetime
+    kind: str
+    actor: str
+    address: str
+    detail: dict[str, Any]
+
+
+def record(session: Session, kind: str, *, actor: str, address: str, detail: dict[str, Any]) -> None:
+    """Record an event in the transaction of `session`: it is kept if, and only if, what it tells of happened."""
+    values = {"kind": kind, "actor": clean(actor), "address": clean(address), "detail": clean(detail)}
+    session.execute(insert(AuditEventRow).values(values))
+
+
+def listing(session: Session, *, kinds: Sequence[str] = (), limit: int = 100) -> list[AuditEvent]:
+    """Return the newest events, newest first, all kinds if none is named."""
+    row = AuditEventRow
+    query = select(row.at, row.kind, row.actor, row.address, row.detail).order_by(row.pk.desc()).limit(limit)
+    if kinds:
+        query = query.where(row.kind.in_(kinds))
+    return [AuditEvent(*found) for found in session.execute(query)]

@@ -1,0 +1,169 @@
+"""What pages show: studies with their instances and regions, named by pseudonyms. Reads only."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Select, and_, func, select
+from sqlalchemy.orm import Session
+
+from db.pseudonyms import INSTANCE, PATIENT, STUDY
+from db.tables import InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
+from regionmir.core.anatomy import Anatomy, anatomy_by_key
+from regionmir.core.geometry import Box
+from regionmir.core.records import DetectedRegion, InstanceState
+
+BURNED_IN_ANNOTATION = "00280301"
+
+
+@dataclass(frozen=True, slots=True)
+class BrowsedInstance:
+    """An instance by its pseudonymous UID. `rows`, `columns`: of the stored pixels, None where it declares none."""
+
+    pk: int
+    study_pk: int
+    uid: str
+    study_uid: str
+    sop_class_uid: str
+    modality: str
+    state: InstanceState
+    reason: str
+    storage_key: str
+    view: str
+    age_years: float | None
+    rows: int | None
+    columns: int | None
+    burned_in_annotation: str
+    regions: tuple[DetectedRegion, ...]
+
+    def region(self, anatomy: Anatomy) -> DetectedRegion | None:
+        """Return the region of this anatomy, None where it was not found."""
+        return next((found for found in self.regions if found.anatomy == anatomy), None)
+
+
+@dataclass(frozen=True, slots=True)
+class BrowsedStudy:
+    """A study by its pseudonymous UID, and its patient by a pseudonym."""
+
+    pk: int
+    uid: str
+    patient: str
+    sex: str
+    instances: tuple[BrowsedInstance, ...]
+
+
+def count_studies(session: Session) -> int:
+    """Return how many studies there are."""
+    return session.scalar(select(func.count()).select_from(StudyRow)) or 0
+
+
+def list_studies(session: Session, *, model_pk: int | None, limit: int, offset: int = 0) -> list[BrowsedStudy]:
+    """Return a part of the studies, the newest first; regions are those of the model `model_pk`."""
+    newest = _studies().order_by(StudyRow.received_at.desc(), StudyRow.pk.desc()).limit(limit).offset(offset)
+    return _with_instances(session, newest, model_pk)
+
+
+def find_study(session: Session, uid: str, *, model_pk: int | None) -> BrowsedStudy | None:
+    """Return the study with this pseudonymous UID, None if there is none."""
+    found = _with_instances(session, _studies().where(PseudonymRow.pseudonym == uid), model_pk)
+    return found[0] if found else None
+
+
+def find_instance(session: Session, uid: str, *, model_pk: int | None) -> BrowsedInstance | None:
+    """Return the instance with this pseudonymous UID, None if there is none."""
+    return next(iter(_instances(session, _instance_query().where(PseudonymRow.pseudonym == uid), model_pk)), None)
+
+
+def instances_by_pk(session: Session, pks: Collection[int], *, model_pk: int | None) -> dict[int, BrowsedInstance]:
+    """Return the instances with these keys of ours."""
+    query = _instance_query().where(InstanceRow.pk.in_(list(pks)))
+    return {found.pk: found for found in _instances(session, query, model_pk)}
+
+
+def _studies() -> Select[int, str, str, str]:
+    return (
+        select(StudyRow.pk, PseudonymRow.pseudonym, PatientRow.key, PatientRow.sex)
+        .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
+        .join(PseudonymRow, and_(PseudonymRow.kind == STUDY, PseudonymRow.original == StudyRow.study_instance_uid))
+    )
+
+
+def _with_instances(session: Session, query: Select[int, str, str, str], model_pk: int | None) -> list[BrowsedStudy]:
+    studies = list(session.execute(query))
+    patients = _patient_pseudonyms(session, {key for _, _, key, _ in studies})
+    of_study: dict[int, list[BrowsedInstance]] = defaultdict(list)
+    in_order = _instance_query().where(SeriesRow.study_pk.in_([pk for pk, _, _, _ in studies]))
+    for instance in _instances(session, in_order, model_pk):
+        of_study[instance.study_pk].append(instance)
+    return [BrowsedStudy(pk, uid, patients.get(key, ""), sex, tuple(of_study[pk])) for pk, uid, key, sex in studies]
+
+
+def _patient_pseudonyms(session: Session, keys: Collection[str]) -> dict[str, str]:
+    query = select(PseudonymRow.original, PseudonymRow.pseudonym).where(
+        PseudonymRow.kind == PATIENT, PseudonymRow.original.in_(list(keys))
+    )
+    return {original: pseudonym for original, pseudonym in session.execute(query)}  # noqa: C416 - rows are no pairs for mypy
+
+
+def _instance_query() -> Select[InstanceRow, int, str, str, str]:
+    study_uid = (
+        select(PseudonymRow.pseudonym)
+        .where(PseudonymRow.kind == STUDY, PseudonymRow.original == StudyRow.study_instance_uid)
+        .correlate(StudyRow)
+        .scalar_subquery()
+    )
+    return (
+        select(InstanceRow, SeriesRow.study_pk, SeriesRow.modality, PseudonymRow.pseudonym, study_uid)
+        .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
+        .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+        .join(PseudonymRow, and_(PseudonymRow.kind == INSTANCE, PseudonymRow.original == InstanceRow.sop_instance_uid))
+        .order_by(SeriesRow.series_number, SeriesRow.pk, InstanceRow.instance_number, InstanceRow.pk)
+    )
+
+
+def _instances(
+    session: Session, query: Select[InstanceRow, int, str, str, str], model_pk: int | None
+) -> list[BrowsedInstance]:
+    found = list(session.execute(query))
+    regions = _regions(session, [row.pk for row, *_ in found], model_pk)
+    return [
+        BrowsedInstance(
+            pk=row.pk,
+            study_pk=study_pk,
+            uid=uid,
+            study_uid=study_uid,
+            sop_class_uid=row.sop_class_uid,
+            modality=modality,
+            state=InstanceState(row.state),
+            reason=row.reason,
+            storage_key=row.storage_key,
+            view=row.view,
+            age_years=row.age_years,
+            rows=row.rows,
+            columns=row.columns,
+            burned_in_annotation=_first_value(row.attributes.get(BURNED_IN_ANNOTATION)),
+            regions=tuple(regions[row.pk]),
+        )
+        for row, study_pk, modality, uid, study_uid in found
+    ]
+
+
+def _first_value(element: object) -> str:
+    """Return the first value of an element in the DICOM JSON model (PS3.18 F.2), empty where there is none."""
+    values = element.get("Value") if isinstance(element, dict) else None
+    return str(values[0]).strip().upper() if values else ""
+
+
+def _regions(session: Session, instance_pks: list[int], model_pk: int | None) -> dict[int, list[DetectedRegion]]:
+    found: dict[int, list[DetectedRegion]] = defaultdict(list)
+    if model_pk is None:
+        return found
+    query = (
+        select(RegionRow)
+        .where(RegionRow.model_pk == model_pk, RegionRow.instance_pk.in_(instance_pks))
+        .order_by(RegionRow.instance_pk, RegionRow.anatomy_pk)
+    )
+    for row in session.scalars(query):
+        box = Box(row.x0, row.y0, row.x1, row.y1)
+        found[row.instance_pk].append(DetectedRegion(anatomy_by_key(row.anatomy_pk), box, row.score))
+    return found

@@ -1,0 +1,129 @@
+"""The connection to PostgreSQL: one `Database` per process, one short session per unit of work."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+
+from regionmir.core.errors import ConfigurationError, DatabaseUnavailable, StorageFull
+
+_CONNECT = {
+    "connect_timeout": 3,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+_POOL_TIMEOUT_S = 10
+_DISK_FULL = "53100"
+_PROGRAM_LIMIT = "54"  # SQLSTATE class: the statement itself is at fault, trying again does not help
+_ON_CONNECT = """
+SELECT set_config('timezone', 'UTC', false),
+       set_config('lock_timeout', '30s', false),
+       set_config('synchronous_commit',
+                  CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+                  ELSE current_setting('synchronous_commit') END, false)
+"""  # an acknowledged instance must be on disk, whatever the server's default is
+
+
+class Database:
+    """Sessions on one PostgreSQL database. Nothing is connected before the first session.
+
+    With `read_only` the server refuses every statement that writes.
+    """
+
+    def __init__(self, url: str, *, application_name: str, pool_size: int = 5, read_only: bool = False) -> None:
+        self.url = driver_url(url)
+        self.engine = create_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=_POOL_TIMEOUT_S,
+            pool_pre_ping=True,
+            json_serializer=_json,
+            connect_args={**_CONNECT, "application_name": application_name},
+            execution_options={"postgresql_readonly": True} if read_only else {},
+        )
+        event.listen(self.engine, "connect", _prepare_connection)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Yield a session in a transaction: committed on a clean exit, else rolled back.
+
+        Raises `DatabaseUnavailable` where the server is away or gave up (`StorageFull`: its disk is full).
+        """
+        with mapped_errors(), self._sessions.begin() as session:
+            yield session
+
+    def wait_ready(self, deadline_s: float) -> None:
+        """Return once the server answers. Raises `DatabaseUnavailable` after `deadline_s` seconds."""
+        end = time.monotonic() + deadline_s
+        while True:
+            try:
+                with self.session() as session:
+                    session.execute(text("SELECT 1"))
+                return
+            except DatabaseUnavailable:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(0.1)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self.engine.dispose()
+
+
+@contextmanager
+def mapped_errors() -> Iterator[None]:
+    """Turn the driver's errors about the server into ours; errors about a statement pass unchanged."""
+    try:
+        yield
+    except PoolTimeout:
+        raise DatabaseUnavailable("all database connections are in use") from None
+    except (OperationalError, InterfaceError) as error:
+        raise _ours(error) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable("the database connection was lost") from error
+        raise
+
+
+def driver_url(url: str) -> URL:
+    """Return `url` (postgresql://..., also with `?host=` for a unix socket) for psycopg.
+
+    Raises `ConfigurationError`.
+    """
+    try:
+        parsed = make_url(url)
+    except Exception:  # the message may hold the password
+        raise ConfigurationError("the database URL does not parse; it looks like postgresql://user@host/db") from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise ConfigurationError(f"the database must be PostgreSQL, not {parsed.get_backend_name()!r}")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def _ours(error: DBAPIError) -> Exception:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state == _DISK_FULL:
+        return StorageFull("the disk of the database is full")
+    if state.startswith(_PROGRAM_LIMIT):
+        return error
+    kind = type(error.orig).__name__ if error.orig is not None else type(error).__name__
+    return DatabaseUnavailable(f"the database is not available ({kind}{' ' + state if state else ''})")
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_ON_CONNECT)
+    connection.commit()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,467 @@
+"""Filing an instance that has arrived: parents, pseudonyms, versions and conflicts, in one transaction.
+
+Any number of associations may store the same study at once. Rows are taken in one order (patient, study, series,
+instance), so that no two wait for each other; what another transaction files first is found and used. Senders that
+may correct take turns per study.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Table, bindparam, func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql.dml import ReturningInsert
+
+from db import audit, filing, pseudonyms, regions
+from db.filing import PatientIdentity
+from db.tables import Base, InstanceRow, InstanceVersionRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from regionmir.core.errors import DatabaseUnavailable
+from regionmir.core.pseudonyms import Pseudonymizer
+from regionmir.core.records import InstanceHeader, InstanceState, StoredObject
+
+Outcome = Literal["new", "duplicate", "corrected", "conflict"]
+SameContent = Callable[[str, str], bool]
+
+_ROUNDS = 5  # how often another transaction may file the same rows between our look and our insert
+OWN_COPY = "own_copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an instance. `comment` is for the sender: at most 64 characters, without PHI."""
+
+    outcome: Outcome
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An instance on its way into the tables."""
+
+    header: InstanceHeader
+    stored: StoredObject
+    source_ae: str
+    source_address: str
+    called_ae: str
+    pseudonymizer: Pseudonymizer
+
+    @property
+    def patient(self) -> PatientIdentity:
+        return filing.identity(self.header)
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What the tables hold already of an arrival's patient, study, series and instance."""
+
+    patient: PatientIdentity | None
+    """Whose the study is."""
+    patient_pk: int | None
+    study_pk: int | None
+    series_pk: int | None
+    series_study_pk: int | None
+    instance_pk: int | None
+    sha256: str | None
+    transfer_syntax_uid: str | None
+    storage_key: str | None
+    own_copy: bool
+    """One of its UIDs is a pseudonym: we emitted it."""
+    arrivals_patient_pk: int | None
+    """The patient that the arrival names, whoever's the study is."""
+
+
+def _adding(row: type[Base]) -> ReturningInsert[int]:
+    """Return a statement that adds a row and returns its key: none where an equal one is there already."""
+    table = row.__table__
+    assert isinstance(table, Table)
+    return insert(table).on_conflict_do_nothing().returning(table.c.pk)
+
+
+# Made once: building these takes longer than running them.
+_ADD_PATIENT, _ADD_STUDY, _ADD_SERIES, _ADD_INSTANCE, _ADD_VERSION = map(
+    _adding, (PatientRow, StudyRow, SeriesRow, InstanceRow, InstanceVersionRow)
+)
+_HOLD_STUDY = (
+    select(StudyRow.pk)
+    .where(StudyRow.pk == bindparam("pk"), StudyRow.patient_pk == bindparam("of_patient"))
+    .with_for_update(read=True)
+)
+"""The study if it is this patient's, which it then stays until we commit."""
+
+_ArrivalsPatient = aliased(PatientRow)
+_LOOK = (
+    select(
+        PatientRow.patient_id,
+        PatientRow.issuer,
+        PatientRow.anonymous_key,
+        StudyRow.patient_pk,
+        StudyRow.pk,
+        SeriesRow.pk,
+        SeriesRow.study_pk,
+        InstanceRow.pk,
+        InstanceRow.sha256,
+        InstanceRow.transfer_syntax_uid,
+        InstanceRow.storage_key,
+        select(literal(1))
+        .where(
+            PseudonymRow.kind.in_((pseudonyms.STUDY, pseudonyms.SERIES, pseudonyms.INSTANCE)),
+            PseudonymRow.pseudonym.in_((bindparam("study"), bindparam("series"), bindparam("sop"))),
+        )
+        .exists(),
+        _ArrivalsPatient.pk,
+    )
+    .select_from(select(literal(1).label("one")).subquery())
+    .outerjoin(StudyRow, StudyRow.study_instance_uid == bindparam("study"))
+    .outerjoin(PatientRow, PatientRow.pk == StudyRow.patient_pk)
+    .outerjoin(SeriesRow, SeriesRow.series_instance_uid == bindparam("series"))
+    .outerjoin(InstanceRow, InstanceRow.sop_instance_uid == bindparam("sop"))
+    .outerjoin(
+        _ArrivalsPatient,
+        (_ArrivalsPatient.patient_id == bindparam("patient_id"))
+        & (_ArrivalsPatient.issuer == bindparam("issuer"))
+        & (_ArrivalsPatient.anonymous_key == bindparam("anonymous_key")),
+    )
+)
+
+
+def receive(
+    session: Session,
+    header: InstanceHeader,
+    stored: StoredObject,
+    *,
+    source_ae: str,
+    source_address: str,
+    called_ae: str,
+    pseudonymizer: Pseudonymizer,
+    may_correct: bool,
+    same_content: SameContent,
+) -> Receipt:
+    """File an instance whose object is durably stored, and say what became of it.
+
+    new: it waits for a worker. duplicate: equal to what is filed, no work. corrected: the current version was replaced,
+    its regions dropped, and it waits again. conflict: it differs and the sender may not correct; kept aside, listed.
+    `same_content(old_key, new_key)` is asked only where the bytes differ.
+    """
+    arrival = Arrival(header, stored, source_ae, source_address, called_ae, pseudonymizer)
+    if may_correct:
+        _alone_with_study(session, arrival)
+    for _ in range(_ROUNDS):
+        receipt = _file(session, arrival, _present(session, arrival), may_correct, same_content)
+        if receipt is not None:
+            return receipt
+    raise DatabaseUnavailable("the same instance is being filed by too many associations at once")
+
+
+def _alone_with_study(session: Session, arrival: Arrival) -> None:
+    """Wait until no other sender that may correct is at this study: two that move it would block each other."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(arrival.header.study_instance_uid, 0))))
+
+
+def _file(
+    session: Session, arrival: Arrival, present: _Present, may_correct: bool, same_content: SameContent
+) -> Receipt | None:
+    """Return what became of the arrival, None where another transaction came between: look again."""
+    if present.instance_pk is not None and _is_same(arrival, present, same_content):
+        return Receipt("duplicate")
+    difference = _difference(arrival, present)
+    if difference is None:
+        return _add(session, arrival, present)
+    if not may_correct:
+        return _refuse(session, arrival, present, difference)
+    return _correct(session, arrival, present, difference)
+
+
+def _is_same(arrival: Arrival, present: _Present, same_content: SameContent) -> bool:
+    stored = arrival.stored
+    if (stored.sha256, stored.transfer_syntax_uid) == (present.sha256, present.transfer_syntax_uid):
+        return True
+    assert present.storage_key is not None
+    return same_content(present.storage_key, stored.key)
+
+
+def _difference(arrival: Arrival, present: _Present) -> str | None:
+    """Return in what the arrival contradicts the tables (the sender's Error Comment), None if in nothing."""
+    if present.patient is not None and not present.patient.accepts(arrival.patient):
+        return "study belongs to another patient"
+    if present.series_study_pk is not None and present.series_study_pk != present.study_pk:
+        return "series belongs to another study"
+    if present.instance_pk is not None:
+        return "differs from the stored instance"
+    return None
+
+
+def _present(session: Session, arrival: Arrival) -> _Present:
+    header, who = arrival.header, arrival.patient
+    found = session.execute(
+        _LOOK,
+        {
+            "sop": header.sop_instance_uid,
+            "series": header.series_instance_uid,
+            "study": header.study_instance_uid,
+            "patient_id": who.patient_id,
+            "issuer": who.issuer,
+            "anonymous_key": who.anonymous_key,
+        },
+    ).one()
+    patient_id, issuer, anonymous_key, *rest = found
+    patient = None if patient_id is None else PatientIdentity(patient_id, issuer, anonymous_key)
+    return _Present(patient, *rest)
+
+
+def _add(session: Session, arrival: Arrival, present: _Present) -> Receipt | None:
+    """File the arrival under its parents, filing those that are new; None where another transaction came between."""
+    header = arrival.header
+    if present.study_pk is None:
+        study_pk = _study(session, arrival, _patient(session, arrival, present))
+    else:
+        study_pk = session.scalar(_HOLD_STUDY, {"pk": present.study_pk, "of_patient": present.patient_pk})
+    series_pk = present.series_pk if study_pk is None else present.series_pk or _series(session, arrival, study_pk)
+    if study_pk is None or series_pk is None:
+        return None
+    values = {
+        **_instance_values(arrival),
+        "series_pk": series_pk,
+        "sop_instance_uid": header.sop_instance_uid,
+        "state": InstanceState.UNSUPPORTED if present.own_copy else InstanceState.RECEIVED,
+        "reason": OWN_COPY if present.own_copy else "",
+    }
+    if session.scalar(_ADD_INSTANCE, values) is None:
+        return None
+    made = {pseudonyms.INSTANCE: header.sop_instance_uid}
+    if present.series_pk is None:
+        made[pseudonyms.SERIES] = header.series_instance_uid
+    if present.study_pk is None:
+        made[pseudonyms.STUDY] = header.study_instance_uid
+    pseudonyms.ensure_uids(session, made, arrival.pseudonymizer)
+    return Receipt("new")
+
+
+def _patient(session: Session, arrival: Arrival, present: _Present) -> int:
+    """Return the key of the arrival's patient, filed now if need be."""
+    if present.arrivals_patient_pk is not None:
+        return present.arrivals_patient_pk
+    who = arrival.patient
+    values = {
+        "patient_id": who.patient_id,
+        "issuer": who.issuer,
+        "anonymous_key": who.anonymous_key,
+        "date_shift_days": arrival.pseudonymizer.date_shift_days(who.key),
+        **filing.patient_values(arrival.header.attributes),
+    }
+    pk = session.scalar(_ADD_PATIENT, values)
+    if pk is None:
+        return session.scalars(select(PatientRow.pk).where(PatientRow.key == who.key)).one()
+    pseudonyms.ensure_patient(session, who.key, arrival.pseudonymizer)
+    return pk
+
+
+def _study(session: Session, arrival: Arrival, patient_pk: int) -> int | None:
+    """Return the key of the arrival's study, filed now under this patient; None if it is there already."""
+    values = {
+        "patient_pk": patient_pk,
+        "study_instance_uid": arrival.header.study_instance_uid,
+        **filing.study_values(arrival.header.attributes),
+    }
+    return session.scalar(_ADD_STUDY, values)
+
+
+def _series(session: Session, arrival: Arrival, study_pk: int) -> int | None:
+    """Return the key of the arrival's series, filed now under this study; None if it is there already."""
+    values = {
+        "study_pk": study_pk,
+        "series_instance_uid": arrival.header.series_instance_uid,
+        **filing.series_values(arrival.header.attributes),
+    }
+    return session.scalar(_ADD_SERIES, values)
+
+
+def _instance_values(arrival: Arrival) -> dict[str, Any]:
+    """Return the columns of `instance` that belong to this version of it."""
+    header, stored = arrival.header, arrival.stored
+    return {
+        "sop_class_uid": header.sop_class_uid,
+        "transfer_syntax_uid": stored.transfer_syntax_uid,
+        "sha256": stored.sha256,
+        "storage_key": stored.key,
+        "size_bytes": stored.size_bytes,
+        "source_ae": filing.clean(arrival.source_ae),
+        "source_address": filing.clean(arrival.source_address),
+        "called_ae": filing.clean(arrival.called_ae),
+        **filing.instance_values(header.attributes),
+    }
+
+
+def _refuse(session: Session, arrival: Arrival, present: _Present, difference: str) -> Receipt:
+    """Keep the arrival aside, once however often it is sent."""
+    if _keep_version(session, _arrival_version(arrival, present.instance_pk), "conflict", difference):
+        _record(session, "instance refused", arrival, difference)
+    return Receipt("conflict", f"{difference}; no right to correct")
+
+
+def _correct(session: Session, arrival: Arrival, present: _Present, difference: str) -> Receipt | None:
+    """Replace the current version and move what the arrival files elsewhere; None if the instance changed meanwhile."""
+    patient_pk = _correct_patient(session, arrival, present)
+    study_pk = _correct_study(session, arrival, patient_pk)
+    series_pk = _correct_series(session, arrival, study_pk)
+    if present.instance_pk is None:
+        added = _add(session, arrival, _present(session, arrival))
+        if added is None:
+            return None
+    elif not _replace_version(session, arrival, present, series_pk, difference):
+        return None
+    regions.refresh_filters(session, patient_pk=patient_pk, study_pk=study_pk)
+    _settle_conflicts(session, arrival)
+    _record(session, "instance corrected", arrival, difference)
+    return Receipt("corrected", difference)
+
+
+def _correct_patient(session: Session, arrival: Arrival, present: _Present) -> int:
+    """Return the arrival's patient: the study's own where it accepts the arrival. Its values are brought up to date."""
+    kept = present.patient is not None and present.patient.accepts(arrival.patient)
+    pk = present.patient_pk if kept and present.patient_pk else _patient(session, arrival, present)
+    session.execute(
+        update(PatientRow).where(PatientRow.pk == pk).values(**filing.patient_values(arrival.header.attributes))
+    )
+    return pk
+
+
+def _correct_study(session: Session, arrival: Arrival, patient_pk: int) -> int:
+    """Return the arrival's study, moved to this patient where it was another's."""
+    row, uid = StudyRow, arrival.header.study_instance_uid
+    pk = _study(session, arrival, patient_pk)
+    if pk is not None:
+        pseudonyms.ensure_uids(session, {pseudonyms.STUDY: uid}, arrival.pseudonymizer)
+        return pk
+    locked = select(row.pk, row.patient_pk).where(row.study_instance_uid == uid).with_for_update(key_share=True)
+    pk, owner_pk = session.execute(locked).one()
+    session.execute(
+        update(row).where(row.pk == pk).values(patient_pk=patient_pk, **filing.study_values(arrival.header.attributes))
+    )
+    if owner_pk != patient_pk:
+        _work_again(session, select(SeriesRow.pk).where(SeriesRow.study_pk == pk))
+    return pk
+
+
+def _correct_series(session: Session, arrival: Arrival, study_pk: int) -> int:
+    """Return the arrival's series, moved to this study where it was another's."""
+    row, uid = SeriesRow, arrival.header.series_instance_uid
+    pk = _series(session, arrival, study_pk)
+    if pk is not None:
+        pseudonyms.ensure_uids(session, {pseudonyms.SERIES: uid}, arrival.pseudonymizer)
+        return pk
+    locked = select(row.pk, row.study_pk).where(row.series_instance_uid == uid).with_for_update(key_share=True)
+    pk, owner_pk = session.execute(locked).one()
+    session.execute(
+        update(row).where(row.pk == pk).values(study_pk=study_pk, **filing.series_values(arrival.header.attributes))
+    )
+    if owner_pk != study_pk:
+        _work_again(session, select(SeriesRow.pk).where(SeriesRow.pk == pk))
+    return pk
+
+
+def _work_again(session: Session, series: Any) -> None:
+    """Drop the regions of these series' instances and let them be indexed anew: they are another patient's now."""
+    row = InstanceRow
+    worked = select(row.pk).where(
+        row.series_pk.in_(series), row.state.in_((InstanceState.INDEXED, InstanceState.INDEXING))
+    )
+    pks = list(session.scalars(worked.order_by(row.pk).with_for_update()))
+    regions.drop(session, pks)
+    session.execute(update(row).where(row.pk.in_(pks)).values(**_to_be_indexed()))
+
+
+def _replace_version(session: Session, arrival: Arrival, present: _Present, series_pk: int, difference: str) -> bool:
+    row = InstanceRow
+    old = session.scalar(
+        select(row)
+        .where(row.pk == present.instance_pk, row.sha256 == present.sha256)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if old is None:
+        return False
+    _keep_version(session, _current_version(session, old), "superseded", difference)
+    regions.drop(session, [old.pk])
+    values = {**_instance_values(arrival), **_to_be_indexed(), "series_pk": series_pk, "received_at": func.now()}
+    if present.own_copy:
+        values |= {"state": InstanceState.UNSUPPORTED, "reason": OWN_COPY}
+    session.execute(update(row).where(row.pk == old.pk).values(**values))
+    session.expire(old)
+    return True
+
+
+def _to_be_indexed() -> dict[str, Any]:
+    return {
+        "state": InstanceState.RECEIVED,
+        "reason": "",
+        "attempts": 0,
+        "lease_owner": None,
+        "lease_until": None,
+        "pixel_sha256": None,
+        "pipeline_hash": None,
+        "indexed_at": None,
+    }
+
+
+def _current_version(session: Session, row: InstanceRow) -> dict[str, Any]:
+    study_uid = session.scalars(
+        select(StudyRow.study_instance_uid).join(SeriesRow).where(SeriesRow.pk == row.series_pk)
+    ).one()
+    copied = (
+        "sop_instance_uid storage_key sha256 transfer_syntax_uid size_bytes source_ae source_address received_at "
+        "attributes"
+    )
+    values = {name: getattr(row, name) for name in copied.split()}
+    return {**values, "instance_pk": row.pk, "study_instance_uid": study_uid}
+
+
+def _arrival_version(arrival: Arrival, instance_pk: int | None) -> dict[str, Any]:
+    header, stored = arrival.header, arrival.stored
+    return {
+        "instance_pk": instance_pk,
+        "sop_instance_uid": header.sop_instance_uid,
+        "study_instance_uid": header.study_instance_uid,
+        "storage_key": stored.key,
+        "sha256": stored.sha256,
+        "transfer_syntax_uid": stored.transfer_syntax_uid,
+        "size_bytes": stored.size_bytes,
+        "source_ae": filing.clean(arrival.source_ae),
+        "source_address": filing.clean(arrival.source_address),
+        "attributes": filing.clean(dict(header.attributes)),
+    }
+
+
+def _keep_version(session: Session, version: dict[str, Any], kind: str, comment: str) -> bool:
+    """File a version that is not the current one; False where it is filed already."""
+    return session.scalar(_ADD_VERSION, {**version, "kind": kind, "comment": comment}) is not None
+
+
+def _settle_conflicts(session: Session, arrival: Arrival) -> None:
+    """The arrival is the current version now: it is no open conflict any more."""
+    row = InstanceVersionRow
+    session.execute(
+        update(row)
+        .where(
+            row.sop_instance_uid == arrival.header.sop_instance_uid,
+            row.kind == "conflict",
+            row.sha256 == arrival.stored.sha256,
+            row.resolved_at.is_(None),
+        )
+        .values(resolved_at=func.now())
+    )
+
+
+def _record(session: Session, kind: str, arrival: Arrival, difference: str) -> None:
+    audit.record(
+        session,
+        kind,
+        actor=arrival.source_ae,
+        address=arrival.source_address,
+        detail={
+            "sop_instance_uid": arrival.header.sop_instance_uid,
+            "sha256": arrival.stored.sha256,
+            "difference": difference,
+        },
+    )

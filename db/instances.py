@@ -1,0 +1,442 @@
+"""Instances: filed, worked on under a lease, listed.
+
+State machine: received -> indexing -> indexed | unsupported | failed; `reindex` and corrections go back to received.
+An owner holds what it claimed until `lease_until`; what it finishes after losing the lease is refused.
+"""
+
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from db import regions as regions_
+from db.filing import clean
+from db.ingest import Receipt, receive
+from db.regions import FiledRegion
+from db.tables import InstanceRow, InstanceVersionRow, SeriesRow, StudyRow
+from regionmir.core.identifiers import Uid
+from regionmir.core.records import EmbeddedRegion, InstanceState
+
+__all__ = [
+    "ClaimedInstance",
+    "Conflict",
+    "InstanceDetail",
+    "InstanceSummary",
+    "Receipt",
+    "claim",
+    "conflicts",
+    "counts_by_state",
+    "detail",
+    "finish_failed",
+    "finish_indexed",
+    "finish_unsupported",
+    "listing",
+    "receive",
+    "reindex",
+    "release",
+    "renew",
+    "requeue_expired",
+    "total_bytes",
+    "unused_keys",
+    "waiting",
+]
+
+MAX_ATTEMPTS = 5
+MAX_REASON = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedInstance:
+    """An instance that a worker holds under a lease."""
+
+    pk: int
+    sop_instance_uid: Uid
+    sop_class_uid: Uid
+    modality: str
+    storage_key: str
+    transfer_syntax_uid: Uid
+    source_ae: str
+    attempts: int
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSummary:
+    """One line of a list of instances."""
+
+    pk: int
+    sop_instance_uid: Uid
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    modality: str
+    state: InstanceState
+    reason: str
+    view: str
+    source_ae: str
+    received_at: dt.datetime
+    indexed_at: dt.datetime | None
+    attempts: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceDetail:
+    """All that is known of one instance, with its regions of every model."""
+
+    summary: InstanceSummary
+    sop_class_uid: Uid
+    transfer_syntax_uid: Uid
+    storage_key: str
+    sha256: str
+    rows: int | None
+    columns: int | None
+    regions: tuple[FiledRegion, ...]
+    versions: tuple["Conflict", ...]
+    """Versions that are not the current one, superseded and in conflict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A version of an instance that was replaced, or refused because its sender may not correct."""
+
+    pk: int
+    sop_instance_uid: Uid
+    study_instance_uid: Uid
+    kind: str
+    comment: str
+    storage_key: str
+    sha256: str
+    source_ae: str
+    received_at: dt.datetime
+    resolved_at: dt.datetime | None
+
+
+def claim(session: Session, owner: str, limit: int, lease_s: float) -> list[ClaimedInstance]:
+    """Take up to `limit` waiting instances, oldest first, for `lease_s` seconds; rows that others take are skipped."""
+    row = InstanceRow
+    chosen = (
+        select(row.pk)
+        .where(row.state == InstanceState.RECEIVED)
+        .order_by(row.received_at, row.pk)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("chosen")
+    )
+    taken = (
+        update(row)
+        .where(row.pk == chosen.c.pk, SeriesRow.pk == row.series_pk)
+        .values(
+            state=InstanceState.INDEXING,
+            attempts=row.attempts + 1,
+            lease_owner=owner,
+            lease_until=_in_seconds(lease_s),
+        )
+        .returning(
+            row.received_at,
+            row.pk,
+            row.sop_instance_uid,
+            row.sop_class_uid,
+            SeriesRow.modality,
+            row.storage_key,
+            row.transfer_syntax_uid,
+            row.source_ae,
+            row.attempts,
+            row.attributes,
+        )
+    )
+    found = sorted(session.execute(taken).mappings(), key=lambda line: (line["received_at"], line["pk"]))
+    return [_claimed(line) for line in found]
+
+
+def renew(session: Session, owner: str, lease_s: float) -> int:
+    """Extend the leases of `owner`; return how many it holds."""
+    row = InstanceRow
+    statement = (
+        update(row)
+        .where(row.state == InstanceState.INDEXING, row.lease_owner == owner)
+        .values(lease_until=_in_seconds(lease_s))
+    )
+    return _count(session, statement)
+
+
+def release(session: Session, owner: str, pks: Sequence[int]) -> int:
+    """Give instances back unworked (they wait again, the attempt does not count); return how many."""
+    row = InstanceRow
+    statement = (
+        update(row)
+        .where(row.pk.in_(list(pks)), row.state == InstanceState.INDEXING, row.lease_owner == owner)
+        .values(**_waiting_again(attempts=func.greatest(row.attempts - 1, 0)))
+    )
+    return _count(session, statement)
+
+
+def finish_indexed(
+    session: Session,
+    claimed: ClaimedInstance,
+    *,
+    owner: str,
+    model_pk: int,
+    regions: Sequence[EmbeddedRegion],
+    pixel_sha256: str,
+    pipeline_hash: str,
+    view: str,
+) -> bool:
+    """File the regions of an instance, replacing those of the same model; False where the lease was lost.
+
+    An empty `view` leaves the one of the header.
+    """
+    values: dict[str, Any] = {
+        "indexed_at": func.now(),
+        "pixel_sha256": pixel_sha256,
+        "pipeline_hash": pipeline_hash,
+    }
+    if view:
+        values["view"] = view
+    if not _finish(session, claimed, owner, InstanceState.INDEXED, "", values):
+        return False
+    regions_.replace(session, claimed.pk, model_pk, regions)
+    return True
+
+
+def finish_unsupported(session: Session, claimed: ClaimedInstance, *, owner: str, reason: str) -> bool:
+    """Mark an instance as one that is never indexed, and drop regions of earlier runs; False if the lease was lost."""
+    if not _finish(session, claimed, owner, InstanceState.UNSUPPORTED, reason, {}):
+        return False
+    regions_.drop(session, [claimed.pk])
+    return True
+
+
+def finish_failed(session: Session, claimed: ClaimedInstance, *, owner: str, reason: str) -> bool:
+    """Mark an instance as failed (an operator may `reindex` it); False where the lease was lost."""
+    return _finish(session, claimed, owner, InstanceState.FAILED, reason, {})
+
+
+def requeue_expired(session: Session) -> int:
+    """Let instances wait again whose worker let its lease expire; return how many.
+
+    One that did so in `MAX_ATTEMPTS` attempts is marked failed: it probably kills its worker.
+    """
+    row = InstanceRow
+    expired = (
+        select(row.pk)
+        .where(row.state == InstanceState.INDEXING, row.lease_until < func.now())
+        .order_by(row.pk)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    hopeless = (
+        update(row)
+        .where(row.pk.in_(expired), row.attempts >= MAX_ATTEMPTS)
+        .values(
+            state=InstanceState.FAILED,
+            reason=f"crashed the worker {MAX_ATTEMPTS} times",
+            lease_owner=None,
+            lease_until=None,
+        )
+    )
+    session.execute(hopeless)
+    return _count(session, update(row).where(row.pk.in_(expired)).values(**_waiting_again()))
+
+
+def reindex(
+    session: Session,
+    *,
+    uids: Collection[str] = (),
+    state: InstanceState | None = None,
+    everything: bool = False,
+) -> int:
+    """Let instances wait again: those named by SOP, Series or Study Instance UID, all in one state, or everything.
+
+    Returns how many. Their regions stay until they are replaced. What is unsupported comes along only where it is
+    named or is the state asked for; our own copies and what a worker holds now never do.
+    """
+    row = InstanceRow
+    chosen: list[ColumnElement[bool]] = []
+    if uids:
+        chosen.append(_named(uids))
+    if state is not None:
+        chosen.append(row.state == state)
+    if everything:
+        chosen.append(row.state.in_((InstanceState.INDEXED, InstanceState.FAILED)))
+    if not chosen:
+        return 0
+    statement = (
+        update(row)
+        .where(
+            or_(*chosen),
+            row.state.not_in((InstanceState.RECEIVED, InstanceState.INDEXING)),
+            row.reason != "own_copy",
+        )
+        .values(**_waiting_again(attempts=0))
+    )
+    return _count(session, statement)
+
+
+def waiting(session: Session) -> int:
+    """Return how many instances wait for a worker."""
+    query = select(func.count()).select_from(InstanceRow).where(InstanceRow.state == InstanceState.RECEIVED)
+    return int(session.scalar(query) or 0)
+
+
+def counts_by_state(session: Session) -> dict[str, int]:
+    """Return how many instances are in each state, all five of them."""
+    found = session.execute(select(InstanceRow.state, func.count()).group_by(InstanceRow.state))
+    return {state.value: 0 for state in InstanceState} | dict(found.all())
+
+
+def total_bytes(session: Session) -> int:
+    """Return the size of all current instances."""
+    return int(session.scalar(select(func.coalesce(func.sum(InstanceRow.size_bytes), 0))) or 0)
+
+
+def listing(
+    session: Session,
+    *,
+    state: InstanceState | None = None,
+    reason: str | None = None,
+    limit: int | None = None,
+    after: int | None = None,
+) -> list[InstanceSummary]:
+    """Return instances in the order they were filed; `after` is the pk of the last one seen, for the next page."""
+    query = _summaries().order_by(InstanceRow.pk)
+    if state is not None:
+        query = query.where(InstanceRow.state == state)
+    if reason is not None:
+        query = query.where(InstanceRow.reason == reason)
+    if after is not None:
+        query = query.where(InstanceRow.pk > after)
+    return [_summary(line) for line in session.execute(query.limit(limit)).mappings()]
+
+
+def detail(session: Session, sop_instance_uid: str) -> InstanceDetail | None:
+    """Return everything about one instance, None if there is none of this UID."""
+    found = session.execute(_summaries().where(InstanceRow.sop_instance_uid == sop_instance_uid)).mappings().first()
+    if found is None:
+        return None
+    summary = _summary(found)
+    row = session.get_one(InstanceRow, summary.pk)
+    return InstanceDetail(
+        summary,
+        Uid(row.sop_class_uid),
+        Uid(row.transfer_syntax_uid),
+        row.storage_key,
+        row.sha256,
+        row.rows,
+        row.columns,
+        tuple(regions_.of_instances(session, [summary.pk])),
+        tuple(_versions(session, InstanceVersionRow.sop_instance_uid == sop_instance_uid)),
+    )
+
+
+def conflicts(session: Session) -> list[Conflict]:
+    """Return the versions that were refused and are not settled, oldest first."""
+    row = InstanceVersionRow
+    return _versions(session, (row.kind == "conflict") & row.resolved_at.is_(None))
+
+
+def unused_keys(session: Session, keys: Collection[str]) -> set[str]:
+    """Return those of these storage keys that no instance and no version refers to."""
+    used: set[str] = set()
+    for column in (InstanceRow.storage_key, InstanceVersionRow.storage_key):
+        used |= set(session.scalars(select(column).where(column.in_(list(keys)))))
+    return set(keys) - used
+
+
+def _in_seconds(seconds: float) -> ColumnElement[dt.datetime]:
+    return func.now() + dt.timedelta(seconds=seconds)
+
+
+def _waiting_again(**values: Any) -> dict[str, Any]:
+    return {"state": InstanceState.RECEIVED, "reason": "", "lease_owner": None, "lease_until": None, **values}
+
+
+def _count(session: Session, statement: Any) -> int:
+    return int(session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
+def _finish(
+    session: Session,
+    claimed: ClaimedInstance,
+    owner: str,
+    state: InstanceState,
+    reason: str,
+    values: dict[str, Any],
+) -> bool:
+    """Leave state `indexing` if `owner` still holds the instance and it is still the version that was claimed."""
+    row = InstanceRow
+    statement = (
+        update(row)
+        .where(
+            row.pk == claimed.pk,
+            row.state == InstanceState.INDEXING,
+            row.lease_owner == owner,
+            row.attempts == claimed.attempts,
+            row.storage_key == claimed.storage_key,
+        )
+        .values(state=state, reason=clean(reason)[:MAX_REASON], lease_owner=None, lease_until=None, **values)
+    )
+    return _count(session, statement) == 1
+
+
+def _named(uids: Collection[str]) -> ColumnElement[bool]:
+    names = list(uids)
+    series = (
+        select(SeriesRow.pk)
+        .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+        .where(or_(SeriesRow.series_instance_uid.in_(names), StudyRow.study_instance_uid.in_(names)))
+    )
+    return or_(InstanceRow.sop_instance_uid.in_(names), InstanceRow.series_pk.in_(series))
+
+
+def _claimed(line: RowMapping) -> ClaimedInstance:
+    values = dict(line)
+    del values["received_at"]
+    return ClaimedInstance(**values)
+
+
+def _summaries() -> Select[*tuple[Any, ...]]:
+    row = InstanceRow
+    return (
+        select(
+            row.pk,
+            row.sop_instance_uid,
+            StudyRow.study_instance_uid,
+            SeriesRow.series_instance_uid,
+            SeriesRow.modality,
+            row.state,
+            row.reason,
+            row.view,
+            row.source_ae,
+            row.received_at,
+            row.indexed_at,
+            row.attempts,
+            row.size_bytes,
+        )
+        .join(SeriesRow, SeriesRow.pk == row.series_pk)
+        .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+    )
+
+
+def _summary(line: RowMapping) -> InstanceSummary:
+    values = dict(line)
+    return InstanceSummary(**{**values, "state": InstanceState(values["state"])})
+
+
+def _versions(session: Session, which: ColumnElement[bool]) -> list[Conflict]:
+    row = InstanceVersionRow
+    query: Select[*tuple[Any, ...]] = select(
+        row.pk,
+        row.sop_instance_uid,
+        row.study_instance_uid,
+        row.kind,
+        row.comment,
+        row.storage_key,
+        row.sha256,
+        row.source_ae,
+        row.received_at,
+        row.resolved_at,
+    )
+    return [Conflict(**line) for line in session.execute(query.where(which).order_by(row.pk)).mappings()]

@@ -1,0 +1,1 @@
+"""Alembic's folder: `db.migrate` runs it, no `alembic.ini` is needed."""

@@ -1,0 +1,81 @@
+"""Peers: the AEs we know, where they are and what they may do. Read at each association, so changes count at once."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.tables import PeerRow
+from regionmir.core.identifiers import AETitle
+from regionmir.core.records import Disclosure
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One registered AE; the fields are the columns of table `peer`."""
+
+    ae_title: AETitle
+    host: str = ""
+    """Empty: it only calls us and is no destination."""
+    port: int | None = None
+    source_address: str = ""
+    """Address or network (CIDR) that it must call from; empty: any."""
+    can_echo: bool = True
+    can_store: bool = False
+    can_find: bool = False
+    can_retrieve: bool = False
+    can_correct: bool = False
+    can_identify: bool = False
+    disclosure: Disclosure = Disclosure.PSEUDONYMOUS
+    accepts_pseudonyms: bool = False
+    results_to: str = ""
+    """AE title that results of its queries are sent to; empty: nowhere."""
+    last_from: tuple[AETitle, ...] = ()
+    explain_row: bool = True
+
+    @property
+    def is_destination(self) -> bool:
+        """True if objects can be sent to it."""
+        return self.host != "" and self.port is not None
+
+
+def get(session: Session, ae_title: str) -> Peer | None:
+    """Return the peer of this AE title, None if it is not registered."""
+    row = session.scalar(select(PeerRow).where(PeerRow.ae_title == ae_title))
+    return None if row is None else _peer(row)
+
+
+def listing(session: Session) -> list[Peer]:
+    """Return all peers by AE title."""
+    return [_peer(row) for row in session.scalars(select(PeerRow).order_by(PeerRow.ae_title))]
+
+
+def upsert(session: Session, peer: Peer) -> None:
+    """Register `peer`, or replace what was registered under its AE title."""
+    values = _values(peer)
+    statement = insert(PeerRow).values(values)
+    changed: dict[str, Any] = {name: statement.excluded[name] for name in values if name != "ae_title"}
+    changed["changed_at"] = func.now()
+    session.execute(statement.on_conflict_do_update(index_elements=["ae_title"], set_=changed))
+
+
+def remove(session: Session, ae_title: str) -> bool:
+    """Forget a peer; False if there was none."""
+    statement = delete(PeerRow).where(PeerRow.ae_title == ae_title).returning(PeerRow.ae_title)
+    return session.scalar(statement) is not None
+
+
+def _peer(row: PeerRow) -> Peer:
+    values = {field.name: getattr(row, field.name) for field in fields(Peer)}
+    values |= {
+        "ae_title": AETitle(row.ae_title),
+        "disclosure": Disclosure(row.disclosure),
+        "last_from": tuple(AETitle(title) for title in row.last_from),
+    }
+    return Peer(**values)
+
+
+def _values(peer: Peer) -> dict[str, Any]:
+    return {**asdict(peer), "disclosure": peer.disclosure.value, "last_from": list(peer.last_from)}

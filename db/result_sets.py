@@ -1,0 +1,92 @@
+"""Answered similarity queries under opaque codes: what may appear outside instead of other patients' identities."""
+
+import datetime as dt
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.filing import clean
+from db.tables import ResultSetRow
+from regionmir.core.errors import RegionMirError
+from regionmir.core.records import Disclosure
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+CODE_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSet:
+    """One answer as it was given; `hits` is what `create` got, in the order of ranks."""
+
+    code: str
+    model_pk: int
+    anatomy_pk: int
+    anchor_instance_pk: int
+    k: int
+    caller_ae: str
+    disclosure: Disclosure
+    created_at: dt.datetime
+    hits: tuple[dict[str, Any], ...]
+
+
+def create(
+    session: Session,
+    *,
+    model_pk: int,
+    anatomy_pk: int,
+    anchor_instance_pk: int,
+    k: int,
+    caller_ae: str,
+    disclosure: Disclosure,
+    hits: Sequence[dict[str, Any]],
+) -> str:
+    """Keep an answer and return its code: eight random digits of Crockford's base 32."""
+    values = {
+        "model_pk": model_pk,
+        "anatomy_pk": anatomy_pk,
+        "anchor_instance_pk": anchor_instance_pk,
+        "k": k,
+        "caller_ae": clean(caller_ae),
+        "disclosure": disclosure.value,
+        "hits": clean(list(hits)),
+    }
+    for _ in range(8):
+        statement = insert(ResultSetRow).values(code=new_code(), **values)
+        code: str | None = session.scalar(statement.on_conflict_do_nothing().returning(ResultSetRow.code))
+        if code is not None:
+            return code
+    raise RegionMirError("no free result-set code")
+
+
+def get(session: Session, code: str) -> ResultSet | None:
+    """Return the answer of this code (any case; O, I and L are read as 0 and 1), None if there is none."""
+    row = session.scalar(select(ResultSetRow).where(ResultSetRow.code == normal_code(code)))
+    if row is None:
+        return None
+    return ResultSet(
+        row.code,
+        row.model_pk,
+        row.anatomy_pk,
+        row.anchor_instance_pk,
+        row.k,
+        row.caller_ae,
+        Disclosure(row.disclosure),
+        row.created_at,
+        tuple(row.hits),
+    )
+
+
+def new_code() -> str:
+    """Return a random code."""
+    return "".join(secrets.choice(_CROCKFORD) for _ in range(CODE_LENGTH))
+
+
+def normal_code(text: str) -> str:
+    """Return a code as it is kept; what can be no code becomes one that is never given out."""
+    code = text.strip().upper().translate(str.maketrans("OIL", "011"))
+    return code if len(code) == CODE_LENGTH and set(code) <= set(_CROCKFORD) else ""

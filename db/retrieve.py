@@ -1,0 +1,145 @@
+"""What to send or fetch: the instances that a C-GET or C-MOVE names, and those behind a kept answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlalchemy import ColumnElement, false, select, true
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from db import result_sets
+from db.pseudonyms import INSTANCE, PATIENT, SERIES, STUDY
+from db.tables import InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
+from regionmir.core.geometry import Box
+from regionmir.core.identifiers import Uid
+from regionmir.core.pseudonyms import ISSUER
+from regionmir.core.records import Disclosure
+
+Key = Literal["PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which instances: each key must have one of its values. At least one key is needed."""
+
+    keys: Mapping[Key, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """An instance that can be sent: what it is and where its object lies."""
+
+    sop_instance_uid: Uid
+    sop_class_uid: Uid
+    transfer_syntax_uid: Uid
+    storage_key: str
+    study_instance_uid: Uid
+
+
+def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
+    """Return the instances whose keys match, series by series in the order of their numbers; at most `limit`.
+
+    For an identified asker the keys are original values, for a pseudonymous one they are pseudonyms and nothing else.
+    """
+    if not wanted.keys:
+        return []
+    matches = _matches_pseudonym if disclosure is Disclosure.PSEUDONYMOUS else _matches_original
+    query = (
+        select(
+            InstanceRow.sop_instance_uid,
+            InstanceRow.sop_class_uid,
+            InstanceRow.transfer_syntax_uid,
+            InstanceRow.storage_key,
+            StudyRow.study_instance_uid,
+        )
+        .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
+        .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+        .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
+        .where(*(matches(key, list(values)) for key, values in wanted.keys.items()))
+        .order_by(StudyRow.pk, SeriesRow.series_number, SeriesRow.pk, InstanceRow.instance_number, InstanceRow.pk)
+        .limit(limit)
+    )
+    return [
+        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study))
+        for instance, sop_class, syntax, key, study in session.execute(query)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredRegion:
+    """A region of a kept answer: the query's own (`rank` 0) or a hit's. `box` in stored pixels."""
+
+    rank: int
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    sop_instance_uid: Uid
+    sop_class_uid: Uid
+    transfer_syntax_uid: Uid
+    box: Box
+
+
+def answered_regions(session: Session, code: str) -> list[AnsweredRegion]:
+    """Return the regions of the answer kept under this code by rank, the query's first; none if there is no such."""
+    kept = result_sets.get(session, code)
+    if kept is None:
+        return []
+    ranks = {kept.anchor_instance_pk: 0} | {hit["instance_pk"]: hit["rank"] for hit in kept.hits}
+    query = (
+        select(
+            RegionRow,
+            StudyRow.study_instance_uid,
+            SeriesRow.series_instance_uid,
+            InstanceRow.sop_instance_uid,
+            InstanceRow.sop_class_uid,
+            InstanceRow.transfer_syntax_uid,
+        )
+        .join(InstanceRow, InstanceRow.pk == RegionRow.instance_pk)
+        .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
+        .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+        .where(
+            RegionRow.instance_pk.in_(ranks),
+            RegionRow.model_pk == kept.model_pk,
+            RegionRow.anatomy_pk == kept.anatomy_pk,
+        )
+    )
+    found = [
+        AnsweredRegion(
+            ranks[row.instance_pk],
+            Uid(study),
+            Uid(series),
+            Uid(instance),
+            Uid(sop_class),
+            Uid(syntax),
+            Box(row.x0, row.y0, row.x1, row.y1),
+        )
+        for row, study, series, instance, sop_class, syntax in session.execute(query)
+    ]
+    return sorted(found, key=lambda region: region.rank)
+
+
+_COLUMNS: dict[Key, InstrumentedAttribute[str]] = {
+    "PatientID": PatientRow.patient_id,
+    "IssuerOfPatientID": PatientRow.issuer,
+    "StudyInstanceUID": StudyRow.study_instance_uid,
+    "SeriesInstanceUID": SeriesRow.series_instance_uid,
+    "SOPInstanceUID": InstanceRow.sop_instance_uid,
+}
+
+_PSEUDONYMS: dict[Key, tuple[str, InstrumentedAttribute[str]]] = {
+    "PatientID": (PATIENT, PatientRow.key),
+    "StudyInstanceUID": (STUDY, StudyRow.study_instance_uid),
+    "SeriesInstanceUID": (SERIES, SeriesRow.series_instance_uid),
+    "SOPInstanceUID": (INSTANCE, InstanceRow.sop_instance_uid),
+}
+
+
+def _matches_original(key: Key, values: list[str]) -> ColumnElement[bool]:
+    return _COLUMNS[key].in_(values)
+
+
+def _matches_pseudonym(key: Key, values: list[str]) -> ColumnElement[bool]:
+    if key == "IssuerOfPatientID":
+        return true() if set(values) == {ISSUER} else false()
+    kind, original = _PSEUDONYMS[key]
+    row = PseudonymRow
+    return original.in_(select(row.original).where(row.kind == kind, row.pseudonym.in_(values)))

@@ -1,0 +1,398 @@
+"""The tables as classes. Schema changes go through `db/migrations`; a test compares the two.
+
+Dates and times of DICOM are kept as `date` where they parse, otherwise as the text received. PHI stays in schema
+`public`; the views for statistics are in schema `analytics`.
+"""
+
+import datetime as dt
+from typing import Annotated, Any
+
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Computed,
+    Date,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Pk = Annotated[int, mapped_column(BigInteger, Identity(always=False), primary_key=True)]
+Big = Annotated[int, mapped_column(BigInteger)]
+Small = Annotated[int, mapped_column(SmallInteger)]
+Now = Annotated[dt.datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
+Json = Annotated[dict[str, Any], mapped_column(JSONB, server_default=text("'{}'::jsonb"))]
+"""Attributes in the DICOM JSON model (PS3.18 F.2), keys like `00100010`."""
+
+KEY_SEPARATOR = "\x1f"
+
+
+class Base(DeclarativeBase):
+    """Root of all rows."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy declares it so
+        str: Text,
+        int: Integer,
+        bool: Boolean,
+        float: Float,
+        dt.date: Date,
+        dt.datetime: DateTime(timezone=True),
+    }
+
+
+class PatientRow(Base):
+    """One patient: PatientID with its issuer, or, where PatientID is empty, one study (`anonymous_key` = its UID)."""
+
+    __tablename__ = "patient"
+    __table_args__ = (
+        UniqueConstraint("patient_id", "issuer", "anonymous_key", name="patient_identity"),
+        UniqueConstraint("key", name="patient_key"),
+    )
+    pk: Mapped[Pk]
+    patient_id: Mapped[str]
+    issuer: Mapped[str]
+    anonymous_key: Mapped[str]
+    key: Mapped[str] = mapped_column(
+        Computed("patient_id || chr(31) || issuer || chr(31) || anonymous_key", persisted=True)
+    )
+    """`original` of this patient in table `pseudonym`."""
+    name: Mapped[str]
+    """PatientName as received: up to three component groups joined by `=` (PS3.5 6.2.1)."""
+    birth_date: Mapped[dt.date | None]
+    sex: Mapped[str]
+    date_shift_days: Mapped[int]
+    attributes: Mapped[Json]
+
+
+class StudyRow(Base):
+    """One study, of one patient."""
+
+    __tablename__ = "study"
+    __table_args__ = (
+        UniqueConstraint("study_instance_uid", name="study_uid"),
+        Index("study_patient", "patient_pk"),
+        Index("study_by_date", "study_date"),
+        Index("study_by_accession", "accession_number"),
+        Index("study_by_arrival", "received_at", "pk"),
+    )
+    pk: Mapped[Pk]
+    patient_pk: Mapped[Big] = mapped_column(ForeignKey("patient.pk"))
+    study_instance_uid: Mapped[str]
+    study_date: Mapped[dt.date | None]
+    study_time: Mapped[str]
+    accession_number: Mapped[str]
+    study_id: Mapped[str]
+    study_description: Mapped[str]
+    referring_physician: Mapped[str]
+    attributes: Mapped[Json]
+    received_at: Mapped[Now]
+
+
+class SeriesRow(Base):
+    """One series, of one study."""
+
+    __tablename__ = "series"
+    __table_args__ = (
+        UniqueConstraint("series_instance_uid", name="series_uid"),
+        Index("series_study", "study_pk"),
+    )
+    pk: Mapped[Pk]
+    study_pk: Mapped[Big] = mapped_column(ForeignKey("study.pk"))
+    series_instance_uid: Mapped[str]
+    modality: Mapped[str]
+    series_number: Mapped[int | None] = mapped_column(BigInteger)
+    series_description: Mapped[str]
+    body_part: Mapped[str]
+    attributes: Mapped[Json]
+
+
+class InstanceRow(Base):
+    """One SOP Instance: what is stored now, and how far the work on it has come."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", name="instance_uid"),
+        CheckConstraint(
+            "state IN ('received', 'indexing', 'indexed', 'unsupported', 'failed')", name="instance_state_known"
+        ),
+        CheckConstraint(
+            "(state = 'indexing') = (lease_owner IS NOT NULL AND lease_until IS NOT NULL)", name="instance_lease"
+        ),
+        Index("instance_series", "series_pk"),
+        Index("instance_state", "state"),
+        Index("instance_waiting", "received_at", "pk", postgresql_where=text("state = 'received'")),
+        Index("instance_leased", "lease_until", postgresql_where=text("state = 'indexing'")),
+        Index("instance_source", "source_ae", "received_at"),
+        Index("instance_object", "storage_key"),
+    )
+    pk: Mapped[Pk]
+    series_pk: Mapped[Big] = mapped_column(ForeignKey("series.pk"))
+    sop_instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str]
+    transfer_syntax_uid: Mapped[str]
+    instance_number: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[str]
+    reason: Mapped[str]
+    sha256: Mapped[str]
+    """Of the data set after the meta group, as received."""
+    pixel_sha256: Mapped[str | None]
+    """Of the decoded stored pixels; null until indexed."""
+    storage_key: Mapped[str]
+    size_bytes: Mapped[Big]
+    source_ae: Mapped[str]
+    source_address: Mapped[str]
+    called_ae: Mapped[str]
+    received_at: Mapped[Now]
+    indexed_at: Mapped[dt.datetime | None]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[dt.datetime | None]
+    pipeline_hash: Mapped[str | None]
+    view: Mapped[str]
+    age_years: Mapped[float | None]
+    rows: Mapped[int | None]
+    columns: Mapped[int | None]
+    attributes: Mapped[Json]
+
+
+class InstanceVersionRow(Base):
+    """A version of an instance that is not the current one: replaced (`superseded`) or refused (`conflict`).
+
+    `instance_pk` is null where the instance itself was never filed (its study belongs to another patient).
+    """
+
+    __tablename__ = "instance_version"
+    __table_args__ = (
+        CheckConstraint("kind IN ('superseded', 'conflict')", name="instance_version_kind_known"),
+        UniqueConstraint("sop_instance_uid", "kind", "sha256", "transfer_syntax_uid", name="instance_version_content"),
+        Index("instance_version_instance", "instance_pk"),
+        Index("instance_version_object", "storage_key"),
+    )
+    pk: Mapped[Pk]
+    instance_pk: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("instance.pk"))
+    sop_instance_uid: Mapped[str]
+    study_instance_uid: Mapped[str]
+    kind: Mapped[str]
+    comment: Mapped[str]
+    storage_key: Mapped[str]
+    sha256: Mapped[str]
+    transfer_syntax_uid: Mapped[str]
+    size_bytes: Mapped[Big]
+    source_ae: Mapped[str]
+    source_address: Mapped[str]
+    received_at: Mapped[Now]
+    resolved_at: Mapped[dt.datetime | None]
+    attributes: Mapped[Json]
+
+
+class AnatomyRow(Base):
+    """The code table of anatomies; filled by the migration from `regionmir.core.anatomy`."""
+
+    __tablename__ = "anatomy"
+    __table_args__ = (UniqueConstraint("name", name="anatomy_name"), UniqueConstraint("short", name="anatomy_short"))
+    pk: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    short: Mapped[str]
+    laterality: Mapped[str]
+    code_value: Mapped[str]
+    coding_scheme: Mapped[str]
+    code_meaning: Mapped[str]
+    ae_title: Mapped[str]
+    gold: Mapped[bool]
+
+
+class ModelRow(Base):
+    """One generation: a network with its weights and preprocessing. At most one is active."""
+
+    __tablename__ = "model"
+    __table_args__ = (
+        UniqueConstraint("weights_sha256", "preprocessing_hash", name="model_identity"),
+        CheckConstraint("status IN ('candidate', 'active', 'retired')", name="model_status_known"),
+        CheckConstraint("dim BETWEEN 1 AND 4000", name="model_dim"),
+        Index("model_one_active", "status", unique=True, postgresql_where=text("status = 'active'")),
+    )
+    pk: Mapped[int] = mapped_column(Integer, Identity(always=False), primary_key=True)
+    name: Mapped[str]
+    version: Mapped[str]
+    weights_sha256: Mapped[str]
+    preprocessing_hash: Mapped[str]
+    dim: Mapped[int]
+    anatomy_pks: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    status: Mapped[str]
+    registered_at: Mapped[Now]
+
+
+class RegionRow(Base):
+    """One anatomy that one model found in one instance; the box is in stored pixels, half-open."""
+
+    __tablename__ = "region"
+    __table_args__ = (
+        UniqueConstraint("instance_pk", "model_pk", "anatomy_pk", name="region_identity"),
+        Index("region_by_anatomy", "model_pk", "anatomy_pk"),
+    )
+    pk: Mapped[Pk]
+    instance_pk: Mapped[Big] = mapped_column(ForeignKey("instance.pk"))
+    model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
+    anatomy_pk: Mapped[Small] = mapped_column(ForeignKey("anatomy.pk"))
+    x0: Mapped[float]
+    y0: Mapped[float]
+    x1: Mapped[float]
+    y1: Mapped[float]
+    score: Mapped[float]
+
+
+class EmbeddingRow(Base):
+    """The unit vector of one region with what searches filter by; partitioned by model, then by anatomy.
+
+    Leaves are made by `db.generations`: each checks the width of `v` and carries its own indexes.
+    """
+
+    __tablename__ = "embedding"
+    __table_args__ = (
+        Index("embedding_instance", "instance_pk"),
+        Index("embedding_patient", "patient_pk"),
+        Index("embedding_study", "study_pk"),
+        Index("embedding_date", "study_date"),
+        Index("embedding_age", "age_years", "sex"),
+        {"postgresql_partition_by": "LIST (model_pk)"},
+    )
+    model_pk: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    anatomy_pk: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    region_pk: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    instance_pk: Mapped[Big]
+    study_pk: Mapped[Big]
+    patient_pk: Mapped[Big]
+    study_date: Mapped[dt.date | None]
+    sex: Mapped[str]
+    age_years: Mapped[float | None]
+    view: Mapped[str]
+    pixel_sha256: Mapped[str]
+    v: Mapped[Any] = mapped_column(HALFVEC)
+
+
+class PseudonymRow(Base):
+    """The pseudonym of one real patient, study, series or instance; unique both ways; never deleted."""
+
+    __tablename__ = "pseudonym"
+    __table_args__ = (UniqueConstraint("kind", "pseudonym", name="pseudonym_reverse"),)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    original: Mapped[str] = mapped_column(primary_key=True)
+    """A UID, or `patient.key`."""
+    pseudonym: Mapped[str]
+    key_version: Mapped[int]
+    created_at: Mapped[Now]
+
+
+class PeerRow(Base):
+    """A registered AE: where it is, where it may call from, what it may do and see."""
+
+    __tablename__ = "peer"
+    __table_args__ = (
+        CheckConstraint("disclosure IN ('identified', 'pseudonymous')", name="peer_disclosure_known"),
+        CheckConstraint("port IS NULL OR port BETWEEN 1 AND 65535", name="peer_port"),
+    )
+    ae_title: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    """Empty: it only calls us and is no destination."""
+    port: Mapped[int | None]
+    source_address: Mapped[str]
+    """Address or network (CIDR) it calls from; empty: any."""
+    can_echo: Mapped[bool]
+    can_store: Mapped[bool]
+    can_find: Mapped[bool]
+    can_retrieve: Mapped[bool]
+    can_correct: Mapped[bool]
+    can_identify: Mapped[bool]
+    disclosure: Mapped[str]
+    accepts_pseudonyms: Mapped[bool]
+    results_to: Mapped[str]
+    """AE title that results of its queries are sent to; empty: nowhere."""
+    last_from: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """AE titles whose newest study `LAST` may mean, beside its own."""
+    explain_row: Mapped[bool]
+    created_at: Mapped[Now]
+    changed_at: Mapped[Now]
+
+
+class ResultSetRow(Base):
+    """One answered similarity query, named by an opaque code that may appear outside."""
+
+    __tablename__ = "result_set"
+    __table_args__ = (Index("result_set_anchor", "anchor_instance_pk"), Index("result_set_age", "created_at"))
+    code: Mapped[str] = mapped_column(primary_key=True)
+    model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
+    anatomy_pk: Mapped[Small] = mapped_column(ForeignKey("anatomy.pk"))
+    anchor_instance_pk: Mapped[Big] = mapped_column(ForeignKey("instance.pk"))
+    k: Mapped[int]
+    caller_ae: Mapped[str]
+    disclosure: Mapped[str]
+    created_at: Mapped[Now]
+    hits: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+
+
+class DeliveryRow(Base):
+    """The outbox: one result on its way to one destination."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "destination", "model_pk", "kind", name="delivery_once"),
+        CheckConstraint("state IN ('waiting', 'sending', 'delivered', 'dead')", name="delivery_state_known"),
+        Index("delivery_due", "next_try_at", postgresql_where=text("state = 'waiting'")),
+    )
+    pk: Mapped[Pk]
+    sop_instance_uid: Mapped[str]
+    destination: Mapped[str]
+    model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
+    kind: Mapped[str]
+    state: Mapped[str]
+    reason: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    next_try_at: Mapped[Now]
+    created_at: Mapped[Now]
+    delivered_at: Mapped[dt.datetime | None]
+
+
+class QueryLogRow(Base):
+    """One query that was asked, with how it went; holds no identities of patients."""
+
+    __tablename__ = "query_log"
+    __table_args__ = (Index("query_log_time", "asked_at"), Index("query_log_caller", "caller_ae", "asked_at"))
+    pk: Mapped[Pk]
+    asked_at: Mapped[Now]
+    caller_ae: Mapped[str]
+    address: Mapped[str]
+    kind: Mapped[str]
+    """`similar` or `find`."""
+    outcome: Mapped[str]
+    """`ok`, or the code of the refusal."""
+    anatomy_pk: Mapped[int | None] = mapped_column(SmallInteger)
+    anchor_instance_pk: Mapped[int | None] = mapped_column(BigInteger)
+    result_set_code: Mapped[str | None]
+    hits: Mapped[int]
+    duration_ms: Mapped[float]
+
+
+class AuditEventRow(Base):
+    """Something that must be answerable for later. The database refuses to change or delete rows."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (Index("audit_event_time", "at"), Index("audit_event_kind", "kind", "at"))
+    pk: Mapped[Pk]
+    at: Mapped[Now]
+    kind: Mapped[str]
+    actor: Mapped[str]
+    address: Mapped[str]
+    detail: Mapped[Json]

@@ -1,0 +1,79 @@
+"""The node's process: `python -m dicom_node`."""
+
+import signal
+import sys
+import time
+from threading import Event
+
+import structlog
+
+from db import migrate
+from db.engine import Database
+from dicom_node.node import Node
+from dicom_node.server import serve
+from dicom_node.wakeups import Wakeups
+from regionmir.core.errors import DatabaseUnavailable, RegionMirError
+from regionmir.core.logging import configure_logging
+from regionmir.core.readiness import tell_ready
+from regionmir.core.settings import Settings, load_settings
+from regionmir.queue import CeleryQueue
+from regionmir.storage import FileStore
+
+log = structlog.get_logger("dicom_node")
+
+DATABASE_DEADLINE_S = 300.0
+"""A database that recovers after a crash may need minutes."""
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0, or 1 with one clear line."""
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings = load_settings()
+        configure_logging(settings, "node")
+        run(settings, stop)
+    except RegionMirError as error:
+        print(f"regionmir node: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(settings: Settings, stop: Event) -> None:
+    """Put the node together, serve until `stop` is set, and take it apart in order."""
+    database = Database(settings.require_database_url(), application_name="regionmir-node", pool_size=16)
+    queue = Wakeups(CeleryQueue(settings.require_redis_url()))
+    try:
+        store = FileStore(settings.data_dir)
+        swept = store.sweep_incoming()
+        if not _database_is_ready(database, stop):
+            return
+        server = serve(Node(settings, database, store, queue, settings.pseudonymizer()))
+        log.info("listening", ae_title=settings.ae_title, host=settings.dicom_host, port=server.port, swept=swept)
+        tell_ready()
+        queue.wake()  # for what a killed node filed without waking anyone
+        stop.wait()
+        log.info("stopping")
+        server.stop()
+    finally:
+        queue.stop()
+        database.close()
+
+
+def _database_is_ready(database: Database, stop: Event) -> bool:
+    """Return True once the database answers and has our schema, False where the process is to stop before."""
+    deadline = time.monotonic() + DATABASE_DEADLINE_S
+    while not stop.is_set():
+        try:
+            database.wait_ready(1.0)
+            migrate.wait_current(database, 1.0)
+            return True
+        except DatabaseUnavailable:
+            if time.monotonic() > deadline:
+                raise
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

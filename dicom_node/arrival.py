@@ -1,0 +1,148 @@
+"""Receiving C-STORE data sets: fragments go to the disk as they come, and one bad object harms no other."""
+
+from threading import Lock
+from typing import TYPE_CHECKING, cast
+
+import structlog
+from pydicom.dataset import Dataset
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import P_DATA
+
+from dicom_node.errors import InstanceTooLarge, InvalidCommand
+from dicom_node.status import STORE, status_of
+from regionmir.core.errors import InvalidUid, RegionMirError
+from regionmir.core.identifiers import Uid, parse_uid
+from regionmir.storage import FileStore, Incoming
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+log = structlog.get_logger(__name__)
+
+_COMMAND = 0b01
+_LAST = 0b10
+"""Bits of the message control header (PS3.8 E.2)."""
+
+
+class Arrival:
+    """One data set on its way in. After the first failure the rest of it is received and dropped."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.incoming: Incoming | None = None
+        self.failure: RegionMirError | None = None
+        self._limit_bytes = limit_bytes
+        self._lock = Lock()
+
+    def begin(self, store: FileStore, command: Dataset, transfer_syntax_uid: str, source_ae: str) -> None:
+        """Open the incoming file, or remember why not."""
+        try:
+            sop_class_uid, sop_instance_uid = _uids(command)
+            self.incoming = store.receive(
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=parse_uid(transfer_syntax_uid),
+                source_ae=source_ae,
+            )
+        except RegionMirError as error:
+            self.failure = error
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append a part of the data set, or remember why not."""
+        with self._lock:
+            if self.failure is not None or self.incoming is None:
+                return
+            try:
+                if self.incoming.dataset_bytes + len(data) > self._limit_bytes:
+                    raise InstanceTooLarge(f"larger than {self._limit_bytes >> 20} MiB, nothing stored")
+                self.incoming.write(data)
+            except RegionMirError as error:
+                self.failure = error
+                self.incoming.abandon()
+
+    def discard(self) -> None:
+        """Delete what arrived, unless it was kept meanwhile. Safe to call at any time."""
+        with self._lock:
+            if self.incoming is not None:
+                self.incoming.abandon()
+
+
+class NodeDimse(DIMSEServiceProvider):
+    """A DIMSE provider that streams C-STORE data sets to the store instead of into memory.
+
+    A C-STORE command without usable UIDs gets its answer here: pynetdicom would abort the association.
+    """
+
+    def __init__(self, assoc: "Association", store: FileStore, limit_bytes: int) -> None:
+        super().__init__(assoc)
+        self._store = store
+        self._limit_bytes = limit_bytes
+        self._arrival: Arrival | None = None
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Process one P-DATA of the peer (called by the upper layer's thread)."""
+        for context_id, data in primitive.presentation_data_value_list:
+            if self._arrival is not None and not data[0] & _COMMAND:
+                self._arrival.write(memoryview(data)[1:])
+                if data[0] & _LAST:
+                    self._arrived()
+            else:
+                self._receive_command(context_id, data)
+
+    def discard(self) -> None:
+        """Delete a data set of which only a part arrived."""
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            arrival.discard()
+
+    def _receive_command(self, context_id: int, data: bytes) -> None:
+        single = P_DATA()
+        single.presentation_data_value_list.append((context_id, data))
+        try:
+            super().receive_primitive(single)
+        except Exception as error:  # a command set that does not decode; its text may be anything
+            log.warning("undecodable DIMSE command, association aborted", error=type(error).__name__)
+            self.dul.event_queue.put("Evt19")
+            return
+        if isinstance(self.message, C_STORE_RQ):
+            self._arrival = Arrival(self._limit_bytes)
+            context = self.assoc._accepted_cx.get(context_id)
+            syntax = str(context.transfer_syntax[0]) if context else ""
+            self._arrival.begin(self._store, self.message.command_set, syntax, self.assoc.requestor.ae_title)
+
+    def _arrived(self) -> None:
+        """Hand the complete request to the association's thread."""
+        arrival, self._arrival = cast(Arrival, self._arrival), None
+        message, self.message = cast(DIMSEMessage, self.message), None
+        if isinstance(arrival.failure, InvalidCommand):
+            self._refuse(message, arrival.failure)
+            return
+        request = cast(C_STORE, message.message_to_primitive())
+        request.arrival = arrival  # type: ignore[attr-defined]
+        self.msg_queue.put((cast(int, message.context_id), request))
+
+    def _refuse(self, message: DIMSEMessage, error: InvalidCommand) -> None:
+        response = C_STORE()
+        response.MessageIDBeingRespondedTo = message.command_set.get("MessageID", 0)
+        status = status_of(error, STORE)
+        response.Status = status.Status
+        response.ErrorComment = status.ErrorComment
+        log.info("instance refused", status=f"{status.Status:04X}", why=str(error), peer=self.assoc.requestor.ae_title)
+        self.send_msg(response, cast(int, message.context_id))
+
+
+def arrival_of(request: object) -> Arrival | None:
+    """Return the data set of a C-STORE request, or None where it came without one."""
+    return getattr(request, "arrival", None)
+
+
+def _uids(command: Dataset) -> tuple[Uid, Uid]:
+    """Return the affected SOP Class and Instance UID of a C-STORE command. Raises `InvalidCommand`."""
+    found = []
+    for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
+        try:
+            found.append(parse_uid(str(command.get(keyword) or "")))
+        except InvalidUid:
+            raise InvalidCommand(f"{keyword} of the command is missing or no UID") from None
+    return found[0], found[1]

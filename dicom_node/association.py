@@ -1,0 +1,176 @@
+"""An association of the node: who may open it, which syntaxes it takes, and how it ends when the peer is faulty."""
+
+import socket
+import time
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+from pynetdicom import evt
+from pynetdicom.acse import ACSE
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from dicom_node import access
+from dicom_node.access import Refusal
+from dicom_node.arrival import NodeDimse
+from dicom_node.contexts import is_storage, preferred_syntax
+from dicom_node.retrieve_service import RetrievingAssociation
+from regionmir.core.errors import DatabaseUnavailable
+from regionmir.core.records import Caller
+
+if TYPE_CHECKING:
+    from dicom_node.node import Node
+
+log = structlog.get_logger(__name__)
+
+MAX_PDU_BYTES = 128 << 10
+"""Largest P-DATA that we ask for (PS3.8 D.1); dcmtk sends no larger one."""
+
+LARGEST_READ = 4 << 20
+"""A PDU announced larger than this is no honest one: the connection is closed before memory is given to it."""
+
+ABSTRACT_SYNTAX_UNKNOWN, SYNTAX_UNKNOWN = 0x03, 0x04
+"""Presentation context results: abstract syntax, or transfer syntaxes, not supported (PS3.8 9.3.3.2)."""
+
+
+class NodeServer(ThreadedAssociationServer):
+    """Listens; an accepted socket has a deadline and sends small messages at once."""
+
+    node: "Node"
+    request_queue_size = 128
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        client, address = super().get_request()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        client.settimeout(self.ae.network_timeout)
+        return client, address
+
+
+class NodeRequestHandler(RequestHandler):
+    """Makes one association per connection."""
+
+    server: NodeServer
+
+    def _create_association(self) -> "NodeAssociation":
+        assoc = NodeAssociation(self.ae, self.server.node)
+        assoc._server = self.server
+        assoc.name = f"AcceptorThread@{self.client_address[0]}:{self.client_address[1]}"
+        assoc.set_socket(NodeSocket(assoc, client_socket=self.request))
+        assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
+        assoc.acceptor.ae_title = self.server.ae_title
+        assoc.acceptor.address_info = self.local
+        assoc.acceptor.implementation_class_uid = self.ae.implementation_class_uid
+        assoc.acceptor.implementation_version_name = self.ae.implementation_version_name
+        assoc.acceptor.supported_contexts = deepcopy(self.server.contexts)
+        assoc.requestor.address_info = self.remote
+        for event, handlers in self.server._handlers.items():
+            if event.is_intervention:
+                assoc.bind(event, *cast(tuple[Any, Any], handlers))
+            else:
+                for handler in cast(list[tuple[Any, Any]], handlers):
+                    assoc.bind(event, *handler)
+        return assoc
+
+
+class NodeSocket(AssociationSocket):
+    """Reads a PDU in large steps, within a deadline for the whole of it, and none of absurd length."""
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        if nr_bytes > LARGEST_READ:
+            raise OSError(f"PDU of {nr_bytes} bytes")
+        peer = cast(socket.socket, self.socket)
+        deadline = time.monotonic() + (self.assoc.network_timeout or 3600.0)
+        received = bytearray(nr_bytes)
+        view = memoryview(received)
+        at = 0
+        while at < nr_bytes:
+            count = peer.recv_into(view[at:])
+            if count == 0 or time.monotonic() > deadline:
+                break
+            at += count
+        view.release()
+        del received[at:]
+        return received
+
+
+class NodeAssociation(RetrievingAssociation):
+    """An association with the node as acceptor. `caller` is None until it is known who calls."""
+
+    def __init__(self, ae: ApplicationEntity, node: "Node") -> None:
+        super().__init__(ae, "acceptor")
+        self.node = node
+        self.caller: Caller | Refusal | None = None
+        self.acse = NodeAcse(self)
+        self.dimse = NodeDimse(self, node.store, node.settings.max_instance_bytes)
+        self.bind(evt.EVT_CONN_CLOSE, _stop_waiting)
+        self.bind(evt.EVT_DIMSE_SENT, _restart_idle_timer)
+
+    def run_reactor(self) -> None:
+        """Serve the association until it ends, however it ends; nothing of an unfinished transfer stays behind."""
+        try:
+            super().run_reactor()
+        finally:
+            cast(NodeDimse, self.dimse).discard()
+
+
+class NodeAcse(ACSE):
+    """Refuses by called and calling AE title, and chooses transfer syntaxes by our order."""
+
+    def _negotiate_as_acceptor(self) -> None:
+        request = cast(A_ASSOCIATE, self.requestor.primitive)
+        self.requestor.ae_title = request.calling_ae_title
+        refusal = self._refusal(request)
+        if refusal is None:
+            super()._negotiate_as_acceptor()
+            return
+        log.info("association refused", why=refusal.why, peer=self.requestor.ae_title, address=self.requestor.address)
+        self.send_reject(refusal.result, refusal.source, refusal.diagnostic)
+        evt.trigger(self.assoc, evt.EVT_REJECTED, {})
+        self.assoc.kill()
+
+    def send_accept(self) -> None:
+        """Take the first syntax of our order in each storage context; refuse contexts that are not for us."""
+        services = {context.abstract_syntax for context in self.acceptor.supported_contexts}
+        for offer in cast(A_ASSOCIATE, self.requestor.primitive).presentation_context_definition_list:
+            context = self.assoc._accepted_cx.get(cast(int, offer.context_id))
+            if context is None or context.abstract_syntax in services:
+                continue
+            chosen = preferred_syntax([str(uid) for uid in offer.transfer_syntax])
+            if not is_storage(str(context.abstract_syntax)):
+                self._refuse_context(context, ABSTRACT_SYNTAX_UNKNOWN)
+            elif chosen is None:
+                self._refuse_context(context, SYNTAX_UNKNOWN)
+            else:
+                context.transfer_syntax = [chosen]
+        super().send_accept()
+
+    def _refuse_context(self, context: PresentationContext, result: int) -> None:
+        del self.assoc._accepted_cx[cast(int, context.context_id)]
+        context.result = result
+        self.assoc._rejected_cx.append(context)
+
+    def _refusal(self, request: A_ASSOCIATE) -> Refusal | None:
+        assoc = cast(NodeAssociation, self.assoc)
+        if not access.is_called(request.called_ae_title, assoc.node.settings.ae_title):
+            return access.CALLED_AE_UNKNOWN
+        try:
+            assoc.caller = access.resolve(assoc.node, self.requestor.ae_title, self.requestor.address)
+        except DatabaseUnavailable as error:  # let it in: every operation asks again, and says what is wrong
+            log.warning("caller not looked up", why=str(error))
+        return assoc.caller if isinstance(assoc.caller, Refusal) else None
+
+
+def _stop_waiting(event: Event) -> None:
+    """End the wait for an association request when a mere port probe hangs up: it would hold a slot for 30 s."""
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)
+
+
+def _restart_idle_timer(event: Event) -> None:
+    """Count idle time from our last message too: a long C-MOVE is no silence of the peer."""
+    event.assoc.dul._idle_timer.restart()

@@ -1,0 +1,74 @@
+"""One slot per anatomy: where its four edges lie, how sure each is, whether it is there, and whether this is a chest.
+
+Each anatomy occurs at most once, so there are no anchors and no suppression. An edge is the expectation over a
+one-dimensional heatmap: a log-sum-exp of a two-dimensional one, over rows for x0 and x1 and over columns for y0 and y1.
+Shape letters: B images, A anatomies (all 29), C channels, G cells along one side of the map, F global features.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+MIN_EXTENT = 1 / 128
+_MIN_SPREAD = 1e-3
+
+
+class Detection(NamedTuple):
+    """What the detector says; boxes are fractions of the input's side, x right, y down."""
+
+    boxes: Tensor
+    """(B, A, 4): x0, y0, x1, y1 in [0, 1]; x1 > x0 and y1 > y0."""
+    edge_error: Tensor
+    """(B, A, 4): expected absolute error of each edge, in the same unit."""
+    presence: Tensor
+    """(B, A): logits."""
+    frontal: Tensor
+    """(B,): logit of "a frontal chest radiograph, upright and not inverted"."""
+
+
+class Detector(nn.Module):
+    """Edges, their uncertainty, presence and the judgement of the whole film."""
+
+    def __init__(self, anatomies: int, width: int, global_width: int) -> None:
+        super().__init__()
+        self.anatomies = anatomies
+        self.heat = nn.Conv2d(width, anatomies * 4, 1)
+        self.shift = nn.Linear(global_width, anatomies * 4)
+        self.spread = nn.Linear(global_width, anatomies * 4)
+        self.presence = nn.Linear(global_width, anatomies)
+        self.frontal = nn.Sequential(nn.Linear(global_width, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
+        for layer in (self.shift, self.spread):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, feature: Tensor, pooled: Tensor) -> Detection:
+        """Map a feature map (B, C, G, G) and global features (B, F) to a `Detection`."""
+        heat = self.heat(feature).float().unflatten(1, (self.anatomies, 2, 2))  # (B, A, corner, axis, G, G)
+        across = torch.stack([heat[:, :, :, 0].logsumexp(dim=-2), heat[:, :, :, 1].logsumexp(dim=-1)], dim=3)
+        mean, deviation = _expectation(across.flatten(2, 3))  # (B, A, 4) each
+        pooled = pooled.float()
+        edges = mean + self.shift(pooled).unflatten(1, (self.anatomies, 4))
+        log_ratio = self.spread(pooled).unflatten(1, (self.anatomies, 4)).clamp(-4, 4)
+        return Detection(
+            boxes=_ordered(edges.clamp(0, 1)),
+            edge_error=deviation * log_ratio.exp(),
+            presence=self.presence(pooled),
+            frontal=self.frontal(pooled).squeeze(-1),
+        )
+
+
+def _expectation(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation, as fractions of the line, of the distributions `logits` (..., G)."""
+    cells = logits.shape[-1]
+    at = (torch.arange(cells, device=logits.device) + 0.5) / cells
+    weight = logits.softmax(dim=-1)
+    mean = (weight * at).sum(dim=-1)
+    variance = (weight * (at - mean[..., None]).square()).sum(dim=-1)
+    return mean, variance.clamp(min=_MIN_SPREAD**2).sqrt()
+
+
+def _ordered(edges: Tensor) -> Tensor:
+    """Return `edges` (..., 4) with x1 and y1 moved where they do not lie beyond x0 and y0."""
+    low = edges[..., :2].clamp(max=1 - MIN_EXTENT)
+    return torch.cat([low, torch.maximum(edges[..., 2:], low + MIN_EXTENT)], dim=-1)

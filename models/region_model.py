@@ -1,0 +1,147 @@
+"""The model as the rest of RegionMIR uses it: images in, regions with boxes, scores and unit vectors out.
+
+Shape letters: B images, A anatomies (all 29), R boxes, D length of a vector.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.acceptance import Acceptance
+from models.network import SLOTS, RegionNetwork
+from models.preprocess import Image, Prepared, prepare, stack
+from regionmir.core.errors import InvalidBox
+from regionmir.core.geometry import Box
+from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo
+
+MAX_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAnalysis:
+    """What the model says of one image; boxes in the pixels of the array that was given."""
+
+    accepted: bool
+    frontal_score: float
+    """0..1: how sure the model is that this is an upright frontal chest radiograph."""
+    reason: str
+    """Why it was not accepted; empty where it was."""
+    regions: tuple[EmbeddedRegion, ...]
+    """In the order of the anatomies; empty where the image was not accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One forward pass over prepared images, on the CPU; boxes (B, A, 4) in input pixels."""
+
+    boxes: Tensor
+    edge_error: Tensor
+    """(B, A, 4): expected error of each edge in input pixels"""
+    presence: Tensor
+    """(B, A), 0..1"""
+    frontal: Tensor
+    """(B,), 0..1"""
+    pooled: Tensor
+    """(B, F): the film as a whole"""
+    vectors: Tensor
+    """(B, A, D)"""
+
+
+class RegionModel:
+    """A loaded model. Its answers do not depend on what else is in the batch."""
+
+    def __init__(
+        self,
+        network: RegionNetwork,
+        info: GenerationInfo,
+        acceptance: Acceptance,
+        *,
+        device: str = "cpu",
+        min_presence: float = 0.5,
+    ) -> None:
+        """Wrap `network`, switched to `info.anatomies`; regions below `min_presence` are left out."""
+        self.network = network.eval().to(device)
+        self.info = info
+        self.acceptance = acceptance
+        self.device = device
+        self.min_presence = min_presence
+        self.side = network.config.side
+
+    def analyse(self, images: Sequence[Image]) -> list[ImageAnalysis]:
+        """Return one analysis per image (H, W) of display values in [0, 1], in their order.
+
+        Raises `ValueError` where an array is no image (see `preprocess.prepare`).
+        """
+        found: list[ImageAnalysis] = []
+        for start in range(0, len(images), MAX_BATCH):
+            prepared = [prepare(image, self.side) for image in images[start : start + MAX_BATCH]]
+            passed = self.forward(stack(prepared))
+            found += [self._analysis(passed, i, made) for i, made in enumerate(prepared)]
+        return found
+
+    def embed_boxes(self, image: Image, boxes: Sequence[Box]) -> npt.NDArray[np.float32]:
+        """Return the unit vectors (R, D) of free `boxes` in pixels of `image`, whatever they show."""
+        if not boxes:
+            return np.zeros((0, self.info.dim), dtype=np.float32)
+        made = prepare(image, self.side)
+        wanted = torch.tensor([[made.letterbox.to_input(b).as_tuple() for b in boxes]])
+        with torch.inference_mode():
+            features = self.network.features(stack([made]).to(self.device))
+            vectors = self.network.embed(features, wanted.to(self.device)).vector
+        return vectors[0].float().cpu().numpy()
+
+    def forward(self, batch: Tensor) -> Found:
+        """Return what the network finds in prepared images (B, 1, S, S), for every anatomy."""
+        with torch.inference_mode():
+            features = self.network.features(batch.to(self.device).contiguous(memory_format=torch.channels_last))
+            detection = self.network.detect(features)
+            boxes = detection.boxes * self.side
+            vectors = self.network.embed(features, boxes, torch.arange(SLOTS, device=self.device)).vector
+            return Found(
+                boxes.cpu(),
+                (detection.edge_error * self.side).cpu(),
+                detection.presence.sigmoid().cpu(),
+                detection.frontal.sigmoid().cpu(),
+                features.pooled.float().cpu(),
+                vectors.float().cpu(),
+            )
+
+    def _analysis(self, found: Found, i: int, made: Prepared) -> ImageAnalysis:
+        if made.blank:
+            return ImageAnalysis(False, 0.0, "blank image", ())
+        score = self.acceptance.score(found.frontal[i], found.pooled[i])
+        regions = tuple(self._regions(found, i, made))
+        if score < self.acceptance.threshold or not regions:
+            return ImageAnalysis(False, score, "not a frontal chest radiograph", ())
+        return ImageAnalysis(True, score, "", regions)
+
+    def _regions(self, found: Found, i: int, made: Prepared) -> Iterator[EmbeddedRegion]:
+        height = made.letterbox.height / made.letterbox.scale_y
+        width = made.letterbox.width / made.letterbox.scale_x
+        scores = region_scores(found)[i]
+        for anatomy in self.info.anatomies:
+            slot = anatomy.key - 1
+            if float(found.presence[i, slot]) < self.min_presence:
+                continue
+            try:
+                box = made.letterbox.to_image(Box(*found.boxes[i, slot].tolist())).clipped(width, height)
+            except InvalidBox:  # wholly in the letterbox's margin
+                continue
+            region = DetectedRegion(anatomy, box, float(scores[slot]))
+            yield EmbeddedRegion(region, found.vectors[i, slot].numpy())
+
+
+def region_scores(found: Found) -> Tensor:
+    """Return scores (B, A) in 0..1: presence times the overlap that the expected errors of the edges leave."""
+    extent = found.boxes[..., 2:] - found.boxes[..., :2]
+    return found.presence * overlap(found.edge_error, extent)
+
+
+def overlap(error: Tensor, extent: Tensor) -> Tensor:
+    """Return the overlap (...) that edges off by `error` (..., 4) leave to a box of `extent` (..., 2)."""
+    lost = (error[..., :2] + error[..., 2:]) / extent.clamp(min=1e-6)
+    return (1 - lost / 2).clamp(min=0).prod(dim=-1)

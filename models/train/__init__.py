@@ -1,0 +1,1 @@
+"""Training: configuration, augmentation, losses and one loop scheduled by the clock."""

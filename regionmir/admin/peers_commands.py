@@ -1,0 +1,177 @@
+"""`regionmir peers`: the AEs that we know, and what each may do. Changes count from the next association on."""
+
+import ipaddress
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+
+from regionmir.admin.context import JSON, console, open_session, print_json, settings_in_force
+from regionmir.core.errors import ConfigurationError, PeerRefused, PeerUnavailable, RegionMirError
+from regionmir.core.identifiers import parse_ae_title
+from regionmir.core.records import Disclosure
+
+if TYPE_CHECKING:
+    from db.peers import Peer
+
+app = typer.Typer(no_args_is_help=True, help="The AEs that we know, and what each may do.")
+
+_RIGHTS = ("echo", "store", "find", "retrieve", "correct", "identify")
+_TITLE = typer.Argument(metavar="AE_TITLE", help="AE title of the peer.")
+
+
+@app.command()
+def add(
+    ae_title: str = _TITLE,
+    host: str = typer.Option("", help="Where it listens; only needed to send to it."),
+    port: int | None = typer.Option(None, min=1, max=65535, help="Port it listens on."),
+    source: str = typer.Option("", help="Address or network (CIDR) that it must call from; empty: any."),
+    echo: bool = typer.Option(True, help="May verify the connection."),
+    store: bool = typer.Option(True, help="May send instances."),
+    find: bool = typer.Option(True, help="May search."),
+    retrieve: bool = typer.Option(True, help="May retrieve, and be the destination of a C-MOVE."),
+    correct: bool = typer.Option(False, help="May replace an instance by another version of it."),
+    identify: bool = typer.Option(False, help="May learn the origin of a hit (`regionmir resolve`)."),
+    disclosure: Disclosure = typer.Option(Disclosure.PSEUDONYMOUS, help="What answers reveal to it."),
+    accepts_pseudonyms: bool = typer.Option(False, help="May be sent pseudonymous copies."),
+    results_to: str = typer.Option("", help="AE title that results of its queries are sent to."),
+    last_from: list[str] = typer.Option([], help="AE title whose newest study LAST may mean; may be repeated."),
+    explain: bool = typer.Option(True, help="Errors of similarity queries as a row that users see."),
+) -> None:
+    """Register a peer, or replace what is registered under its AE title.
+
+    Example: regionmir peers add ORTHANC --host 10.0.0.5 --port 4242 --source 10.0.0.5 --disclosure identified
+    """
+    from db import audit, peers
+
+    peer = _checked(
+        peers.Peer(
+            ae_title=parse_ae_title(ae_title),
+            host=host.strip(),
+            port=port,
+            source_address=_network(source),
+            can_echo=echo,
+            can_store=store,
+            can_find=find,
+            can_retrieve=retrieve,
+            can_correct=correct,
+            can_identify=identify,
+            disclosure=disclosure,
+            accepts_pseudonyms=accepts_pseudonyms,
+            results_to=parse_ae_title(results_to) if results_to else "",
+            last_from=tuple(parse_ae_title(title) for title in last_from),
+            explain_row=explain,
+        )
+    )
+    with open_session() as session:
+        peers.upsert(session, peer)
+        audit.record(session, "peer added", actor="operator", address="", detail=_as_json(peer))
+    typer.echo(f"{peer.ae_title}: {_rights(peer)}; {peer.disclosure.value}")
+
+
+@app.command("list")
+def list_(as_json: bool = JSON) -> None:
+    """Print all registered peers.
+
+    Example: regionmir peers list --json
+    """
+    from db import peers
+
+    with open_session() as session:
+        found = peers.listing(session)
+    if as_json:
+        print_json([asdict(peer) for peer in found])
+        return
+    if not found:
+        typer.echo("no peers; see `regionmir peers add --help`")
+        return
+    table = Table("AE title", "address", "called from", "may", "answers", "results to", box=None, pad_edge=False)
+    for peer in found:
+        where = f"{peer.host}:{peer.port}" if peer.is_destination else "-"
+        source = peer.source_address or "any"
+        table.add_row(peer.ae_title, where, source, _rights(peer), peer.disclosure.value, peer.results_to or "-")
+    console.print(table)
+
+
+@app.command()
+def remove(ae_title: str = _TITLE) -> None:
+    """Forget a peer.
+
+    Example: regionmir peers remove ORTHANC
+    """
+    from db import audit, peers
+
+    title = parse_ae_title(ae_title)
+    with open_session() as session:
+        if not peers.remove(session, title):
+            raise RegionMirError(f"no peer has the AE title {title}; see `regionmir peers list`")
+        audit.record(session, "peer removed", actor="operator", address="", detail={"ae_title": title})
+    typer.echo(f"{title} removed")
+
+
+@app.command()
+def echo(ae_title: str = _TITLE, as_json: bool = JSON) -> None:
+    """Ask a peer by C-ECHO whether it is there and knows us.
+
+    Example: regionmir peers echo ORTHANC
+    """
+    from db import peers
+    from regionmir.scu.echo import echo as ask
+    from regionmir.scu.peer import PeerAddress
+
+    settings = settings_in_force()
+    title = parse_ae_title(ae_title)
+    with open_session() as session:
+        peer = peers.get(session, title)
+    if peer is None or not peer.host or peer.port is None:
+        raise RegionMirError(f"{title} is not registered with a host and a port; see `regionmir peers add --help`")
+    address = PeerAddress(peer.ae_title, peer.host, peer.port)
+    try:
+        answer = ask(address, settings.ae_title)
+    except (PeerUnavailable, PeerRefused) as error:
+        if not as_json:
+            raise
+        print_json({"peer": str(address), "ok": False, "error": str(error)})
+        raise typer.Exit(1) from None
+    ok = answer.status.code == 0
+    if as_json:
+        print_json({"peer": str(address), "ok": ok, "status": answer.status.code, "seconds": answer.total_s})
+    else:
+        typer.echo(f"{address}: status 0x{answer.status.code:04X} in {1000 * answer.total_s:.0f} ms")
+    raise typer.Exit(0 if ok else 1)
+
+
+def _checked(peer: "Peer") -> "Peer":
+    """Return `peer` if what it is registered for makes sense. Raises `ConfigurationError`."""
+    if peer.disclosure is Disclosure.IDENTIFIED and not peer.source_address:
+        raise ConfigurationError(
+            "an identified peer needs --source: anyone can call under its AE title, so only the title together with "
+            "its address may be shown patients' identities"
+        )
+    if bool(peer.host) != (peer.port is not None):
+        raise ConfigurationError("--host and --port go together")
+    return peer
+
+
+def _network(text: str) -> str:
+    """Return an address or a network as `ipaddress` writes it. Raises `ConfigurationError`."""
+    if not text.strip():
+        return ""
+    try:
+        network = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise ConfigurationError(
+            f"--source must be an address or a network, such as 10.0.0.0/24, not {text[:60]!r}"
+        ) from None
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def _rights(peer: "Peer") -> str:
+    return " ".join(name for name in _RIGHTS if getattr(peer, f"can_{name}")) or "nothing"
+
+
+def _as_json(peer: "Peer") -> dict[str, object]:
+    kept: dict[str, object] = json.loads(json.dumps(asdict(peer), default=str))
+    return kept

@@ -1,0 +1,69 @@
+"""What is written down about queries: a line for operators, an audit event where identities were shown or guessed at.
+
+Neither holds an anchor as typed, a name, an ID or a UID.
+"""
+
+from typing import TYPE_CHECKING
+
+from db import audit, query_log
+from regionmir.core.errors import QueryRefused
+from regionmir.core.records import Caller, Disclosure
+from regionmir.query.limits import GUESSES
+from regionmir.query.search import Answer
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def record_answer(session: "Session", answer: Answer, caller: Caller, *, duration_ms: float) -> None:
+    """Record a similarity query in the transaction that answers it; commit before anything is sent."""
+    query_log.record(
+        session,
+        caller_ae=caller.ae_title,
+        address=caller.address,
+        kind="similar",
+        outcome="ok",
+        hits=len(answer.hits),
+        duration_ms=duration_ms,
+        anatomy_pk=answer.anatomy.key,
+        anchor_instance_pk=answer.anchor_instance_pk,
+        result_set_code=answer.code,
+    )
+    if caller.disclosure is Disclosure.IDENTIFIED:
+        detail = {
+            "result_set": answer.code,
+            "region": answer.anatomy.short,
+            "anchor_instance_pk": answer.anchor_instance_pk,
+            "study_pks": [hit.study_pk for hit in answer.hits],
+        }
+        audit.record(session, "similarity query", actor=caller.ae_title, address=caller.address, detail=detail)
+
+
+def record_refusal(session: "Session", error: QueryRefused, caller: Caller) -> None:
+    """Record a refused similarity query; guesses at anchors are audited."""
+    query_log.record(
+        session,
+        caller_ae=caller.ae_title,
+        address=caller.address,
+        kind="similar",
+        outcome=error.code,
+        hits=0,
+        duration_ms=0.0,
+    )
+    if error.code in GUESSES or error.code == "rate-limited":
+        audit.record(
+            session, "anchor refused", actor=caller.ae_title, address=caller.address, detail={"code": error.code}
+        )
+
+
+def record_find(session: "Session", caller: Caller, *, hits: int, duration_ms: float) -> None:
+    """Record an ordinary query."""
+    query_log.record(
+        session,
+        caller_ae=caller.ae_title,
+        address=caller.address,
+        kind="find",
+        outcome="ok",
+        hits=hits,
+        duration_ms=duration_ms,
+    )

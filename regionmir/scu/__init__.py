@@ -1,0 +1,1 @@
+"""Our own requests to DICOM peers: echo, store, find, get and move."""

@@ -1,0 +1,200 @@
+"""Objects on a local file system: streamed into `incoming`, then durably renamed to a path made of their hash."""
+
+import os
+import re
+import secrets
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+from regionmir.core.errors import StorageUnavailable
+from regionmir.core.identifiers import Uid, parse_uid
+from regionmir.core.records import StoredObject
+from regionmir.storage.files import Files, OsFiles, is_locked, storage_errors
+from regionmir.storage.part10 import file_head
+
+_KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})_[0-9][0-9.]{0,63}\.dcm")
+_CHUNK = 1 << 20
+
+
+class Incoming:
+    """A data set on its way in. It exists as a file of `incoming` until it is kept or abandoned."""
+
+    def __init__(self, files: Files, path: Path, head: bytes, transfer_syntax_uid: Uid) -> None:
+        self.path = path
+        self.transfer_syntax_uid = transfer_syntax_uid
+        self.dataset_offset = len(head)
+        self.dataset_bytes = 0
+        self._files = files
+        self._hash = sha256()
+        self._descriptor: int | None = files.create(path)
+        try:
+            files.write(self._descriptor, head)
+        except OSError:
+            self.abandon()
+            raise
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append a part of the data set. Raises `StorageFull`, `StorageUnavailable`."""
+        if self._descriptor is None:
+            raise StorageUnavailable("the incoming object was closed")
+        with storage_errors():
+            self._files.write(self._descriptor, data)
+        self._hash.update(data)
+        self.dataset_bytes += len(data)
+
+    def finish(self) -> str:
+        """Make the content durable, close the file and return the SHA-256 of the data set."""
+        if self._descriptor is None:
+            raise StorageUnavailable("the incoming object was closed")
+        with storage_errors():
+            self._files.sync(self._descriptor)
+        self._close()
+        return self._hash.hexdigest()
+
+    def abandon(self) -> None:
+        """Delete the file. Safe to call at any time, also twice and after the object was kept."""
+        try:
+            self._files.remove(self.path)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._files.close(descriptor)
+
+
+class FileStore:
+    """Objects under `root`/objects; `root`/incoming holds what is arriving and is on the same file system.
+
+    The files are Part 10 objects: a head of our own, then the data set byte for byte as received. Keys look like
+    `ab/cd/abcd...<64 hexadecimal digits>_<transfer syntax>.dcm`. Both folders have mode 0700, the files 0600.
+    """
+
+    def __init__(self, root: Path, files: Files | None = None) -> None:
+        self._files: Files = files or OsFiles()
+        self._durable: set[Path] = set()
+        with storage_errors():
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root = root.resolve()
+            for folder in (self.incoming_dir, self.objects_dir):
+                self._make_own_folder(folder)
+            self._files.sync_folder(self._root)
+
+    @property
+    def incoming_dir(self) -> Path:
+        return self._root / "incoming"
+
+    @property
+    def objects_dir(self) -> Path:
+        return self._root / "objects"
+
+    def receive(
+        self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: Uid, source_ae: str | None = None
+    ) -> Incoming:
+        """Return a new object to write a data set into. Raises `StorageFull`, `StorageUnavailable`."""
+        head = file_head(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            source_ae=source_ae,
+        )
+        with storage_errors():
+            return Incoming(self._files, self._new_path(), head, transfer_syntax_uid)
+
+    def keep(self, incoming: Incoming) -> StoredObject:
+        """Return the object, durably on disk: content synced, renamed, folder synced.
+
+        Raises `StorageFull` or `StorageUnavailable`; the incoming file is then deleted.
+        """
+        try:
+            digest = incoming.finish()
+            return self._publish(incoming.path, digest, incoming.transfer_syntax_uid)
+        except Exception:
+            incoming.abandon()
+            raise
+
+    def adopt(self, temp_path: Path, dataset_offset: int, transfer_syntax_uid: Uid) -> StoredObject:
+        """Take over a file on the same file system whose data set begins at `dataset_offset`; see `keep`."""
+        with storage_errors():
+            descriptor = self._files.open(temp_path)
+            try:
+                os.fchmod(descriptor, 0o600)
+                digest = _digest(descriptor, dataset_offset)
+                self._files.sync(descriptor)
+            finally:
+                self._files.close(descriptor)
+        return self._publish(temp_path, digest, transfer_syntax_uid)
+
+    def path(self, key: str) -> Path:
+        """Return where the object `key` is. Raises `ValueError` for anything that is not a key."""
+        if not _KEY.fullmatch(key):
+            raise ValueError("not a storage key")
+        return self.objects_dir / key
+
+    def open(self, key: str) -> BinaryIO:
+        """Return the object as a readable file. Raises `FileNotFoundError`, or `ValueError` if it lies elsewhere."""
+        path = self.path(key)
+        if path.resolve() != path:
+            raise ValueError("a storage key must not lead through a symbolic link")
+        return os.fdopen(self._files.open(path), "rb")
+
+    def exists(self, key: str) -> bool:
+        return self.path(key).is_file()
+
+    def delete(self, key: str) -> None:
+        """Delete the object; one that is gone is no error."""
+        with storage_errors():
+            self._files.remove(self.path(key))
+
+    def sweep_incoming(self) -> int:
+        """Delete what interrupted transfers left and return how many files; files in use are left alone."""
+        swept = 0
+        with storage_errors():
+            for path in self.incoming_dir.iterdir():
+                if not is_locked(path):
+                    self._files.remove(path)
+                    swept += 1
+        return swept
+
+    def _publish(self, source: Path, digest: str, transfer_syntax_uid: Uid) -> StoredObject:
+        key = f"{digest[:2]}/{digest[2:4]}/{digest}_{parse_uid(transfer_syntax_uid)}.dcm"
+        target = self.path(key)
+        with storage_errors():
+            size = source.stat().st_size
+            self._make_folders(target.parent)
+            self._files.rename(source, target)
+            self._files.sync_folder(target.parent)
+        return StoredObject(key, digest, size, transfer_syntax_uid)
+
+    def _make_folders(self, folder: Path) -> None:
+        """Make `objects/ab/cd`, every new entry durable before it is used."""
+        for path in (folder.parent, folder):
+            self._files.make_folder(path)
+            if path.is_symlink():
+                raise StorageUnavailable("a folder of the object store is a symbolic link")
+        self._sync_once(folder.parent.parent, folder.parent)
+        self._sync_once(folder.parent, folder)
+
+    def _sync_once(self, parent: Path, child: Path) -> None:
+        if child not in self._durable:
+            self._files.sync_folder(parent)
+            self._durable.add(child)
+
+    def _new_path(self) -> Path:
+        return self.incoming_dir / f"{secrets.token_hex(16)}.dcm"
+
+    def _make_own_folder(self, folder: Path) -> None:
+        self._files.make_folder(folder)
+        if folder.is_symlink():
+            raise StorageUnavailable(f"{folder.name} must not be a symbolic link")
+        folder.chmod(0o700)
+
+
+def _digest(descriptor: int, offset: int) -> str:
+    digest = sha256()
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    while chunk := os.read(descriptor, _CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""`python -m regionmir.web`: serves the pages until SIGTERM."""
+
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from regionmir.core.errors import RegionMirError
+from regionmir.core.logging import configure_logging
+from regionmir.core.readiness import tell_ready
+from regionmir.core.settings import load_settings
+from regionmir.web.app import make_app
+
+_PATIENCE_S = 5
+
+
+class _Server(uvicorn.Server):
+    """Tells whoever started us when it listens."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            tell_ready()
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT and return 0; 2 with one line on stderr if it cannot start."""
+    try:
+        settings = load_settings()
+        configure_logging(settings, "web")
+        app = make_app(settings)
+    except RegionMirError as error:
+        print(f"regionmir web: {error}", file=sys.stderr)
+        return 2
+    config = uvicorn.Config(
+        app,
+        host=settings.http_host,
+        port=settings.http_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_PATIENCE_S,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn stops, then raises the signal again for who was there before
+    server = _Server(config)
+    server.run()
+    return 0 if server.started else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Pictures of films and regions, for callers who see pseudonyms only."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from db.browse import BrowsedInstance
+from regionmir.core.errors import NotIndexable
+from regionmir.core.geometry import Box
+from regionmir.pixels.decode import DisplayImage, display_image, read_dataset
+from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURES
+from regionmir.pixels.orientation import SIDE_NOT_STATED, Turn, turn_of
+from regionmir.pixels.render import png, thumbnail
+
+_THUMBNAIL_PX = 224
+_FILM_PX = 1400
+_CROP_PX = 400
+_CROP_MARGIN = 0.35
+"""A crop is the box grown by this fraction of its size, so that the box is seen in its surroundings."""
+
+_DECODED_AT_ONCE = 2
+_CACHE_BYTES = 64 * 2**20
+_RADIOGRAPHS = frozenset({CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING})
+
+
+class ObjectPaths(Protocol):
+    """Says where a stored object is, by its key."""
+
+    def path(self, key: str) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a film of `rows` x `columns` stored pixels lies when viewed; `note` says where its side is not stated."""
+
+    rows: int
+    columns: int
+    turn: Turn
+    note: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (width, height) of the viewed film in pixels."""
+        return (self.rows, self.columns) if self.turn.transposed else (self.columns, self.rows)
+
+    def seen(self, box: Box) -> Box:
+        """Return a box of the stored film in pixels of the viewed one."""
+        return self.turn.from_stored(box, self.rows, self.columns)
+
+
+def why_withheld(instance: BrowsedInstance) -> str:
+    """Return why the pixels must not be shown under a pseudonym, empty if they may be.
+
+    Only CR and DX, and secondary captures that declare BurnedInAnnotation NO (PS3.3 C.7.6.1.1.5), leave
+    pseudonymously; a radiograph that declares YES does not either: a name may be written into its pixels.
+    """
+    if instance.sop_class_uid in _RADIOGRAPHS:
+        if instance.burned_in_annotation == "YES":
+            return "The object says that text is burned into its pixels: it may name the patient."
+        return ""
+    if instance.sop_class_uid in SECONDARY_CAPTURES:
+        if instance.burned_in_annotation == "NO":
+            return ""
+        return "A secondary capture is shown only where it says that no text is burned into its pixels."
+    return "Only radiographs (CR, DX) are shown without sign-in."
+
+
+class Pictures:
+    """Renders pictures, two films at a time, and keeps the newest pictures in memory."""
+
+    def __init__(self, objects: ObjectPaths, max_pixels: int) -> None:
+        self._objects = objects
+        self._max_pixels = max_pixels
+        self._decoding = threading.BoundedSemaphore(_DECODED_AT_ONCE)
+        self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
+
+    def film(self, instance: BrowsedInstance) -> bytes:
+        """Return the film as viewed, a PNG. Raises `NotIndexable`, `OSError`."""
+        return self._picture(instance, "film", None, lambda image: png(image, size=_FILM_PX))
+
+    def thumbnail(self, instance: BrowsedInstance) -> bytes:
+        """Return the film as viewed, a small JPEG. Raises `NotIndexable`, `OSError`."""
+        return self._picture(instance, "thumbnail", None, lambda image: thumbnail(image, _THUMBNAIL_PX))
+
+    def crop(self, instance: BrowsedInstance, box: Box) -> bytes:
+        """Return a box (stored pixels) drawn in its surroundings, a PNG. Raises `NotIndexable`, `OSError`."""
+
+        def render(image: DisplayImage) -> bytes:
+            rows, columns = image.stored_size
+            return png(image, [box], box.widened(_CROP_MARGIN).clipped(columns, rows), _CROP_PX)
+
+        return self._picture(instance, "crop", box, render)
+
+    def view(self, instance: BrowsedInstance) -> View | None:
+        """Return how the film lies when viewed, by its attributes; None where they do not say."""
+        if not instance.rows or not instance.columns:
+            return None
+        try:
+            dataset = read_dataset(self._objects.path(instance.storage_key), max_pixels=self._max_pixels)
+            turn, note = turn_of(dataset)
+        except (NotIndexable, OSError):
+            return None
+        return View(instance.rows, instance.columns, turn, note if note == SIDE_NOT_STATED else "")
+
+    def _picture(
+        self, instance: BrowsedInstance, kind: str, box: Box | None, render: Callable[[DisplayImage], bytes]
+    ) -> bytes:
+        key = (instance.storage_key, kind, box)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        with self._decoding:
+            dataset = read_dataset(self._objects.path(instance.storage_key), max_pixels=self._max_pixels)
+            picture = render(display_image(dataset, max_pixels=self._max_pixels))
+        self._keep(key, picture)
+        return picture
+
+    def _keep(self, key: tuple[object, ...], picture: bytes) -> None:
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = picture
+                self._kept_bytes += len(picture)
+            while self._kept_bytes > _CACHE_BYTES:
+                self._kept_bytes -= len(self._kept.popitem(last=False)[1])

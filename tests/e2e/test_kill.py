@@ -1,0 +1,134 @@
+"""`kill -9` of any one process while instances come in: what was acknowledged is indexed, once."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from regionmir.admin.demo.instance import Instance
+from regionmir.core.errors import PeerRefused, PeerUnavailable
+from regionmir.core.identifiers import AETitle
+from regionmir.pixels.dicomize import Naming, dicomize_films, read_films
+from regionmir.scu.peer import PeerAddress, Timeouts
+from regionmir.scu.store import Result, store
+from tests.support.end_to_end import command, listed, real_films, wait_until_final
+
+COUNT = 200
+VICTIMS = {
+    "node": ("dicom_node",),
+    "index worker": ("workers", "index"),
+    "light worker": ("workers", "light"),
+    "web": ("regionmir.web",),
+    "postgres": ("postgres",),
+    "redis": ("redis-server",),
+    "supervisor": ("up",),
+}
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    with Instance(tmp_path_factory.mktemp("kill") / "node", {"REGIONMIR_LEASE_S": "5"}) as running:
+        yield running
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_what_was_acknowledged_is_indexed_once_after_a_kill_of(
+    victim: str, instance: Instance, tmp_path: Path, shared_or_demo: Path | None
+) -> None:
+    files = _films(tmp_path, shared_or_demo, victim)
+    seed = int(os.environ.get("REGIONMIR_TEST_SEED", random.randrange(10**6)))
+    print(f"seed {seed} (REGIONMIR_TEST_SEED)")
+    kill_after = random.Random(seed).randint(20, COUNT - 20)
+    sent_enough = threading.Event()
+    killer = threading.Thread(target=_kill, args=(instance, victim, sent_enough))
+    killer.start()
+    acknowledged = _send_all(instance, files, kill_after, sent_enough)
+    killer.join(120)
+    assert not killer.is_alive()
+
+    assert len(acknowledged) == COUNT
+    wait_until_final(instance, len(listed(instance)), 120)
+    of_uid = {one["sop_instance_uid"]: one for one in listed(instance)}
+    assert Counter(of_uid[uid]["state"] for uid in acknowledged) == {"indexed": COUNT}
+    assert _duplicates(instance) == []
+
+
+def _films(folder: Path, shared: Path | None, victim: str) -> list[Path]:
+    """Return 200 real films that this instance has not seen: the same pictures under other identities."""
+    real_films(folder, shared, 1)  # fetches the demo's films where the shared ones are absent
+    source = folder / "films" / "pictures" if shared is None else shared / "data" / "cxr"
+    films = [f for f in read_films(source) if f.split in ("val", "demo")][:COUNT]
+    prefix = "KILL" + victim.replace(" ", "")[:4].upper()
+    made = dicomize_films(films, folder / "dicom" / victim, naming=Naming(prefix=prefix))
+    assert len(made.written) == COUNT
+    return [folder / "dicom" / victim / film.file for film in made.written]
+
+
+def _send_all(instance: Instance, files: list[Path], kill_after: int, sent_enough: threading.Event) -> set[str]:
+    """Send until every file was acknowledged, over new associations where one breaks; return the UIDs."""
+    peer = PeerAddress(AETitle("REGIONMIR"), "127.0.0.1", instance.dicom_port)
+    acknowledged: set[str] = set()
+    waiting = dict.fromkeys(files)
+    deadline = time.monotonic() + 180
+    while waiting and time.monotonic() < deadline:
+        try:
+            for outcome in store(peer, "SENDER", list(waiting), timeouts=Timeouts(connect_s=5, dimse_s=20)):
+                if outcome.result is Result.STORED:
+                    assert outcome.sop_instance_uid is not None
+                    acknowledged.add(outcome.sop_instance_uid)
+                    waiting.pop(outcome.path)
+                if len(acknowledged) >= kill_after:
+                    sent_enough.set()
+        except (PeerUnavailable, PeerRefused):
+            time.sleep(0.2)
+    return acknowledged
+
+
+def _kill(instance: Instance, victim: str, sent_enough: threading.Event) -> None:
+    sent_enough.wait(120)
+    if victim == "supervisor":
+        instance.kill()
+        instance.start()
+        return
+    os.kill(_process(instance, victim).pid, signal.SIGKILL)
+
+
+def _process(instance: Instance, victim: str) -> psutil.Process:
+    wanted = VICTIMS[victim]
+    for child in psutil.Process(instance.pid).children():
+        line = child.cmdline()
+        if all(any(part == word or Path(word).name == part for word in line) for part in wanted):
+            return child
+        if victim == "redis" and "redis-server" in " ".join(line):
+            return child
+    raise AssertionError(f"no {victim} among {[c.cmdline() for c in psutil.Process(instance.pid).children()]}")
+
+
+def _duplicates(instance: Instance) -> list[object]:
+    """Return regions that exist twice for one instance, model and anatomy, or lack their embedding."""
+    import psycopg
+
+    with psycopg.connect(instance.settings().require_database_url()) as connection:
+        twice = connection.execute(
+            "select instance_pk, model_pk, anatomy_pk from region group by 1, 2, 3 having count(*) > 1"
+        ).fetchall()
+        alone = connection.execute(
+            "select r.pk from region r full join embedding e on e.region_pk = r.pk and e.model_pk = r.model_pk "
+            "where r.pk is null or e.region_pk is null"
+        ).fetchall()
+    return [*twice, *alone]
+
+
+def test_nothing_of_it_runs_after_a_clean_stop(tmp_path: Path) -> None:
+    with Instance(tmp_path / "node") as instance:
+        children = psutil.Process(instance.pid).children(recursive=True)
+        assert len(children) >= 6
+        assert "indexed" in command(instance, "status")
+    assert [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE] == []

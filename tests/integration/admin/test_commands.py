@@ -1,0 +1,294 @@
+"""The commands on a real database, as a user types them."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db import audit, instances, peers
+from db.engine import Database
+from regionmir.admin.main import main
+from regionmir.core.identifiers import AETitle, parse_uid
+from regionmir.core.pseudonyms import Pseudonymizer
+from regionmir.core.records import Disclosure, InstanceHeader, StoredObject
+from regionmir.queue import CeleryQueue
+
+
+@dataclass
+class Terminal:
+    """Runs `regionmir ...`; `out` and `err` are what it printed last."""
+
+    monkeypatch: pytest.MonkeyPatch
+    captured: pytest.CaptureFixture[str]
+    out: str = ""
+    err: str = ""
+
+    def __call__(self, *arguments: str) -> int:
+        self.monkeypatch.setattr(sys, "argv", ["regionmir", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        self.out, self.err = self.captured.readouterr()
+        return int(ended.value.code or 0)
+
+    def json(self, *arguments: str) -> Any:
+        assert self(*arguments, "--json") == 0, self.err
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def database(database_factory: Callable[[], str]) -> Iterator[Database]:
+    database = Database(database_factory(), application_name="test")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def regionmir(
+    database: Database,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Terminal:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REGIONMIR_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("REGIONMIR_DATABASE_URL", database.url.render_as_string(hide_password=False))
+    monkeypatch.setenv("REGIONMIR_REDIS_URL", redis_url)
+    return Terminal(monkeypatch, capsys)
+
+
+def file_instance(database: Database, number: int, sha256: str = "a" * 64) -> str:
+    """File a film as the node does and return its UID."""
+    uid = f"1.2.3.{number}"
+    header = InstanceHeader(
+        sop_instance_uid=parse_uid(uid),
+        sop_class_uid=parse_uid("1.2.840.10008.5.1.4.1.1.1"),
+        series_instance_uid=parse_uid(f"1.2.4.{number}"),
+        study_instance_uid=parse_uid(f"1.2.5.{number}"),
+        transfer_syntax_uid=parse_uid("1.2.840.10008.1.2.1"),
+        patient_id=f"P{number}",
+        issuer_of_patient_id="",
+        attributes={"00080060": {"vr": "CS", "Value": ["CR"]}},
+    )
+    stored = StoredObject(f"key-{number}-{sha256[:4]}", sha256, 1000, header.transfer_syntax_uid)
+    with database.session() as session:
+        instances.receive(
+            session,
+            header,
+            stored,
+            source_ae="SENDER",
+            source_address="127.0.0.1",
+            called_ae="REGIONMIR",
+            pseudonymizer=Pseudonymizer(b"k" * 32),
+            may_correct=False,
+            same_content=lambda old, new: False,
+        )
+    return uid
+
+
+def fail_all(database: Database, reason: str) -> None:
+    with database.session() as session:
+        for claimed in instances.claim(session, "test", 100, 60):
+            instances.finish_failed(session, claimed, owner="test", reason=reason)
+
+
+def test_status_counts_every_state_and_tells_of_queue_disk_and_model(regionmir: Terminal, database: Database) -> None:
+    file_instance(database, 1)
+    fail_all(database, "too dark")
+    file_instance(database, 2)
+    found = regionmir.json("status")
+    assert found["instances"] == {"received": 1, "indexing": 0, "indexed": 0, "unsupported": 0, "failed": 1}
+    assert found["studies"] == 2
+    assert found["queue"] == {"waiting": 1, "wake_ups": 0}
+    assert found["disk"]["instances_bytes"] == 2000
+    assert found["model"] is None
+    assert regionmir("status") == 0
+    assert "1 received, 0 indexing, 0 indexed, 0 unsupported, 1 failed" in regionmir.out
+
+
+def test_status_without_a_broker_still_answers(regionmir: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGIONMIR_REDIS_URL", "redis+socket:///nowhere")
+    assert regionmir.json("status")["queue"]["wake_ups"] is None
+
+
+def test_a_database_that_is_away_is_one_line(regionmir: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGIONMIR_DATABASE_URL", "postgresql://a@/b?host=/nowhere")
+    assert regionmir("status") == 1
+    assert len(regionmir.err.splitlines()) == 1
+
+
+def test_a_database_without_tables_says_what_to_run(
+    regionmir: Terminal, databases: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = databases.empty()
+    monkeypatch.setenv("REGIONMIR_DATABASE_URL", url)
+    assert regionmir("status") == 1
+    assert "regionmir db upgrade" in regionmir.err
+    assert regionmir.json("db", "current")["current"] is None
+    assert regionmir("db", "upgrade") == 0
+    found = regionmir.json("db", "current")
+    assert found["current"] == found["needed"] is not None
+    assert regionmir("status") == 0
+    databases.drop(url)
+
+
+def test_instances_are_listed_by_state_and_up_to_a_limit(regionmir: Terminal, database: Database) -> None:
+    failed = [file_instance(database, n) for n in (1, 2)]
+    fail_all(database, "too dark")
+    waiting = file_instance(database, 3)
+    assert [one["sop_instance_uid"] for one in regionmir.json("instances", "list")] == [*failed, waiting]
+    found = regionmir.json("instances", "list", "--state", "failed")
+    assert [(one["sop_instance_uid"], one["reason"]) for one in found] == [(uid, "too dark") for uid in failed]
+    assert len(regionmir.json("instances", "list", "--limit", "1")) == 1
+    assert regionmir("instances", "list", "--limit", "2") == 0
+    assert "and more" in regionmir.out
+    assert waiting not in regionmir.out
+
+
+def test_a_state_that_does_not_exist_is_refused(regionmir: Terminal) -> None:
+    assert regionmir("instances", "list", "--state", "asleep") == 2
+
+
+def test_an_instance_is_shown_with_its_state_and_reason(regionmir: Terminal, database: Database) -> None:
+    uid = file_instance(database, 1)
+    fail_all(database, "too dark")
+    found = regionmir.json("instances", "show", uid)
+    assert (found["state"], found["reason"], found["regions"]) == ("failed", "too dark", [])
+    assert regionmir("instances", "show", uid) == 0
+    assert "too dark" in regionmir.out
+
+
+@pytest.mark.parametrize(("uid", "code"), [("9.9.9", 1), ("not-a-uid", 2)])
+def test_an_instance_that_is_not_there_is_said_not_to_be(regionmir: Terminal, uid: str, code: int) -> None:
+    assert regionmir("instances", "show", uid) == code
+    assert len(regionmir.err.splitlines()) == 1
+
+
+def test_refused_versions_are_listed(regionmir: Terminal, database: Database) -> None:
+    assert regionmir("instances", "conflicts") == 0
+    assert regionmir.out == "no conflicts\n"
+    uid = file_instance(database, 1, "a" * 64)
+    file_instance(database, 1, "b" * 64)
+    (found,) = regionmir.json("instances", "conflicts")
+    assert (found["sop_instance_uid"], found["sha256"], found["kind"]) == (uid, "b" * 64, "conflict")
+
+
+def test_failed_instances_are_indexed_again_and_the_workers_woken(
+    regionmir: Terminal, database: Database, redis_url: str
+) -> None:
+    uid = file_instance(database, 1)
+    fail_all(database, "too dark")
+    queue = CeleryQueue(redis_url)
+    before = queue.depth()
+    found = regionmir.json("reindex", "--state", "failed")
+    assert found["queued"] == 1
+    assert found["instances"]["received"] == 1
+    assert queue.depth() == before + 1
+    fail_all(database, "again")
+    assert regionmir.json("reindex", uid)["queued"] == 1
+    fail_all(database, "again")
+    assert regionmir.json("reindex", "--all")["queued"] == 1
+    queue.close()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all", "1.2"], ["--all", "--state", "failed"]])
+def test_reindex_wants_to_be_told_what(regionmir: Terminal, arguments: list[str]) -> None:
+    assert regionmir("reindex", *arguments) == 2
+    assert "UIDs, or --state STATE, or --all" in regionmir.err
+
+
+def test_reconcile_gives_back_what_a_dead_worker_held(regionmir: Terminal, database: Database) -> None:
+    file_instance(database, 1)
+    with database.session() as session:
+        instances.claim(session, "dead", 1, lease_s=-1)
+    assert regionmir.json("reconcile") == {"requeued": 1, "waiting": 1, "woken": True}
+    assert regionmir.json("reconcile")["requeued"] == 0
+
+
+def test_a_peer_is_added_listed_and_removed(regionmir: Terminal, database: Database) -> None:
+    options = ["--host", "10.0.0.5", "--port", "4242", "--source", "10.0.0.5", "--disclosure", "identified"]
+    more = [
+        "--correct",
+        "--no-store",
+        "--results-to",
+        "PACS",
+        "--last-from",
+        "CR1",
+        "--last-from",
+        "CR2",
+        "--no-explain",
+    ]
+    assert regionmir("peers", "add", "ORTHANC", *options, *more) == 0
+    with database.session() as session:
+        assert peers.get(session, "ORTHANC") == peers.Peer(
+            AETitle("ORTHANC"),
+            "10.0.0.5",
+            4242,
+            "10.0.0.5",
+            can_find=True,
+            can_retrieve=True,
+            can_correct=True,
+            disclosure=Disclosure.IDENTIFIED,
+            results_to="PACS",
+            last_from=(AETitle("CR1"), AETitle("CR2")),
+            explain_row=False,
+        )
+    (found,) = regionmir.json("peers", "list")
+    assert (found["ae_title"], found["disclosure"], found["last_from"]) == ("ORTHANC", "identified", ["CR1", "CR2"])
+    assert regionmir("peers", "list") == 0
+    assert "echo find retrieve correct" in regionmir.out
+    assert regionmir("peers", "remove", "ORTHANC") == 0
+    assert regionmir.json("peers", "list") == []
+    with database.session() as session:
+        assert [event.kind for event in audit.listing(session)] == ["peer removed", "peer added"]
+
+
+def test_an_identified_peer_needs_an_address_that_it_calls_from(regionmir: Terminal) -> None:
+    assert regionmir("peers", "add", "ANYONE", "--disclosure", "identified") == 2
+    assert "needs --source: anyone can call under its AE title" in regionmir.err
+    assert regionmir.json("peers", "list") == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["A_TITLE_THAT_IS_TOO_LONG"],
+        ["BACK\\SLASH"],
+        ["X", "--host", "10.0.0.5"],
+        ["X", "--port", "104"],
+        ["X", "--port", "0", "--host", "h"],
+        ["X", "--source", "somewhere"],
+        ["X", "--disclosure", "everything"],
+        ["X", "--results-to", "A_TITLE_THAT_IS_TOO_LONG"],
+    ],
+)
+def test_a_peer_that_makes_no_sense_is_refused(regionmir: Terminal, arguments: list[str]) -> None:
+    assert regionmir("peers", "add", *arguments) == 2
+    assert regionmir.json("peers", "list") == []
+
+
+def test_a_network_may_be_the_source(regionmir: Terminal) -> None:
+    assert regionmir("peers", "add", "WARD", "--source", "10.1.2.3/16") == 0
+    assert regionmir.json("peers", "list")[0]["source_address"] == "10.1.0.0/16"
+
+
+def test_a_peer_that_does_not_answer_is_one_line(regionmir: Terminal) -> None:
+    assert regionmir("peers", "echo", "NOBODY") == 1
+    assert "not registered" in regionmir.err
+    regionmir("peers", "add", "AWAY", "--host", "127.0.0.1", "--port", "1")
+    assert regionmir("peers", "echo", "AWAY") == 1
+    assert len(regionmir.err.splitlines()) == 1
+    assert regionmir("peers", "echo", "AWAY", "--json") == 1
+    assert json.loads(regionmir.out)["ok"] is False
+    assert regionmir("peers", "remove", "NOBODY") == 1
+
+
+def test_doctor_is_content_with_a_running_database_and_broker(regionmir: Terminal) -> None:
+    regionmir("doctor", "--no-model", "--json")
+    levels = {one["subject"]: one["level"] for one in json.loads(regionmir.out)}
+    assert (levels["PostgreSQL"], levels["pgvector"], levels["peers"]) == ("OK", "OK", "OK")
+    assert levels["Redis"] in ("OK", "WARN")

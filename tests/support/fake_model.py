@@ -1,0 +1,73 @@
+"""A model without a network: boxes at fixed places, vectors from the means of blocks of the crop."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from regionmir.core.anatomy import anatomy_by_short
+from regionmir.core.geometry import Box
+from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo
+
+DIM = 32
+PLACES = {
+    "RL": (0.10, 0.12, 0.46, 0.82),
+    "RULZ": (0.14, 0.12, 0.46, 0.36),
+    "RMLZ": (0.12, 0.36, 0.46, 0.58),
+    "RLLZ": (0.10, 0.58, 0.46, 0.82),
+    "LL": (0.54, 0.12, 0.90, 0.82),
+    "LLLZ": (0.54, 0.58, 0.90, 0.82),
+    "CARD": (0.40, 0.45, 0.75, 0.80),
+}
+"""Where each region lies, as fractions of width and height: x0, y0, x1, y1."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeAnalysis:
+    accepted: bool
+    frontal_score: float
+    reason: str
+    regions: tuple[EmbeddedRegion, ...]
+
+
+class FakeModel:
+    """Accepts every image that is not nearly uniform. The same image gives the same regions, always.
+
+    `pass_s` makes a forward pass take a time; an image darker than `breaks_below` makes the pass raise; `passes` holds
+    the number of images of each pass.
+    """
+
+    def __init__(self, *, pass_s: float = 0.0, breaks_below: float = -1.0) -> None:
+        self.info = GenerationInfo(
+            "fake", "1", "0" * 64, DIM, "0" * 64, tuple(anatomy_by_short(short) for short in PLACES)
+        )
+        self.passes: list[int] = []
+        self._pass_s = pass_s
+        self._breaks_below = breaks_below
+
+    def analyse(self, images: Sequence[npt.NDArray[np.float32]]) -> list[FakeAnalysis]:
+        self.passes.append(len(images))
+        time.sleep(self._pass_s)
+        if any(float(image.mean()) < self._breaks_below for image in images):
+            raise ValueError("this image breaks the forward pass")
+        return [_analysis(image) for image in images]
+
+
+def _analysis(image: npt.NDArray[np.float32]) -> FakeAnalysis:
+    if float(image.std()) < 0.01:
+        return FakeAnalysis(False, 0.0, "uniform", ())
+    return FakeAnalysis(True, 1.0, "", tuple(_region(image, short) for short in PLACES))
+
+
+def _region(image: npt.NDArray[np.float32], short: str) -> EmbeddedRegion:
+    height, width = image.shape
+    x0, y0, x1, y1 = PLACES[short]
+    box = Box(x0 * width, y0 * height, x1 * width, y1 * height)
+    crop = image[int(box.y0) : int(np.ceil(box.y1)), int(box.x0) : int(np.ceil(box.x1))]
+    blocks = [part.mean() for row in np.array_split(crop, 8) for part in np.array_split(row, DIM // 8, axis=1)]
+    vector = np.asarray(blocks, np.float32)
+    vector -= vector.mean()
+    vector /= max(float(np.linalg.norm(vector)), 1e-6)
+    return EmbeddedRegion(DetectedRegion(anatomy_by_short(short), box, 0.9), vector)

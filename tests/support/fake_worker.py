@@ -1,0 +1,13 @@
+"""A worker process with the fake model: `python -m tests.support.fake_worker SECONDS_OF_A_PASS`."""
+
+import sys
+
+from regionmir.core.logging import configure_logging
+from regionmir.core.settings import load_settings
+from tests.support.fake_model import FakeModel
+from workers.serve import serve_index
+
+if __name__ == "__main__":
+    settings = load_settings()
+    configure_logging(settings, "index worker")
+    sys.exit(serve_index(settings, lambda: FakeModel(pass_s=float(sys.argv[1]))))

@@ -1,0 +1,153 @@
+"""Drains the table of waiting instances: claim, index, repeat until none is left. One indexer per process."""
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from db import generations, instances
+from db.engine import Database
+from db.instances import ClaimedInstance
+from regionmir.core.errors import Transient
+from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
+from workers.periodic import Periodic
+from workers.pipeline import Analyser, Film, ObjectPaths, Outcome, index_batch, read_film, write_outcome
+
+_READERS = 2
+"""Threads that read and decode the next batch while the model looks at this one."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Claimed rows and their films, which are being read. `alone`: one film that was there when a worker died."""
+
+    rows: tuple[tuple[ClaimedInstance, "Future[Film | Outcome]"], ...] = ()
+    alone: bool = False
+
+    @property
+    def pks(self) -> list[int]:
+        return [claimed.pk for claimed, _ in self.rows]
+
+
+@dataclass
+class Indexer:
+    """Indexes whatever waits. `drain` may be called from any thread and at any time: a call too many does nothing."""
+
+    database: Database
+    objects: ObjectPaths
+    model: Analyser
+    batch_size: int
+    lease_s: float
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+
+    def __post_init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
+        self._stopping = threading.Event()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read-film")
+        self._held: set[int] = set()
+        self._model_pk: int | None = None
+
+    def drain(self, *, wait: bool = True) -> int:
+        """Index until nothing waits and return how many instances were done.
+
+        While another thread drains, waits for it (`wait`) or returns 0. Raises `Transient`; what was claimed is then
+        released at the next call, or when its lease ends.
+        """
+        if not self._one_at_a_time.acquire(blocking=wait):
+            return 0
+        try:
+            self._release(self._held)
+            with self._leases_renewed():
+                return self._drain()
+        finally:
+            self._one_at_a_time.release()
+
+    def stop(self) -> None:
+        """Let `drain` end after the batch it is at. Safe in a signal handler."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Stop, wait for the batch, and give back every lease."""
+        self.stop()
+        with self._one_at_a_time:
+            self._readers.shutdown(cancel_futures=True)
+            try:
+                self._release(self._held)
+            except Transient:
+                log.warning("leases not released", leases=len(self._held))
+
+    def _drain(self) -> int:
+        done = 0
+        model_pk = self._registered_model()
+        batch = self._next_batch()
+        while batch.rows and not self._stopping.is_set():
+            following = Batch() if batch.alone else self._next_batch()
+            done += self._index(batch, model_pk)
+            batch = following if following.rows else self._next_batch()
+        self._release(self._held)
+        return done
+
+    def _registered_model(self) -> int:
+        if self._model_pk is None:
+            with self.database.session() as session:
+                self._model_pk = generations.ensure_model(session, self.model.info)
+        return self._model_pk
+
+    def _next_batch(self) -> Batch:
+        """Claim rows and begin to read their films.
+
+        An instance that was claimed before and not finished may have killed its worker: it is taken alone and the
+        others are given back, so that it brings down none of them.
+        """
+        if self._stopping.is_set():
+            return Batch()
+        with self.database.session() as session:
+            claimed = instances.claim(session, self.owner, self.batch_size, self.lease_s)
+        self._held.update(row.pk for row in claimed)
+        suspects = [row for row in claimed if row.attempts > 1][:1]
+        if suspects and len(claimed) > 1:
+            self._release({row.pk for row in claimed if row is not suspects[0]})
+            claimed = suspects
+        reading = [self._readers.submit(read_film, self.objects, self.max_pixels, row) for row in claimed]
+        return Batch(tuple(zip(claimed, reading, strict=True)), alone=bool(suspects))
+
+    def _index(self, batch: Batch, model_pk: int) -> int:
+        began = time.monotonic()
+        ended = index_batch(batch.rows, self.model, partial(write_outcome, self.database, self.owner, model_pk))
+        self._held.difference_update(batch.pks)
+        log.info(
+            "batch done", **{state.value: n for state, n in ended.items()}, seconds=round(time.monotonic() - began, 3)
+        )
+        return ended.total()
+
+    def _release(self, pks: set[int]) -> None:
+        if not pks:
+            return
+        given_back = sorted(pks)
+        with self.database.session() as session:
+            instances.release(session, self.owner, given_back)
+        self._held.difference_update(given_back)
+
+    @contextmanager
+    def _leases_renewed(self) -> Iterator[None]:
+        renewal = Periodic("renew-leases", self.lease_s / 3, self._renew)
+        renewal.start()
+        try:
+            yield
+        finally:
+            renewal.stop()
+
+    def _renew(self) -> None:
+        with self.database.session() as session:
+            instances.renew(session, self.owner, self.lease_s)

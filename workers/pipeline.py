@@ -1,0 +1,177 @@
+"""The way of one batch: claimed rows -> films -> one forward pass -> regions in the database.
+
+One broken film never harms the others: each is read, judged and written on its own, and its outcome is a state with a
+reason. `Transient` errors (the database is away) pass through: the rows stay leased and are done again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from db import instances
+from db.engine import Database
+from db.instances import ClaimedInstance
+from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage
+from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
+from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage, display_image, read_dataset
+from regionmir.pixels.eligibility import check_frontal_chest
+
+NOT_A_CHEST = "not a frontal chest radiograph"
+
+log = structlog.get_logger(__name__)
+
+
+class Analysis(Protocol):
+    """What a model says of one image; boxes in the pixels of the array that it was given."""
+
+    @property
+    def accepted(self) -> bool: ...
+    @property
+    def regions(self) -> tuple[EmbeddedRegion, ...]: ...
+
+
+class Analyser(Protocol):
+    """A model: one forward pass over images (H, W) float32 of display values 0..1, one analysis for each."""
+
+    @property
+    def info(self) -> GenerationInfo: ...
+    def analyse(self, images: Sequence[npt.NDArray[np.float32]]) -> Sequence[Analysis]: ...
+
+
+class ObjectPaths(Protocol):
+    """Says where a stored object is, by its key."""
+
+    def path(self, key: str) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A decoded radiograph; `view` is PA, AP or empty."""
+
+    image: DisplayImage
+    view: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where a film ends: `reason` says why it is not indexed, `regions` are in stored pixels."""
+
+    state: InstanceState
+    reason: str = ""
+    film: Film | None = None
+    regions: tuple[EmbeddedRegion, ...] = ()
+
+
+def read_film(objects: ObjectPaths, max_pixels: int, claimed: ClaimedInstance) -> Film | Outcome:
+    """Return the decoded film, or the outcome that it is not one. Attributes are judged before pixels are decoded."""
+    try:
+        dataset = read_dataset(objects.path(claimed.storage_key), max_pixels=max_pixels)
+        view = check_frontal_chest(dataset)
+        return Film(display_image(dataset, max_pixels=max_pixels), view)
+    except UnsupportedImage as error:
+        return Outcome(InstanceState.UNSUPPORTED, error.reason)
+    except BrokenImage as error:
+        return Outcome(InstanceState.FAILED, error.reason)
+    except OSError as error:
+        return Outcome(InstanceState.FAILED, f"object cannot be read: {type(error).__name__}")
+    except Transient:
+        raise
+    except Exception as error:  # a decoder's own fault with this film is no reason to hold up the others
+        log.exception("film not decoded", sop_instance_uid=claimed.sop_instance_uid)
+        return Outcome(InstanceState.FAILED, f"cannot be decoded: {type(error).__name__}")
+
+
+def index_batch(
+    batch: Iterable[tuple[ClaimedInstance, "Future[Film | Outcome]"]],
+    model: Analyser,
+    write: Callable[[ClaimedInstance, Outcome], None],
+) -> Counter[InstanceState]:
+    """Index the claimed instances whose films are being read, and return how many ended in each state.
+
+    `write` stores one outcome; what it raises ends the batch.
+    """
+    films: list[tuple[ClaimedInstance, Film]] = []
+    ended: Counter[InstanceState] = Counter()
+    for claimed, reading in batch:
+        film = reading.result()
+        if isinstance(film, Outcome):
+            write(claimed, film)
+            ended[film.state] += 1
+        else:
+            films.append((claimed, film))
+    outcomes = judge([film for _, film in films], model)
+    for (claimed, _), outcome in zip(films, outcomes, strict=True):
+        write(claimed, outcome)
+        ended[outcome.state] += 1
+    return ended
+
+
+def judge(films: Sequence[Film], model: Analyser) -> list[Outcome]:
+    """Return an outcome for each film from one forward pass; if that fails, from one pass for each film."""
+    if not films:
+        return []
+    try:
+        analyses = model.analyse([film.image.values for film in films])
+        return [_outcome(film, analysis) for film, analysis in zip(films, analyses, strict=True)]
+    except Exception as error:
+        log.exception("forward pass failed", films=len(films))
+        if len(films) > 1:
+            return [judge([film], model)[0] for film in films]
+        return [Outcome(InstanceState.FAILED, f"model failed: {type(error).__name__}")]
+
+
+def _outcome(film: Film, analysis: Analysis) -> Outcome:
+    if not analysis.accepted:
+        return Outcome(InstanceState.UNSUPPORTED, NOT_A_CHEST)
+    regions = tuple(_in_stored_pixels(film.image, analysis.regions))
+    if not regions:
+        return Outcome(InstanceState.UNSUPPORTED, "no region found")
+    return Outcome(InstanceState.INDEXED, film=film, regions=regions)
+
+
+def _in_stored_pixels(image: DisplayImage, regions: Iterable[EmbeddedRegion]) -> Iterable[EmbeddedRegion]:
+    rows, columns = image.stored_size
+    for found in regions:
+        region = found.region
+        try:
+            box = image.to_stored(region.box).clipped(columns, rows)
+        except InvalidBox:  # wholly outside the image
+            continue
+        yield EmbeddedRegion(DetectedRegion(region.anatomy, box, region.score), found.vector)
+
+
+def write_outcome(database: Database, owner: str, model_pk: int, claimed: ClaimedInstance, outcome: Outcome) -> None:
+    """Store one outcome in a transaction of its own; does nothing if the lease was lost.
+
+    Raises `Transient` and `StorageFull`, which are no fault of the film.
+    """
+    try:
+        with database.session() as session:
+            if outcome.film is not None:
+                instances.finish_indexed(
+                    session,
+                    claimed,
+                    owner=owner,
+                    model_pk=model_pk,
+                    regions=outcome.regions,
+                    pixel_sha256=outcome.film.image.pixel_sha256,
+                    pipeline_hash=PIPELINE_HASH,
+                    view=outcome.film.view,
+                )
+            elif outcome.state is InstanceState.UNSUPPORTED:
+                instances.finish_unsupported(session, claimed, owner=owner, reason=outcome.reason)
+            else:
+                instances.finish_failed(session, claimed, owner=owner, reason=outcome.reason)
+    except (Transient, StorageFull):
+        raise
+    except Exception as error:
+        log.exception("regions not written", sop_instance_uid=claimed.sop_instance_uid)
+        with database.session() as session:
+            instances.finish_failed(session, claimed, owner=owner, reason=f"cannot be written: {type(error).__name__}")

@@ -1,0 +1,116 @@
+"""Composition of a worker process: what it is made of, how it starts and how it ends."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.platforms import SecurityWarning
+from celery.signals import setup_logging, worker_shutting_down
+
+from db import embeddings
+from db.engine import Database
+from db.migrate import wait_current
+from regionmir.core.readiness import tell_ready
+from regionmir.core.settings import Settings
+from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
+from regionmir.storage import FileStore
+from workers.app import make_app
+from workers.indexer import Indexer
+from workers.periodic import Periodic
+from workers.pipeline import Analyser
+from workers.reconcile import reconcile
+from workers.tasks import add_index_task, add_reconcile_task
+
+POLL_S = 2.0
+"""An index worker that nobody wakes looks into the table after this time: a lost broker delays work, no more."""
+
+_LIGHT_THREADS = 4
+_DATABASE_DEADLINE_S = 300.0
+_HOUSEKEEPING_S = 600.0
+
+log = structlog.get_logger(__name__)
+
+
+def serve_index(settings: Settings, load_model: Callable[[], Analyser]) -> int:
+    """Index until SIGTERM, then finish the batch, give back the leases and return 0.
+
+    The model is loaded and used in this one process, which never forks: torch and CUDA would not survive it.
+    """
+    app = make_app(settings)
+    model = load_model()
+    with _database(settings, "regionmir index worker") as database:
+        objects = FileStore(settings.data_dir)
+        indexer = Indexer(database, objects, model, settings.batch_size, settings.lease_s, settings.max_pixels)
+        poll = Periodic("poll", POLL_S, partial(indexer.drain, wait=False), immediately=True)
+        add_index_task(app, indexer.drain)
+        with _told_to_stop(indexer.stop):
+            poll.start()
+            code = _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
+        indexer.close()
+        poll.stop()
+    return code
+
+
+def serve_light(settings: Settings) -> int:
+    """Reconcile and keep house until SIGTERM and return 0. Without torch; the timers need no broker."""
+    app = make_app(settings)
+    queue = CeleryQueue(settings.require_redis_url())
+    with _database(settings, "regionmir light worker") as database:
+        look_after = partial(reconcile, database, queue)
+        timers = [
+            Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
+            Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
+        ]
+        add_reconcile_task(app, look_after)
+        for timer in timers:
+            timer.start()
+        code = _work(app, [LIGHT_QUEUE], pool="threads", concurrency=_LIGHT_THREADS)
+        for timer in timers:
+            timer.stop()
+    queue.close()
+    return code
+
+
+@contextmanager
+def _database(settings: Settings, name: str) -> Iterator[Database]:
+    """Yield the database once its schema is current."""
+    database = Database(settings.require_database_url(), application_name=name)
+    try:
+        wait_current(database, _DATABASE_DEADLINE_S)
+        yield database
+    finally:
+        database.close()
+
+
+def _work(app: Celery, queues: list[str], **options: Any) -> int:
+    """Run Celery's worker until SIGTERM or SIGINT and return its exit code."""
+    setup_logging.connect(_logging_is_set_up, weak=False)
+    warnings.simplefilter("ignore", SecurityWarning)  # of running as root: it is about pickled messages, ours are JSON
+    worker = app.Worker(queues=queues, quiet=True, without_gossip=True, without_mingle=True, **options)
+    log.info("worker started", queues=queues)
+    tell_ready()
+    worker.start()
+    log.info("worker stopped")
+    return int(worker.exitcode or 0)
+
+
+def _logging_is_set_up(**_: object) -> None:
+    """Keep Celery from setting up logging of its own."""
+
+
+@contextmanager
+def _told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` as soon as the worker is asked to shut down, also in the middle of a task."""
+
+    def receiver(**_: object) -> None:
+        stop()
+
+    worker_shutting_down.connect(receiver, weak=False)
+    try:
+        yield
+    finally:
+        worker_shutting_down.disconnect(receiver)
