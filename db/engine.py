@@ -26,10 +26,12 @@ _PROGRAM_LIMIT = "54"  # SQLSTATE class: the statement itself is at fault, tryin
 _ON_CONNECT = """
 SELECT set_config('timezone', 'UTC', false),
        set_config('lock_timeout', '30s', false),
+       set_config('default_transaction_isolation', 'read committed', false),
        set_config('synchronous_commit',
                   CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                   ELSE current_setting('synchronous_commit') END, false)
-"""  # an acknowledged instance must be on disk, whatever the server's default is
+"""
+# Whatever the server's defaults are: an acknowledged instance must be on disk, and after a conflict we look again
 
 
 class Database:
@@ -46,6 +48,7 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=_POOL_TIMEOUT_S,
             pool_pre_ping=True,
+            hide_parameters=True,
             json_serializer=_json,
             connect_args={**_CONNECT, "application_name": application_name},
             execution_options={"postgresql_readonly": True} if read_only else {},

@@ -353,9 +353,7 @@ def _computed(tag: str) -> _Column:
         "00201208": select(func.count(instance.pk)).join(series, with_instance).where(of_study),
         "00201209": select(func.count(instance.pk)).where(instance.series_pk == SeriesRow.pk),
         "00080061": select(series.modality).where(of_study, series.modality != ""),
-        "00080062": select(instance.sop_class_uid.distinct().label("value"))
-        .join(series, with_instance)
-        .where(of_study),
+        "00080062": select(instance.sop_class_uid).join(series, with_instance).where(of_study),
     }
     statement = statements[tag].correlate(PatientRow, StudyRow, SeriesRow)
     if tag in ("00080061", "00080062"):
@@ -388,7 +386,7 @@ def _passes(kind: _Kind, column: Any, test: Test) -> ColumnElement[bool]:
             first, last = (day and f"{day:%Y%m%d}" for day in (days.first, days.last))
             return _between(func.left(func.replace(column, ".", ""), 8).collate("C"), first, last)
         case Instants(first, last):
-            return and_(column != "", _digits(column, len(first)).between(first, last))
+            return and_(column != "", _between(_digits(column, len(first)), first, last))
         case Numbers(values):
             return column.in_(values)  # type: ignore[no-any-return]
 
@@ -408,14 +406,14 @@ def _together(date: Field, time: Field, test: Test) -> ColumnElement[bool]:
     """Match a date and a time as one instant (extended negotiation of combined date-time matching, PS3.4 C.5.1.1)."""
     assert isinstance(test, Instants)
     day, of_day = _seen(date)[1], _seen(time)[1]
-    instant = (func.to_char(day, "YYYYMMDD") + _digits(of_day, len(test.first) - 8)).collate("C")
-    return and_(day.is_not(None), instant.between(test.first, test.last))
+    instant = func.concat(func.to_char(day, "YYYYMMDD"), _digits(of_day, len(test.first) - 8)).collate("C")
+    return and_(day.is_not(None), _between(instant, test.first, test.last))
 
 
 def _any_value_passes(attributes: Any, tag: str, tests: tuple[Test, ...]) -> ColumnElement[bool]:
     """Match an attribute that has no column of its own: one value of its DICOM JSON element passes."""
     value = func.jsonb_path_query(attributes, cast(f'$."{tag}".Value[*]', JSONPATH)).column_valued("value")
-    return select(1).select_from(value).where(or_(false(), *(_json_passes(value, test) for test in tests))).exists()
+    return select(literal(1)).where(or_(false(), *(_json_passes(value, test) for test in tests))).exists()
 
 
 def _json_passes(value: Any, test: Test) -> ColumnElement[bool]:

@@ -40,7 +40,6 @@ __all__ = [
     "renew",
     "requeue_expired",
     "total_bytes",
-    "unused_keys",
     "waiting",
 ]
 
@@ -335,14 +334,6 @@ def conflicts(session: Session) -> list[Conflict]:
     """Return the versions that were refused and are not settled, oldest first."""
     row = InstanceVersionRow
     return _versions(session, (row.kind == "conflict") & row.resolved_at.is_(None))
-
-
-def unused_keys(session: Session, keys: Collection[str]) -> set[str]:
-    """Return those of these storage keys that no instance and no version refers to."""
-    used: set[str] = set()
-    for column in (InstanceRow.storage_key, InstanceVersionRow.storage_key):
-        used |= set(session.scalars(select(column).where(column.in_(list(keys)))))
-    return set(keys) - used
 
 
 def _in_seconds(seconds: float) -> ColumnElement[dt.datetime]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from sqlalchemy import literal, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -55,13 +55,6 @@ def ensure_uids(session: Session, uids: Mapping[str, Uid], pseudonymizer: Pseudo
     session.execute(
         _ADD, [_values(kind, uid, pseudonymizer.uid(kind, uid), pseudonymizer) for kind, uid in uids.items()]
     )
-
-
-def is_ours(session: Session, uids: Collection[str]) -> bool:
-    """True if one of these UIDs is a pseudonym of ours: what carries it is a copy that we emitted."""
-    row = PseudonymRow
-    query = select(literal(1)).where(row.kind.in_((STUDY, SERIES, INSTANCE)), row.pseudonym.in_(list(uids))).limit(1)
-    return session.scalar(query) is not None
 
 
 def _values(kind: str, original: str, pseudonym: str, pseudonymizer: Pseudonymizer) -> dict[str, object]:

@@ -43,7 +43,8 @@ def main() -> int:
 def run(settings: Settings, stop: Event) -> None:
     """Put the node together, serve until `stop` is set, and take it apart in order."""
     database = Database(settings.require_database_url(), application_name="regionmir-node", pool_size=16)
-    queue = Wakeups(CeleryQueue(settings.require_redis_url()))
+    broker = CeleryQueue(settings.require_redis_url())
+    queue = Wakeups(broker)
     try:
         store = FileStore(settings.data_dir)
         swept = store.sweep_incoming()
@@ -58,12 +59,14 @@ def run(settings: Settings, stop: Event) -> None:
         server.stop()
     finally:
         queue.stop()
+        broker.close()
         database.close()
 
 
 def _database_is_ready(database: Database, stop: Event) -> bool:
     """Return True once the database answers and has our schema, False where the process is to stop before."""
     deadline = time.monotonic() + DATABASE_DEADLINE_S
+    log.info("waiting for the database")
     while not stop.is_set():
         try:
             database.wait_ready(1.0)

@@ -106,9 +106,9 @@ class NodeDimse(DIMSEServiceProvider):
             self.dul.event_queue.put("Evt19")
             return
         if isinstance(self.message, C_STORE_RQ):
-            self._arrival = Arrival(self._limit_bytes)
             context = self.assoc._accepted_cx.get(context_id)
             syntax = str(context.transfer_syntax[0]) if context else ""
+            self._arrival = Arrival(self._limit_bytes)
             self._arrival.begin(self._store, self.message.command_set, syntax, self.assoc.requestor.ae_title)
 
     def _arrived(self) -> None:

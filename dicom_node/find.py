@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 
 from db.find import FindRow, find
-from dicom_node.errors import NotAuthorized
+from dicom_node.errors import NotAuthorized, origin
 from dicom_node.identifier import called_ae, is_combined, read_identifier, read_root
 from dicom_node.status import CANCEL, FIND, PENDING, PENDING_WITHOUT_OPTIONAL_KEYS, failure, status_of
 from regionmir.core.errors import QueryRefused, RegionMirError
@@ -58,9 +58,9 @@ def handle_find(event: Event, node: "Node") -> Iterator[Response]:
         yield from _responses(event, node)
     except RegionMirError as error:
         yield status_of(error, FIND), None
-    except Exception:
-        log.exception("find failed")
-        yield status_of(RuntimeError(), FIND), None
+    except Exception as error:
+        log.error("find failed", error=type(error).__name__, at=origin(error))
+        yield status_of(error, FIND), None
 
 
 def _responses(event: Event, node: "Node") -> Iterator[Response]:

@@ -114,8 +114,8 @@ def _responses(
                 tally.lose(str(error), [one.sop_instance_uid for one in instances])
             if tally.remaining:
                 yield Response(failure(PENDING), tally.counts)
-    if tally.failed:
-        log.warning("sub-operations failed", failed=len(tally.failed), of=len(instances), why=tally.why)
+    told = log.warning if tally.failed else log.info
+    told("instances sent", completed=tally.completed, warned=tally.warned, failed=len(tally.failed), why=tally.why)
     yield tally.final()
 
 

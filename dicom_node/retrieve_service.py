@@ -83,7 +83,10 @@ class RetrieveService(QueryRetrieveServiceClass):
         try:
             yield from cast(Iterator[Response], evt.trigger(self.assoc, event, details))
         except RegionMirError as error:
-            yield Response(status_of(error, RETRIEVE))
+            status = status_of(error, RETRIEVE)
+            peer = self.assoc.requestor.ae_title
+            log.info("retrieve refused", status=f"{status.Status:04X}", why=str(error), peer=peer)
+            yield Response(status)
         except Exception as error:
             log.exception("retrieve failed")
             yield Response(status_of(error, RETRIEVE))

@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 DRAIN_S = 5.0
 """How long associations may finish when the node stops."""
 
+ABORT_S = 1.0
+"""How long those that are aborted then may take; their threads end with the process."""
+
 
 class Server:
     """A running node. `port` is the one it listens on, also where port 0 was asked for."""
@@ -47,12 +50,16 @@ class Server:
         if not self._thread.is_alive():
             return
         self._listener.shutdown()
-        deadline = time.monotonic() + drain_s
-        while self._listener.active_associations and time.monotonic() < deadline:
-            time.sleep(0.02)
+        self._wait_until_idle(drain_s)
         for assoc in self._listener.active_associations:
-            assoc.abort()
+            assoc.abort(block=False)
+        self._wait_until_idle(ABORT_S)
         self._thread.join(2.0)
+
+    def _wait_until_idle(self, deadline_s: float) -> None:
+        end = time.monotonic() + deadline_s
+        while self._listener.active_associations and time.monotonic() < end:
+            time.sleep(0.02)
 
 
 def serve(node: Node) -> Server:

@@ -1,8 +1,10 @@
 """Composition of a worker process: what it is made of, how it starts and how it ends."""
 
+import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -40,26 +42,29 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser]) -> int:
 
     The model is loaded and used in this one process, which never forks: torch and CUDA would not survive it.
     """
+    _stop_while_starting()
     app = make_app(settings)
     model = load_model()
-    with _database(settings, "regionmir index worker") as database:
+    with ExitStack() as at_end:
+        database = at_end.enter_context(_database(settings, "regionmir index worker"))
         objects = FileStore(settings.data_dir)
         indexer = Indexer(database, objects, model, settings.batch_size, settings.lease_s, settings.max_pixels)
+        at_end.enter_context(_told_to_stop(indexer.stop))
         poll = Periodic("poll", POLL_S, partial(indexer.drain, wait=False), immediately=True)
+        at_end.callback(poll.stop)
+        at_end.callback(indexer.close)
         add_index_task(app, indexer.drain)
-        with _told_to_stop(indexer.stop):
-            poll.start()
-            code = _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
-        indexer.close()
-        poll.stop()
-    return code
+        poll.start()
+        return _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
 
 
 def serve_light(settings: Settings) -> int:
     """Reconcile and keep house until SIGTERM and return 0. Without torch; the timers need no broker."""
+    _stop_while_starting()
     app = make_app(settings)
-    queue = CeleryQueue(settings.require_redis_url())
-    with _database(settings, "regionmir light worker") as database:
+    with ExitStack() as at_end:
+        queue = at_end.enter_context(closing(CeleryQueue(settings.require_redis_url())))
+        database = at_end.enter_context(_database(settings, "regionmir light worker"))
         look_after = partial(reconcile, database, queue)
         timers = [
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
@@ -67,12 +72,18 @@ def serve_light(settings: Settings) -> int:
         ]
         add_reconcile_task(app, look_after)
         for timer in timers:
+            at_end.callback(timer.stop)
             timer.start()
-        code = _work(app, [LIGHT_QUEUE], pool="threads", concurrency=_LIGHT_THREADS)
-        for timer in timers:
-            timer.stop()
-    queue.close()
-    return code
+        return _work(app, [LIGHT_QUEUE], pool="threads", concurrency=_LIGHT_THREADS)
+
+
+def _stop_while_starting() -> None:
+    """Let SIGTERM end this process cleanly until Celery's worker takes the signal over."""
+
+    def stop(*_: object) -> None:
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ class TrainConfig:
     description: str
     minutes: float
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    steps: int = 0
+    """The run also ends after this many steps (0: no matter how many): a busy machine then takes longer, not less."""
     seed: int = 7
     threads: int = 2
     bf16: bool = True

@@ -1,6 +1,7 @@
 """The training loop: scheduled by the clock, resumable, one line of progress at a time."""
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from torch import Tensor
 from models.data.tensors import FilmTensors
 from models.network import RegionNetwork
 from models.train.config import TrainConfig
+from models.train.contrast import Regions
 from models.train.step import FindingHead, Sampler, Step, make_batch
 from regionmir.core.errors import ModelError
 
@@ -59,8 +61,9 @@ class Run:
 
     @property
     def share(self) -> float:
-        """The share of the run's time that has passed."""
-        return min(1.0, self.elapsed_s / (self.config.minutes * 60))
+        """The share of the run's time, or of its steps, that has passed."""
+        steps = self.step / self.config.steps if self.config.steps else 0.0
+        return min(1.0, max(steps, self.elapsed_s / (self.config.minutes * 60)))
 
     def advance(self) -> None:
         """Take one step. Raises `ModelError` with the films' names where a loss is not finite."""
@@ -97,6 +100,7 @@ class Run:
             "rng": self.rng.get_state(),
             "step": self.step,
             "elapsed_s": self.elapsed_s,
+            "memory": dataclasses.astuple(self.step_losses.memory) if self.step_losses.memory else None,
             "seed": self.config.seed,
             "films": len(self.films),
         }
@@ -115,6 +119,7 @@ class Run:
             raise ModelError(f"{file} is no checkpoint of this network: {error}") from None
         self.rng.set_state(state["rng"])
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
+        self.step_losses.memory = Regions(*state["memory"]) if state["memory"] else None
 
 
 def train_run(run: Run, checkpoint: Path | None, report: Callable[[Progress], None]) -> None:

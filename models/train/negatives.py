@@ -118,7 +118,8 @@ def slice_phantom(film: Tensor, rng: torch.Generator) -> Tensor:
     for _ in range(int(torch.randint(2, 10, (), generator=rng))):
         organs += _ellipse(side, rng) * float(uniform(rng, -0.6, 0.5, 1))
     grain = _resized(torch.randn(48, 48, generator=rng), side) * 0.05
-    return (body + rim + (organs + grain) * (radius < 1)).clamp(min=0)
+    image: Tensor = body + rim + (organs + grain) * (radius < 1)
+    return image.clamp(min=0)
 
 
 MAKERS: tuple[Maker, ...] = (
@@ -160,9 +161,11 @@ def _ellipse(side: int, rng: torch.Generator) -> Tensor:
 
 
 def _resized(image: Tensor, side: int) -> Tensor:
-    return F.interpolate(image[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0]
+    larger: Tensor = F.interpolate(image[None, None], size=(side, side), mode="bilinear", align_corners=False)
+    return larger[0, 0]
 
 
 def _stretched(image: Tensor) -> Tensor:
     low, high = torch.quantile(image.flatten()[::7], torch.tensor([0.01, 0.99]))
-    return ((image - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
+    stretched: Tensor = ((image - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
+    return stretched

@@ -44,11 +44,12 @@ def train(config: TrainConfig, data: Path, out: Path, listener: Listener, *, res
     Films of patients who also stand in another split are withheld. Raises `DataError`, `ConfigurationError`, or
     `ModelError` where a loss is not finite or the checkpoint does not fit.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    threads = config.threads or torch.get_num_threads()
+    torch.set_num_threads(1)  # one small film at a time: more threads only wait for each other
     chosen, withheld = training_films(read_folder(data))
     listener.note(f"{len(chosen)} films; {withheld} withheld, their patients stand in another split too")
     films = load_films(chosen, config.network.side, listener.loading)
+    torch.set_num_threads(threads)
     run = Run(config, films, imagenet_weights() if config.imagenet else None)
     out.mkdir(parents=True, exist_ok=True)
     if resume:

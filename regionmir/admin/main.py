@@ -11,6 +11,7 @@ import typer
 from regionmir import __version__
 from regionmir.admin import (
     db_commands,
+    demo_commands,
     dicomize_commands,
     doctor_commands,
     instances_commands,
@@ -48,6 +49,7 @@ def _options(
 
 
 up_commands.add_to(app)
+demo_commands.add_to(app)
 settings_commands.add_to(app)
 doctor_commands.add_to(app)
 status_commands.add_to(app)

@@ -2,16 +2,16 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
 
 from regionmir.admin.context import JSON, console, open_session, print_json, settings_in_force
-from regionmir.admin.similar import SimilarAnswer, query_similar
 from regionmir.admin.talking import CALLING, TO, called_peer, calling_title
 
-__all__ = ["add_to", "query", "query_similar"]
+if TYPE_CHECKING:
+    from regionmir.admin.similar import SimilarAnswer
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,6 +32,8 @@ def query(
 
     Example: regionmir query --anchor LAST --region LLLZ -k 5 --image similar.png
     """
+    from regionmir.admin.similar import query_similar
+
     node = called_peer(to, settings_in_force())
     title = calling_title(calling)
     answer = query_similar(node, title, anchor, region, k=k)
@@ -50,7 +52,7 @@ def query(
         typer.echo(f"picture: {image}")
 
 
-def as_report(answer: SimilarAnswer) -> dict[str, Any]:
+def as_report(answer: "SimilarAnswer") -> dict[str, Any]:
     """Return the answer as plain values, for JSON."""
     return {
         "code": answer.code,
@@ -63,7 +65,7 @@ def as_report(answer: SimilarAnswer) -> dict[str, Any]:
     }
 
 
-def _print(answer: SimilarAnswer) -> None:
+def _print(answer: "SimilarAnswer") -> None:
     name = f"{answer.anatomy.name} ({answer.anatomy.short})"
     if not answer.hits:
         typer.echo(f"{name}: no similar study")

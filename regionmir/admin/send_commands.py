@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,8 +14,9 @@ from rich.table import Table
 from regionmir.admin.context import JSON, console, print_json, settings_in_force
 from regionmir.admin.talking import CALLING, TO, called_peer, calling_title
 from regionmir.core.errors import ConfigurationError, PeerRefused, PeerUnavailable
-from regionmir.pixels.transcode import transcode_to_any
-from regionmir.scu.store import Result, SentFile, store
+
+if TYPE_CHECKING:
+    from regionmir.scu.store import Result, SentFile
 
 _MOST_REASONS = 20
 
@@ -37,6 +38,9 @@ def send(
 
     Example: regionmir send ~/films --to PACS@10.0.0.5:104
     """
+    from regionmir.pixels.transcode import transcode_to_any
+    from regionmir.scu.store import Result, SentFile, store
+
     peer = called_peer(to, settings_in_force())
     found = list(files_in(paths))
     started = time.perf_counter()
@@ -73,7 +77,7 @@ def files_in(paths: Iterable[Path]) -> Iterator[Path]:
             raise ConfigurationError(f"{path} does not exist")
 
 
-def _watched(outcomes: Iterator[SentFile], total: int) -> Iterator[SentFile]:
+def _watched(outcomes: "Iterator[SentFile]", total: int) -> "Iterator[SentFile]":
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("sending", total=total)
@@ -82,7 +86,9 @@ def _watched(outcomes: Iterator[SentFile], total: int) -> Iterator[SentFile]:
             yield outcome
 
 
-def _print(outcomes: list[SentFile], counts: Counter[Result], total: int, seconds: float, away: str) -> None:
+def _print(outcomes: "list[SentFile]", counts: "Counter[Result]", total: int, seconds: float, away: str) -> None:
+    from regionmir.scu.store import Result
+
     reasons = Counter((one.result, one.detail) for one in outcomes if one.result is not Result.STORED)
     if reasons:
         example = {(one.result, one.detail): one.path for one in reversed(outcomes)}
@@ -99,8 +105,10 @@ def _print(outcomes: list[SentFile], counts: Counter[Result], total: int, second
 
 
 def _report(
-    peer: str, outcomes: list[SentFile], counts: Counter[Result], total: int, seconds: float, away: str
+    peer: str, outcomes: "list[SentFile]", counts: "Counter[Result]", total: int, seconds: float, away: str
 ) -> dict[str, Any]:
+    from regionmir.scu.store import Result
+
     return {
         "peer": peer,
         "seconds": round(seconds, 3),

@@ -10,7 +10,7 @@ from regionmir.core.anatomy import Anatomy, anatomy_by_short
 from regionmir.core.errors import QueryRefused
 from regionmir.core.identifiers import AETitle
 from regionmir.scu.find import find
-from regionmir.scu.peer import PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
 
 _HIT = re.compile(
     r"SIM (?P<code>[0-9A-Z]+) (?P<region>\S+) #(?P<rank>\d+) (?P<similarity>-?\d+(\.\d+)?)( (?P<view>.*))?"
@@ -56,7 +56,7 @@ def query_similar(
     region: str,
     *,
     k: int = 10,
-    timeouts: Timeouts = Timeouts(),  # noqa: B008
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> SimilarAnswer:
     """Return the studies whose region is most like the anchor's, best first, at most `k`.
 

@@ -43,4 +43,5 @@ def configure_logging(settings: Settings, process: str) -> None:
     logging.root.setLevel(max(level, logging.WARNING))
     for package in _PACKAGES:
         logging.getLogger(package).setLevel(level)
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it quotes odd values, which may be a patient's
     structlog.contextvars.bind_contextvars(process=process)

@@ -9,8 +9,9 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
 from regionmir.core.errors import NotIndexable
-from regionmir.pixels.decode import decode_frame, quiet_pydicom, read_dataset
+from regionmir.pixels.decode import decode_frame, read_dataset
 from regionmir.pixels.layout import PixelLayout, read_layout
+from regionmir.pixels.quiet import quiet_pydicom
 
 # What a change of transfer syntax may change without changing the image (PS3.5 8.2, A.4): its encoding.
 _ENCODING = frozenset(

@@ -1,10 +1,6 @@
 """From stored bytes to display values: decoded, windowed, not inverted, turned as a reader expects the film."""
 
-import logging
-import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -24,6 +20,7 @@ from regionmir.core.geometry import Box
 from regionmir.pixels.display import display_lookup
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS, PixelLayout, decoder_of, read_layout
 from regionmir.pixels.orientation import Turn, turn_of
+from regionmir.pixels.quiet import quiet_pydicom
 
 DisplayValues = npt.NDArray[np.float32]
 """(H, W), 0 black to 1 white, row order."""
@@ -38,6 +35,7 @@ PIPELINE_HASH = sha256(
 """Names the way from stored to display values: instances indexed under another one should be indexed again."""
 
 _PLUGIN = "pylibjpeg"
+_PANIC = "PanicException"  # of the RLE decoder, written in Rust: a BaseException that no class of ours can name
 _LARGE_ELEMENT_BYTES = 2**24
 _HEADER_ALLOWANCE_BYTES = 2**26
 _RED, _GREEN, _BLUE = np.float32(0.299), np.float32(0.587), np.float32(0.114)
@@ -73,7 +71,8 @@ class DisplayImage:
 def read_dataset(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Dataset:
     """Return the data set of a Part 10 file; large elements are read from the file only when used.
 
-    Raises `BrokenImage` for what is not DICOM and for a deflated data set that grows beyond an image of `max_pixels`.
+    Raises `BrokenImage` for what is not DICOM and for a deflated data set that grows beyond an image of `max_pixels`,
+    and `OSError` where the file itself cannot be read.
     """
     with quiet_pydicom():
         try:
@@ -81,9 +80,11 @@ def read_dataset(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Dataset
             return dcmread(path, defer_size=_LARGE_ELEMENT_BYTES)
         except InvalidDicomError:
             raise BrokenImage("not DICOM") from None
-        except (OSError, NotIndexable):
+        except (MemoryError, NotIndexable):
             raise
         except Exception as error:  # pydicom and zlib raise many kinds for damaged files
+            if isinstance(error, OSError) and error.errno is not None:  # without number it is pydicom's, of the content
+                raise
             raise BrokenImage("data set unreadable", type(error).__name__) from None
 
 
@@ -95,15 +96,19 @@ def display_image(source: Dataset | Path | BinaryIO, *, max_pixels: int = DEFAUL
     """
     dataset = source if isinstance(source, Dataset) else _read(source, max_pixels)
     with quiet_pydicom():
-        turn, note = turn_of(dataset)
-        layout = read_layout(dataset, max_pixels)
-        stored = decode_frame(dataset, layout)
         try:
-            values = _colour_luminance(stored, layout) if layout.samples == 3 else _grey(dataset, layout, stored)
+            return _display_image(dataset, max_pixels)
         except (MemoryError, NotIndexable):
             raise
-        except Exception as error:  # a LUT that contradicts itself in a way not foreseen
-            raise BrokenImage("display attributes unreadable", type(error).__name__) from None
+        except Exception as error:  # pydicom raises many kinds for values that are not what their VR says
+            raise BrokenImage("attributes unreadable", type(error).__name__) from None
+
+
+def _display_image(dataset: Dataset, max_pixels: int) -> DisplayImage:
+    turn, note = turn_of(dataset)
+    layout = read_layout(dataset, max_pixels)
+    stored = decode_frame(dataset, layout)
+    values = _colour_luminance(stored, layout) if layout.samples == 3 else _grey(dataset, layout, stored)
     return DisplayImage(
         values=np.ascontiguousarray(turn.apply(values)),
         pixel_sha256=pixel_hash(stored, layout),
@@ -125,7 +130,9 @@ def decode_frame(dataset: Dataset, layout: PixelLayout, index: int = 0) -> npt.N
         stored, _ = decoder_of(layout).as_array(dataset, index=index, decoding_plugin=plugin, **options)
     except (MemoryError, NotIndexable):
         raise
-    except Exception as error:  # every plug-in raises its own kinds; their text may hold what the file holds
+    except BaseException as error:  # every plug-in raises its own kinds; their text may hold what the file holds
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         raise BrokenImage("pixel data damaged", type(error).__name__) from None
     if shifted:
         stored = _shifted_down(stored, layout)
@@ -195,17 +202,3 @@ def _check_deflated(path: Path, limit: int) -> None:
             if total > limit:
                 raise BrokenImage("too many bytes inflated", f"limit {limit}")
             waiting = inflater.unconsumed_tail or file.read(2**16)
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's remarks on odd values, which may quote them, out of the logs."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 
 from regionmir.core.errors import UnsupportedImage
 from regionmir.pixels.orientation import turn_of
+from regionmir.pixels.quiet import quiet_pydicom
 
 CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -55,6 +56,16 @@ def check_frontal_chest(dataset: Dataset) -> str:
 
     Needs no pixel data. Raises `UnsupportedImage` with a short stable reason for everything else.
     """
+    with quiet_pydicom():
+        try:
+            return _checked_view(dataset)
+        except (MemoryError, UnsupportedImage):
+            raise
+        except Exception as error:  # pydicom raises many kinds for values that are not what their VR says
+            raise UnsupportedImage("attributes unreadable", type(error).__name__) from None
+
+
+def _checked_view(dataset: Dataset) -> str:
     _check_object(dataset)
     _check_modality(dataset)
     _check_subject(dataset)

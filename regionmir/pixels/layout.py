@@ -134,7 +134,7 @@ def _check_data(dataset: Dataset, layout: PixelLayout) -> None:
 
 def _transfer_syntax(dataset: Dataset) -> UID:
     uid = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
-    if not uid:
+    if not isinstance(uid, str) or not uid:
         raise BrokenImage("transfer syntax missing")
     return UID(uid)
 

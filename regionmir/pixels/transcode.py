@@ -31,6 +31,7 @@ from pydicom.uid import (
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from regionmir.core.errors import BrokenImage, UnsupportedImage
+from regionmir.pixels.quiet import quiet_pydicom
 
 TARGETS = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 """Transfer syntaxes that we can write, best first (PS3.5 A.1, A.2, A.3, A.5)."""
@@ -61,13 +62,17 @@ def transcode(source: Path | BinaryIO, target: str, *, max_pixel_bytes: int = MA
     """
     if target not in TARGETS:
         raise UnsupportedImage("transfer syntax", f"cannot write {UID(target).name}")
-    dataset = dcmread(source)
+    with quiet_pydicom():
+        return _transcoded(dcmread(source), UID(target), max_pixel_bytes)
+
+
+def _transcoded(dataset: FileDataset, target: UID, max_pixel_bytes: int) -> FileDataset:
     stored = dataset.file_meta.TransferSyntaxUID
     if not stored.is_transfer_syntax or stored.is_private:
         raise UnsupportedImage("transfer syntax", "not one of DICOM's")
     if stored.is_encapsulated:
         _decompress(dataset, stored, max_pixel_bytes)
-    return _reread(dataset, UID(target), was_little=stored.is_little_endian)
+    return _reread(dataset, target, was_little=stored.is_little_endian)
 
 
 def transcode_to_any(source: Path, accepted: Collection[str]) -> FileDataset:

@@ -28,6 +28,8 @@ PATIENT_ID: Final = "00100020"
 STUDY_INSTANCE_UID: Final = "0020000D"
 STUDY_DATE: Final = "00080020"
 STUDY_TIME: Final = "00080030"
+MODALITY: Final = "00080060"
+MODALITIES_IN_STUDY: Final = "00080061"
 
 UNIQUE_KEYS: Final = {
     Level.PATIENT: PATIENT_ID,
@@ -64,7 +66,7 @@ class FindRequest:
     ignored: tuple[str, ...]
     """Keywords of keys that ask something and are not matched: answers come with FF01H."""
     matches_nothing: bool
-    """A pseudonymous caller asked for the value of something it may not see."""
+    """A pseudonymous caller asked for the value of something that it may not see, or that is not matched here."""
 
     def spec(self, *, limit: int | None, study_pks: tuple[int, ...] | None = None) -> FindSpec:
         """Return what the database is asked."""
@@ -91,12 +93,14 @@ def read_request(keys: Keys, root: Root, disclosure: Disclosure, *, combined: bo
     level = read_level(keys, root)
     _check_hierarchy(keys, root, level)
     wanted = tuple(key for key in keys.by_tag.values() if key.tag not in SERVICE_TAGS)
-    asking = [key for key in wanted if key.asks]
+    asking = [_at_level(key, level) for key in wanted if key.asks]
+    unmatched = [key for key in asking if level_of(key.tag).depth > level.depth or key.vr == "SQ"]
     hidden = [key for key in asking if seen(key.tag, disclosure) is None]
-    ignored = [key for key in asking if level_of(key.tag).depth > level.depth or key.vr == "SQ"]
-    matched = [key for key in asking if key not in ignored and key not in hidden]
+    matched = [key for key in asking if key not in unmatched and key not in hidden]
     conditions = _conditions(matched, disclosure, combined=combined)
-    names = tuple(key.keyword for key in ignored)
+    if disclosure is not Disclosure.IDENTIFIED:
+        hidden, unmatched = hidden + unmatched, []
+    names = tuple(key.keyword for key in unmatched)
     return FindRequest(root, level, disclosure, keys.charset, wanted, conditions, names, bool(hidden))
 
 
@@ -110,6 +114,13 @@ def read_level(keys: Keys, root: Root) -> Level:
     if level.depth < root.value.depth:
         raise InvalidKey("Study Root has no level PATIENT")
     return level
+
+
+def _at_level(key: Key, level: Level) -> Key:
+    """Return the key as it is matched: clients that look for studies say Modality and mean ModalitiesInStudy."""
+    if key.tag == MODALITY and level is Level.STUDY:
+        return Key(MODALITIES_IN_STUDY, key.vr, key.values)
+    return key
 
 
 def _check_hierarchy(keys: Keys, root: Root, level: Level) -> None:
@@ -134,9 +145,10 @@ def _conditions(keys: list[Key], disclosure: Disclosure, *, combined: bool) -> t
     found = []
     by_tag = {key.tag: key for key in keys}
     if combined and STUDY_DATE in by_tag and STUDY_TIME in by_tag:
-        together = Instants(*_combined(by_tag.pop(STUDY_DATE), by_tag.pop(STUDY_TIME)))
+        together = Instants(*_combined(by_tag[STUDY_DATE], by_tag[STUDY_TIME]))
         found.append(Condition(Field(STUDY_DATE), (together,), Field(STUDY_TIME)))
-    for key in by_tag.values():
+        keys = [key for key in keys if key.tag not in (STUDY_DATE, STUDY_TIME)]
+    for key in keys:
         field = seen(key.tag, disclosure)
         assert field is not None  # the caller has sorted out the hidden ones
         found.append(Condition(field, tuple(_test(key, value) for value in key.values)))

@@ -12,7 +12,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket
 
 from regionmir.core.errors import PeerRefused, PeerUnavailable
-from regionmir.scu.peer import PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
 
 MAX_CONTEXTS = 128
 """Presentation contexts that one association request can hold: odd identifiers from 1 to 255 (PS3.8 9.3.2.2)."""
@@ -34,7 +34,7 @@ def association(
     *,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
     handlers: Handlers = (),
-    timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Iterator[Association]:
     """Give an established association; release it at the end, abort it on an error.
 
@@ -58,7 +58,7 @@ def open_association(
     *,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
     handlers: Handlers = (),
-    timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Association:
     """Return an established association, to be ended with `close_association`. Raises as `association` does."""
     ae = _Requestor(ae_title=calling_ae)

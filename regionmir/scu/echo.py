@@ -8,7 +8,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from regionmir.core.errors import PeerUnavailable
 from regionmir.scu.association import association
-from regionmir.scu.peer import PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
 from regionmir.scu.status import Status, read_status
 
 
@@ -21,7 +21,7 @@ class EchoResult:
     round_trip_s: float
 
 
-def echo(peer: PeerAddress, calling_ae: str, timeouts: Timeouts = Timeouts()) -> EchoResult:  # noqa: B008
+def echo(peer: PeerAddress, calling_ae: str, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> EchoResult:
     """Return what the peer answered to a C-ECHO. Raises `PeerUnavailable` or `PeerRefused`."""
     started = time.perf_counter()
     with association(peer, calling_ae, [build_context(Verification)], timeouts=timeouts) as opened:

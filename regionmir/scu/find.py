@@ -11,7 +11,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from regionmir.core.errors import PeerUnavailable
 from regionmir.scu.association import association
-from regionmir.scu.peer import PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
 from regionmir.scu.status import Status, read_status
 
 Root = Literal["patient", "study"]
@@ -37,7 +37,7 @@ def find(
     *,
     root: Root = "study",
     limit: int | None = None,
-    timeouts: Timeouts = Timeouts(),  # noqa: B008
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> FindAnswer:
     """Return the peer's matches; with `limit`, a C-CANCEL follows the match that reaches it.
 

@@ -14,7 +14,7 @@ from regionmir.core.errors import InvalidIdentifier, PeerUnavailable
 from regionmir.core.identifiers import parse_uid
 from regionmir.scu.association import MAX_CONTEXTS, association, receiver_roles
 from regionmir.scu.find import Root
-from regionmir.scu.peer import PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
 from regionmir.scu.status import Status, SubOperations, failed_uids, read_status, read_sub_operations
 
 GET_MODELS: dict[Root, str] = {
@@ -71,7 +71,7 @@ def get(
     root: Root = "study",
     storage: Sequence[PresentationContext] | None = None,
     progress: Progress | None = None,
-    timeouts: Timeouts = Timeouts(),  # noqa: B008
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> RetrieveAnswer:
     """Fetch instances over the association that asks for them, and hand each to `receiver`.
 

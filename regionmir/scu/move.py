@@ -7,7 +7,7 @@ from pynetdicom.presentation import build_context
 from regionmir.scu.association import association
 from regionmir.scu.find import Root
 from regionmir.scu.get import Progress, RetrieveAnswer, last_answer
-from regionmir.scu.peer import PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
 
 MOVE_MODELS: dict[Root, str] = {
     "patient": "1.2.840.10008.5.1.4.1.2.1.2",  # Patient Root Q/R Information Model - MOVE, PS3.4 C.6.1
@@ -23,7 +23,7 @@ def move(
     *,
     root: Root = "study",
     progress: Progress | None = None,
-    timeouts: Timeouts = Timeouts(),  # noqa: B008
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> RetrieveAnswer:
     """Have the peer send instances to the AE title `destination`, which it must know.
 

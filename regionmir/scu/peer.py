@@ -32,6 +32,9 @@ class Timeouts:
     network_s: float = 60.0
 
 
+DEFAULT_TIMEOUTS = Timeouts()
+
+
 def parse_peer(text: str) -> PeerAddress:
     """Return the peer written as `AE@host:port` (IPv6 in brackets). Raises `InvalidIdentifier`."""
     match = _ADDRESS.fullmatch(text.strip())

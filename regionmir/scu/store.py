@@ -10,7 +10,7 @@ from pynetdicom.association import Association
 
 from regionmir.core.errors import PeerUnavailable, RegionMirError
 from regionmir.scu.association import NoCommonContext, close_association, open_association
-from regionmir.scu.peer import PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
 from regionmir.scu.sending import (
     Converter,
     MoveOriginator,
@@ -69,7 +69,7 @@ def store(
     paths: Iterable[Path],
     *,
     convert: Converter | None = None,
-    timeouts: Timeouts = Timeouts(),  # noqa: B008
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Iterator[SentFile]:
     """Send the files and give one outcome for each, in the order in which they are done.
 
@@ -91,7 +91,7 @@ def store_instances(
     *,
     convert: Converter | None = None,
     originator: MoveOriginator | None = None,
-    timeouts: Timeouts = Timeouts(),  # noqa: B008
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Generator[SentFile, None, None]:
     """Send instances whose headers are known already; see `store`. `originator`: who asked for it by C-MOVE."""
     for group in grouped(instances, fallback=convert is not None):

@@ -27,6 +27,7 @@ class Incoming:
         self.dataset_bytes = 0
         self._files = files
         self._hash = sha256()
+        self._done = False
         self._descriptor: int | None = files.create(path)
         try:
             files.write(self._descriptor, head)
@@ -54,10 +55,17 @@ class Incoming:
 
     def abandon(self) -> None:
         """Delete the file. Safe to call at any time, also twice and after the object was kept."""
+        if self._done:
+            return
+        self._done = True
         try:
             self._files.remove(self.path)
         finally:
             self._close()
+
+    def kept(self) -> None:
+        """Say that the file has another place now: there is nothing left to abandon."""
+        self._done = True
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -109,11 +117,12 @@ class FileStore:
         Raises `StorageFull` or `StorageUnavailable`; the incoming file is then deleted.
         """
         try:
-            digest = incoming.finish()
-            return self._publish(incoming.path, digest, incoming.transfer_syntax_uid)
+            stored = self._publish(incoming.path, incoming.finish(), incoming.transfer_syntax_uid)
         except Exception:
             incoming.abandon()
             raise
+        incoming.kept()
+        return stored
 
     def adopt(self, temp_path: Path, dataset_offset: int, transfer_syntax_uid: Uid) -> StoredObject:
         """Take over a file on the same file system whose data set begins at `dataset_offset`; see `keep`."""

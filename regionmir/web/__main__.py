@@ -10,7 +10,7 @@ from regionmir.core.errors import RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import load_settings
-from regionmir.web.app import make_app
+from regionmir.web.app import make_app, make_site
 
 _PATIENCE_S = 5
 
@@ -29,12 +29,12 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings, "web")
-        app = make_app(settings)
+        site = make_site(settings)
     except RegionMirError as error:
         print(f"regionmir web: {error}", file=sys.stderr)
         return 2
     config = uvicorn.Config(
-        app,
+        make_app(site),
         host=settings.http_host,
         port=settings.http_port,
         log_config=None,
@@ -47,6 +47,7 @@ def main() -> int:
         signal.signal(number, lambda *_: None)  # uvicorn stops, then raises the signal again for who was there before
     server = _Server(config)
     server.run()
+    site.close()
     return 0 if server.started else 2
 
 

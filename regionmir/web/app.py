@@ -1,7 +1,5 @@
 """The web application: composed here, and nowhere else."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.resources import files
 
 from fastapi import FastAPI
@@ -20,31 +18,27 @@ from regionmir.web.site import Site
 _STYLE = files("regionmir.web").joinpath("static/style.css").read_bytes()
 
 
-def make_app(settings: Settings) -> ASGIApp:
-    """Return the application, with no connection made yet: it starts, and says what is missing, without a database.
+def make_site(settings: Settings) -> Site:
+    """Return what the routes use, with no connection made yet: the process starts, and answers, without a database.
 
-    Raises `ConfigurationError` where it would be reachable by others without being told under which names.
+    Raises `ConfigurationError` where no database is set, or where others could reach us under no name.
     """
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
     database = Database(settings.require_database_url(), application_name="regionmir web", read_only=True)
-    pictures = Pictures(FileStore(settings.data_dir), settings.max_pixels)
+    return Site(settings, names, database, Pictures(FileStore(settings.data_dir), settings.max_pixels), queue)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        database.close()
-        if queue is not None:
-            queue.close()
 
-    app = FastAPI(title="RegionMIR", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.state.site = Site(settings, database, pictures, queue)
+def make_app(site: Site) -> ASGIApp:
+    """Return the application on this site."""
+    app = FastAPI(title="RegionMIR", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = site
     for router in (health.router, metrics.router, pages.router):
         app.include_router(router)
     app.add_api_route("/style.css", _style, methods=["GET", "HEAD"])
     for error, handler in pages.HANDLERS.items():
         app.add_exception_handler(error, handler)
-    return Guard(app, names)
+    return Guard(app, site.names)
 
 
 def _style() -> Response:

@@ -42,6 +42,12 @@ class StudyCard:
         return next((card for card in self.instances if card.has_picture), None)
 
     @property
+    def withheld(self) -> str:
+        """Why no picture is shown of what is indexed, empty where one is shown or nothing is indexed."""
+        indexed = [card for card in self.instances if card.state == InstanceState.INDEXED]
+        return "" if self.shown or not indexed else indexed[0].withheld
+
+    @property
     def states(self) -> dict[str, int]:
         """How many instances are in each state, in the order of the instances."""
         counted: dict[str, int] = {}

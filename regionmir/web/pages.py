@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from db import browse, generations, instances
 from db.browse import BrowsedInstance
 from regionmir.core.anatomy import Anatomy, anatomy_by_short
-from regionmir.core.errors import DatabaseUnavailable, NotIndexable, StorageUnavailable, UnknownAnatomy
+from regionmir.core.errors import DatabaseUnavailable, InvalidUid, NotIndexable, StorageUnavailable, UnknownAnatomy
+from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.web.cards import instance_card, region_marks, study_card
 from regionmir.web.pictures import why_withheld
 from regionmir.web.similar import find_similar
@@ -101,7 +102,7 @@ def _study_page(
 ) -> HTMLResponse:
     with site.database.session() as session:
         model = generations.active(session)
-        study = browse.find_study(session, study_uid, model_pk=model.pk if model else None)
+        study = browse.find_study(session, _uid(study_uid), model_pk=model.pk if model else None)
         if study is None:
             raise _unknown("There is no such study.")
         instance = _chosen(study.instances, instance_uid)
@@ -134,10 +135,17 @@ def _chosen(found: tuple[BrowsedInstance, ...], uid: str | None) -> BrowsedInsta
 def _shown_instance(site: Site, uid: str) -> BrowsedInstance:
     """Return an instance whose pixels may be shown; to the others the answer is as if they were not there."""
     with site.database.session() as session:
-        instance = browse.find_instance(session, uid, model_pk=site.active_model_pk(session))
+        instance = browse.find_instance(session, _uid(uid), model_pk=site.active_model_pk(session))
     if instance is None or why_withheld(instance):
         raise _unknown("There is no such picture.")
     return instance
+
+
+def _uid(text: str) -> Uid:
+    try:
+        return parse_uid(text)
+    except InvalidUid:
+        raise _unknown("There is nothing of this name.") from None
 
 
 def _anatomy(short: str) -> Anatomy:

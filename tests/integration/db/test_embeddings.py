@@ -88,7 +88,8 @@ def test_the_region_a_query_starts_from_comes_with_its_vector(database: Database
         (instance,) = instances.listing(session)
         found = embeddings.region_vector(session, instance.pk, model_pk, 1)
         assert found is not None
-        assert (found.box, found.score) == (expected.region.box, pytest.approx(0.9))
+        assert found.box == expected.region.box
+        assert found.score == pytest.approx(0.9)
         np.testing.assert_allclose(found.vector, expected.vector, atol=1e-3)
         assert found.vector.dtype == np.float32
         assert embeddings.region_vector(session, instance.pk, model_pk, 5) is None

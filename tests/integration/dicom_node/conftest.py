@@ -17,12 +17,14 @@ from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.settings import Settings
 from regionmir.storage import Files, FileStore
 
+Calls = list[tuple[str, str]]
+
 
 @dataclasses.dataclass
 class CountingQueue:
     """Counts wake-ups."""
 
-    calls: list[tuple[str, str]]
+    calls: Calls
 
     def wake(self) -> None:
         self.calls.append(("wake", ""))
@@ -37,7 +39,7 @@ class RunningNode:
 
     node: Node
     server: Server
-    calls: list[tuple[str, str]]
+    calls: Calls
 
     @property
     def port(self) -> int:
@@ -73,7 +75,7 @@ def start_node(tmp_path: Path, database: Database) -> Iterator[NodeFactory]:
     """Return a function that starts a node; its arguments are settings, and `files` or `database` to put in."""
     started: list[RunningNode] = []
 
-    def start(*, files: Files | None = None, calls: list[tuple[str, str]] | None = None, **values: object) -> RunningNode:
+    def start(*, files: Files | None = None, calls: Calls | None = None, **values: object) -> RunningNode:
         calls = [] if calls is None else calls
         using = values.pop("database", database)
         settings = Settings(data_dir=tmp_path / "data").model_copy(update={"dicom_port": 0, **values})

@@ -32,14 +32,14 @@ def echo(port: int, *, calling: str = "TESTSCU", called: str = "REGIONMIR") -> i
     return int(status)
 
 
-@pytest.mark.parametrize("called", ["REGIONMIR", "RGN_ALL", *(anatomy.ae_title for anatomy in anatomies())])
-def test_our_title_and_those_of_the_regions_answer(running, called: str) -> None:
-    assert echo(running.port, called=called) == 0x0000
+def test_our_title_and_those_of_the_regions_answer(running) -> None:
+    for called in ("REGIONMIR", "RGN_ALL", *(anatomy.ae_title for anatomy in anatomies())):
+        assert echo(running.port, called=called) == 0x0000
 
 
-@pytest.mark.parametrize("called", ["ANY-SCP", "RGN_XXX", "regionmir", "RGN_"])
-def test_another_called_title_is_rejected_with_its_reason(running, called: str) -> None:
-    assert rejection(associate(running.port, called=called)) == (1, 1, 7)
+def test_another_called_title_is_rejected_with_its_reason(running) -> None:
+    for called in ("ANY-SCP", "RGN_XXX", "regionmir", "RGN_"):
+        assert rejection(associate(running.port, called=called)) == (1, 1, 7)
 
 
 def test_a_stranger_is_let_in_on_loopback_as_pseudonymous(running) -> None:
@@ -96,7 +96,9 @@ def test_an_idle_association_is_ended(start_node) -> None:
     wait_until_accepted(running.port).release()
 
 
-@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x01\x00\xff\xff\xff\xff", b"\x04\x00\x00\x00\x00\x00"])
+@pytest.mark.parametrize(
+    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x01\x00\xff\xff\xff\xff", b"\x04\x00\x00\x00\x00\x00"]
+)
 def test_what_is_no_dicom_is_cut_off_and_harms_nobody(running, garbage: bytes) -> None:
     assoc = associate(running.port)
     with socket.create_connection(("127.0.0.1", running.port)) as probe:

@@ -120,6 +120,8 @@ def studies(node: Any, **values: object) -> list[str]:
         ({"ModalitiesInStudy": "DX"}, ["1.2.3"]),
         ({"ModalitiesInStudy": ["SR", "DX"]}, ["1.2.1", "1.2.3"]),
         ({"ModalitiesInStudy": "S?"}, ["1.2.1"]),
+        ({"Modality": "SR"}, ["1.2.1"]),
+        ({"Modality": "CR", "ModalitiesInStudy": "SR"}, ["1.2.1"]),
         ({"NumberOfStudyRelatedInstances": 3}, ["1.2.1"]),
         ({"PatientSex": "M"}, []),
     ],
@@ -342,7 +344,7 @@ def test_findscu_of_dcmtk_reads_the_answers(node: Any, dcmtk: Path) -> None:
         timeout=30,
         check=True,
     )
-    text = run.stdout + run.stderr
+    text = (run.stdout + run.stderr).replace("\0", "").replace(" ]", "]")
     assert text.count("Find Response") >= 2
     assert "[1.2.1]" in text
     assert "[1.2.2]" in text

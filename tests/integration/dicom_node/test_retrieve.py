@@ -20,6 +20,7 @@ from regionmir.core.records import Disclosure, Rights
 from regionmir.scu.association import association, receiver_roles
 from regionmir.scu.get import FILM_CLASSES, GET_MODELS, RetrieveAnswer, get, storage_contexts
 from regionmir.scu.move import MOVE_MODELS, move
+from regionmir.scu.peer import Timeouts
 from regionmir.scu.status import Status, SubOperations, read_status, read_sub_operations
 from regionmir.scu.store import Result
 from tests.support.films import save, synthetic_film, synthetic_uid, write_film, write_films
@@ -391,8 +392,11 @@ def test_a_peer_that_fails_during_c_get_leaves_the_node_well(database: Database,
             return 0x0000
 
         contexts = [build_context(GET_MODELS["study"]), *storage_contexts(syntaxes=[EXPLICIT])]
+        impatient = Timeouts(dimse_s=3.0)
         roles = receiver_roles(FILM_CLASSES)
-        with association(node.peer, CALLER, contexts, roles=roles, handlers=[(evt.EVT_C_STORE, store)]) as opened:
+        with association(
+            node.peer, CALLER, contexts, roles=roles, handlers=[(evt.EVT_C_STORE, store)], timeouts=impatient
+        ) as opened:
             answers = list(opened.send_c_get(study_of(films[0]), GET_MODELS["study"]))
         answer, box = fetch(node, study_of(films[0]))
 

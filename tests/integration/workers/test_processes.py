@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from db import instances
 from db.engine import Database
+from regionmir.core.errors import BrokerUnavailable
 from regionmir.queue import INDEX_QUEUE, CeleryQueue
 from regionmir.storage import FileStore
 from tests.conftest import absent
@@ -66,6 +67,11 @@ class Site:
         with self.redis.client() as client:
             return int(client.llen(INDEX_QUEUE))
 
+    def has_connection(self, name: str) -> bool:
+        with self.database.session() as session:
+            query = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
+            return bool(session.execute(query, {"name": name}).scalar())
+
     def assert_one_set_of_regions(self) -> None:
         each = "SELECT count(*) FROM region GROUP BY instance_pk, model_pk"
         with self.database.session() as session:
@@ -80,9 +86,7 @@ class Site:
             "REGIONMIR_RECONCILE_S": "0.5",
             "REGIONMIR_BATCH_SIZE": "4",
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], cwd=ROOT, env={**os.environ, **settings}
-        )
+        process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, env={**os.environ, **settings})
         self.processes.append(process)
         return process
 
@@ -196,14 +200,24 @@ def test_a_worker_that_is_told_to_stop_while_the_broker_is_away_stops(site: Site
     workers = [site.start_index_worker(), site.start_light_worker()]
     site.file(1)
     site.wait_indexed(1)
+    site.wait_for(lambda: site.has_connection("regionmir light worker"))
     for worker in workers:
         worker.terminate()
     assert [worker.wait(20) for worker in workers] == [0, 0]
 
 
-def _woken(site: Site) -> bool:
-    from regionmir.core.errors import BrokerUnavailable
+def test_a_worker_stopped_at_any_moment_of_its_start_leaves_no_lease(site: Site) -> None:
+    for pause_s in (0, 0.05, 0.1, 0.2, 0.4):
+        site.file(4, int(pause_s * 1000))
+        worker = site.start_index_worker(pass_s=0.1)
+        site.wait_for(lambda: site.has_connection("regionmir index worker"))
+        time.sleep(pause_s)
+        worker.terminate()
+        assert worker.wait(20) == 0
+        assert "indexing" not in site.counts()
 
+
+def _woken(site: Site) -> bool:
     try:
         site.queue.wake()
     except BrokerUnavailable:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.data import get_testdata_file, get_testdata_files
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
@@ -28,6 +28,7 @@ from pydicom.uid import (
 from regionmir.core.errors import BrokenImage, NotIndexable, UnsupportedImage
 from regionmir.pixels.codestream import read_frame_header
 from regionmir.pixels.decode import PIPELINE_HASH, display_image, read_dataset
+from regionmir.pixels.eligibility import check_frontal_chest
 from tests.support.films import save, synthetic_film, write_film
 
 LOSSLESS = [
@@ -96,11 +97,12 @@ def test_real_objects_of_other_syntaxes_are_decoded(name: str, size: tuple[int, 
 
 def test_a_bundled_object_gives_an_image_or_a_reason_and_nothing_else() -> None:
     reasons = {}
-    for name in get_testdata_files("*.dcm"):
+    for path in bundled("CT_small.dcm").parent.rglob("*.dcm"):
         try:
-            display_image(Path(name))
+            display_image(path)
         except NotIndexable as refused:
-            reasons[Path(name).name] = refused.reason
+            reasons[path.name] = refused.reason
+    assert 15 < len(reasons) < 40
     assert reasons["rtdose.dcm"] == "32 bits allocated"
     assert reasons["examples_palette.dcm"] == "photometric PALETTE COLOR"
     assert reasons["MR_truncated.dcm"] == "pixel data short"
@@ -135,10 +137,10 @@ def test_the_first_of_several_frames_is_shown() -> None:
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless], ids=lambda uid: uid.name)
 def test_a_bomb_of_declared_pixels_is_refused_without_decoding(syntax: UID) -> None:
     film = synthetic_film(1, transfer_syntax_uid=syntax, Rows=60_000, Columns=60_000)
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(BrokenImage, match="too many pixels declared: 60000 x 60000"):
         display_image(film)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_the_limit_is_an_argument() -> None:
@@ -211,8 +213,9 @@ def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
 )
 def test_a_missing_attribute_is_named(keyword: str) -> None:
     name = "pixel data" if keyword == "PixelData" else keyword
+    absent: dict[str, Any] = {keyword: None}
     with pytest.raises(BrokenImage, match=f"{name} missing"):
-        display_image(synthetic_film(1, **{keyword: None}))
+        display_image(synthetic_film(1, **absent))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +253,7 @@ def test_attributes_that_contradict_each_other_are_refused(attributes: dict[str,
 def test_an_unknown_transfer_syntax_is_unsupported() -> None:
     film = synthetic_film(1)
     film.file_meta.TransferSyntaxUID = UID("1.2.3.4.5")
-    with pytest.raises(UnsupportedImage, match="transfer syntax not decodable: 1.2.3.4.5"):
+    with pytest.raises(UnsupportedImage, match=r"transfer syntax not decodable: 1\.2\.3\.4\.5"):
         display_image(film)
 
 
@@ -284,7 +287,9 @@ def test_random_damage_never_raises_anything_else(tmp_path: Path) -> None:
             path = tmp_path / "damaged.dcm"
             path.write_bytes(bytes(damaged))
             try:
-                image = display_image(path, max_pixels=10_000_000)
+                dataset = read_dataset(path)
+                check_frontal_chest(dataset)
+                image = display_image(dataset, max_pixels=10_000_000)
             except NotIndexable:
                 continue
             assert np.isfinite(image.values).all()
@@ -309,10 +314,10 @@ def test_a_frame_header_is_read_behind_other_segments() -> None:
 
 def test_large_native_films_are_displayed_fast() -> None:
     film = synthetic_film(1, rows=1955, columns=1841)
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(3):
         display_image(film)
-    assert (time.perf_counter() - began) / 3 < 0.2  # 15 ms on an idle core
+    assert (time.process_time() - began) / 3 < 0.2  # 15 ms on an idle core
 
 
 def test_the_pipeline_has_a_name() -> None:

@@ -109,9 +109,7 @@ def test_a_voi_lut_that_is_too_short_gives_way_to_the_window() -> None:
         ("MONOCHROME1", "LIN OD", True),  # no shape of an image: ignored
     ],
 )
-def test_presentation_lut_shape_and_monochrome1_invert_once(
-    photometric: str, shape: str | None, inverted: bool
-) -> None:
+def test_lut_shape_and_monochrome1_invert_once(photometric: str, shape: str | None, inverted: bool) -> None:
     window = {"WindowCenter": "2048", "WindowWidth": "4096"}
     plain = shown(**window)
     values = shown(PhotometricInterpretation=photometric, PresentationLUTShape=shape, **window)

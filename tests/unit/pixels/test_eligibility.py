@@ -37,7 +37,7 @@ def test_a_frontal_chest_film_is_taken_with_its_view(kind: str, view: str) -> No
         ({"ViewPosition": "", "ViewCodeSequence": coded("R-10206", "SRT", "antero-posterior")}, "AP"),
         ({"ViewPosition": "", "ViewCodeSequence": coded("R-10214", "SNM3", "postero-anterior")}, "PA"),
         ({"ViewPosition": "AP_SUPINE"}, "AP"),
-        ({"ViewPosition": "POSTERO-ANTERIOR"}, "PA"),
+        ({"ViewPosition": "PA STEHEND"}, "PA"),
         ({"ViewPosition": "STANDING"}, ""),
         ({"BodyPartExamined": "THORAX"}, "PA"),
         ({"BodyPartExamined": "CHEST PA"}, "PA"),

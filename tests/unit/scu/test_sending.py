@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from regionmir.core.identifiers import Uid
 from regionmir.scu.sending import NotSendable, Outgoing, grouped, message_ids, read_outgoing, sending_contexts
@@ -27,7 +27,7 @@ def test_a_part_10_file_is_sent_as_its_bytes_are(tmp_path: Path) -> None:
     assert outgoing.exact
     assert outgoing.sop_class_uid == film.SOPClassUID
     assert outgoing.sop_instance_uid == film.SOPInstanceUID
-    assert outgoing.transfer_syntax_uid == film.file_meta.TransferSyntaxUID
+    assert outgoing.transfer_syntax_uid == str(film.file_meta.TransferSyntaxUID)
 
 
 def test_a_data_set_without_preamble_and_meta_group_is_sendable() -> None:
@@ -36,12 +36,12 @@ def test_a_data_set_without_preamble_and_meta_group_is_sendable() -> None:
     outgoing = read_outgoing(Path(str(path)))
 
     assert not outgoing.exact
-    assert outgoing.transfer_syntax_uid == ExplicitVRLittleEndian
+    assert outgoing.transfer_syntax_uid == str(ExplicitVRLittleEndian)
 
 
 def test_a_meta_group_that_names_another_instance_is_not_trusted(tmp_path: Path) -> None:
     film = synthetic_film(1)
-    film.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    film.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     path = tmp_path / "film.dcm"
     film.save_as(path)
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,13 +17,11 @@ from tests.support.files import FailingFiles, RecordingFiles
 EXPLICIT = Uid("1.2.840.10008.1.2.1")
 DATASET = b"\x08\x00\x18\x00UI\x04\x001.2\0" * 1000
 DIGEST = hashlib.sha256(DATASET).hexdigest()
-NAMES = SimpleNamespace(
-    sop_class_uid="1.2.840.10008.5.1.4.1.1.1", sop_instance_uid="1.2.3", transfer_syntax_uid=EXPLICIT
-)
+NAMES = {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.1", "sop_instance_uid": "1.2.3", "transfer_syntax_uid": EXPLICIT}
 
 
 def arriving(store: FileStore, data: bytes = DATASET) -> Incoming:
-    incoming = store.receive(**vars(NAMES), source_ae="MODALITY")
+    incoming = store.receive(**NAMES, source_ae="MODALITY")
     for at in range(0, len(data), 4096):
         incoming.write(data[at : at + 4096])
     return incoming

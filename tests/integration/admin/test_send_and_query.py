@@ -1,0 +1,176 @@
+"""`regionmir send` and `regionmir query` as a user types them, against a node over the network."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from db import generations, instances
+from db.engine import Database
+from regionmir.admin.main import main
+from regionmir.admin.similar import query_similar
+from regionmir.admin.talking import CALLING_AE
+from regionmir.core.errors import QueryRefused
+from regionmir.core.geometry import Box
+from regionmir.core.records import DetectedRegion, EmbeddedRegion
+from tests.support.films import write_film, write_films
+from tests.support.peers import free_port, receiver
+from tests.support.records import generation, unit_vectors
+from tests.support.running_node import RunningNode, running_node
+
+
+@dataclass
+class Terminal:
+    """Runs `regionmir ...`; `out` and `err` are what it printed last."""
+
+    monkeypatch: pytest.MonkeyPatch
+    captured: pytest.CaptureFixture[str]
+    out: str = ""
+    err: str = ""
+
+    def __call__(self, *arguments: object) -> int:
+        self.monkeypatch.setattr(sys, "argv", ["regionmir", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        self.out, self.err = self.captured.readouterr()
+        return int(ended.value.code or 0)
+
+    def json(self, *arguments: object) -> Any:
+        self(*arguments, "--json")
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def node(database: Database, tmp_path: Path) -> Iterator[RunningNode]:
+    with running_node(database, tmp_path / "node") as running:
+        yield running
+
+
+@pytest.fixture
+def regionmir(
+    node: RunningNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Terminal:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REGIONMIR_DATA_DIR", str(tmp_path / "node"))
+    monkeypatch.setenv("REGIONMIR_DATABASE_URL", node.node.database.url.render_as_string(hide_password=False))
+    monkeypatch.setenv("REGIONMIR_DICOM_PORT", str(node.peer.port))
+    return Terminal(monkeypatch, capsys)
+
+
+def index_all(database: Database) -> str:
+    """Give every waiting film one region as a worker would; return the region's short form."""
+    info = generation("made up", 16)
+    anatomy = info.anatomies[0]
+    with database.session() as session:
+        model_pk = generations.ensure_model(session, info)
+    with database.session() as session:
+        claimed = instances.claim(session, "test", 100, 60.0)
+        for one, vector in zip(claimed, unit_vectors(len(claimed), 16), strict=True):
+            region = EmbeddedRegion(DetectedRegion(anatomy, Box(40, 50, 140, 180), 0.9), vector)
+            instances.finish_indexed(
+                session,
+                one,
+                owner="test",
+                model_pk=model_pk,
+                regions=[region],
+                pixel_sha256=one.sop_instance_uid,
+                pipeline_hash="test",
+                view="PA",
+            )
+    return anatomy.short
+
+
+def test_files_and_folders_are_sent_to_the_node_of_the_settings(regionmir: Terminal, tmp_path: Path) -> None:
+    write_films(tmp_path / "in" / "deep", 3)
+    single = write_film(tmp_path / "single.dcm", 9)
+    (tmp_path / "in" / "notes.txt").write_text("no DICOM")
+    (tmp_path / "in" / "DICOMDIR").write_bytes(b"ignored")
+
+    told = regionmir.json("send", "in", single)
+
+    assert told["counts"] == {
+        "stored": 4, "warning": 0, "refused": 0, "failed": 0, "not DICOM": 1, "not sent": 0,
+    }  # fmt: skip
+    assert [one["path"] for one in told["files"] if one["result"] == "not DICOM"] == ["in/notes.txt"]
+    assert regionmir("send", "in", single) == 0
+    assert "4 stored, 1 not DICOM" in regionmir.out
+
+
+def test_a_refusal_is_told_and_is_an_error(regionmir: Terminal, tmp_path: Path) -> None:
+    write_films(tmp_path / "in", 3)
+
+    with receiver(status=lambda event, number: 0x0000 if number == 1 else 0xA700) as peer:
+        code = regionmir("send", "in", "--to", peer.peer)
+
+    assert code == 1
+    assert "0xA700" in regionmir.out
+    assert "1 stored, 2 refused" in regionmir.out
+
+
+def test_a_peer_that_is_away_is_told_and_is_an_error(regionmir: Terminal, tmp_path: Path) -> None:
+    write_films(tmp_path / "in", 2)
+
+    code = regionmir("send", "in", "--to", f"NOBODY@127.0.0.1:{free_port()}")
+
+    assert code == 1
+    assert "cannot be reached" in regionmir.out
+    assert "2 not sent" in regionmir.out
+
+
+@pytest.mark.parametrize("arguments", [["gone"], [".", "--to", "nonsense"], [".", "--calling", "A" * 17]])
+def test_what_makes_no_sense_is_one_line_and_exit_code_2(regionmir: Terminal, arguments: list[str]) -> None:
+    assert regionmir("send", *arguments) == 2
+    assert regionmir.err.count("\n") == 1
+
+
+def test_hits_are_ranked_and_drawn(regionmir: Terminal, node: RunningNode, tmp_path: Path) -> None:
+    node.register(CALLING_AE)
+    films = write_films(tmp_path / "films", 5)
+    node.receive(*films)
+    short = index_all(node.node.database)
+    picture = tmp_path / "similar.png"
+
+    told = regionmir.json("query", "--anchor", "SYN000002", "--region", short.lower(), "-k", 3, "--image", picture)
+
+    assert told["region"] == short
+    assert [hit["rank"] for hit in told["hits"]] == [1, 2, 3]
+    similarities = [hit["similarity"] for hit in told["hits"]]
+    assert similarities == sorted(similarities, reverse=True)
+    assert {hit["patient_id"] for hit in told["hits"]} <= {"SYN-0000", "SYN-0001", "SYN-0003", "SYN-0004"}
+    assert told["coverage"] == "5 of 5 indexed"
+    with Image.open(picture) as drawn:
+        assert drawn.width > 600
+
+    assert regionmir("query", "--anchor", told["code"], "--region", short) == 0
+    assert told["hits"][0]["study_instance_uid"] in regionmir.out
+
+
+def test_a_stranger_is_answered_by_pseudonyms_and_told_how_to_get_pictures(
+    regionmir: Terminal, node: RunningNode, tmp_path: Path
+) -> None:
+    node.receive(*write_films(tmp_path / "films", 3))
+    short = index_all(node.node.database)
+
+    answer = query_similar(node.peer, CALLING_AE, "SYN000001", short)
+    code = regionmir("query", "--anchor", "SYN000001", "--region", short, "--image", tmp_path / "no.png")
+
+    assert [hit.patient_id[:4] for hit in answer.hits] == ["RGN-", "RGN-"]
+    assert code == 1
+    assert f"regionmir peers add {CALLING_AE}" in regionmir.err
+    assert not (tmp_path / "no.png").exists()
+
+
+def test_an_unknown_anchor_and_an_unknown_region_are_told(regionmir: Terminal, node: RunningNode) -> None:
+    short = index_all(node.node.database)
+
+    assert regionmir("query", "--anchor", "4711", "--region", short) == 1
+    assert "no such anchor" in regionmir.err
+    assert regionmir("query", "--anchor", "4711", "--region", "NOPE") == 1
+    assert "unknown region" in regionmir.err
+    with pytest.raises(QueryRefused):
+        query_similar(node.peer, "ANYBODY", "4711", short)

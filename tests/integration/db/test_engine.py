@@ -1,0 +1,86 @@
+"""Sessions: committed or not, and what they raise while the server is away."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import ProgrammingError
+
+from db import peers
+from db.engine import Database
+from db.migrate import upgrade
+from db.peers import Peer
+from db.tables import PeerRow
+from regionmir.core.errors import DatabaseUnavailable
+from regionmir.core.identifiers import AETitle
+from tests.support.postgres import throw_away_server
+
+
+def test_an_error_in_a_session_leaves_nothing_behind(database: Database) -> None:
+    def fails_half_way() -> None:
+        with database.session() as session:
+            peers.upsert(session, Peer(AETitle("PACS")))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails_half_way()
+    with database.session() as session:
+        assert session.scalars(select(PeerRow)).all() == []
+
+
+def test_an_error_in_a_statement_is_not_mistaken_for_an_absent_server(database: Database) -> None:
+    with pytest.raises(ProgrammingError), database.session() as session:
+        session.execute(text("SELECT nonsense"))
+
+
+def test_a_value_too_large_for_an_index_is_not_mistaken_for_an_absent_server(database: Database) -> None:
+    with pytest.raises(Exception, match="index row") as raised, database.session() as session:
+        session.execute(
+            text("INSERT INTO pseudonym VALUES ('study', (SELECT string_agg(md5(n::text), '') "
+                 "FROM generate_series(1, 9999) n), 'x', 1)")
+        )  # fmt: skip
+    assert not isinstance(raised.value, DatabaseUnavailable)
+
+
+def test_a_cut_connection_is_replaced_by_the_next_session(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable), database.session() as session:
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    with database.session() as session:
+        assert session.scalar(text("SELECT 1")) == 1
+
+
+def test_a_lock_that_is_not_given_up_ends_in_an_error_that_may_be_retried(database: Database) -> None:
+    impatient = text("SELECT set_config('lock_timeout', '50ms', true)")
+
+    def wait_for_the_lock() -> None:
+        with database.session() as session:
+            session.execute(impatient)
+            session.scalars(select(PeerRow)).all()
+
+    with database.session() as holder:
+        holder.execute(text("LOCK TABLE peer"))
+        with pytest.raises(DatabaseUnavailable):
+            wait_for_the_lock()
+
+
+def test_a_server_that_is_away_is_reported_soon_and_found_again_when_it_is_back(tmp_path: Path) -> None:
+    with throw_away_server(tmp_path) as server:
+        database = Database(server.url, application_name="test")
+        upgrade(database)
+        server.stop()
+        with pytest.raises(DatabaseUnavailable), database.session() as session:
+            peers.listing(session)
+        with pytest.raises(DatabaseUnavailable):
+            database.wait_ready(0.2)
+        server.start()
+        database.wait_ready(30)
+        with database.session() as session:
+            assert peers.listing(session) == []
+        database.close()
+
+
+def test_nobody_listens_at_the_address() -> None:
+    database = Database("postgresql://nobody@127.0.0.1:1/nothing", application_name="test")
+    with pytest.raises(DatabaseUnavailable) as raised, database.session() as session:
+        peers.listing(session)
+    assert "nobody" not in str(raised.value)

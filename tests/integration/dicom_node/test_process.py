@@ -1,0 +1,90 @@
+"""`python -m dicom_node`: starts on its own, serves without a broker, stops when told."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.dicom import associate, radiograph, store
+from tests.support.peers import free_port
+
+
+@contextmanager
+def node_process(folder: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the node's process with these settings; kill it if it is still there at the end."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("REGIONMIR_")},
+        "REGIONMIR_DATA_DIR": str(folder / "data"),
+        "REGIONMIR_LOG_JSON": "true",
+        **{f"REGIONMIR_{name.upper()}": value for name, value in settings.items()},
+    }
+    command = [sys.executable, "-m", "dicom_node"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=folder)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def line_with(process: subprocess.Popen[str], event: str) -> dict[str, object]:
+    """Return the next line of the log that tells of this event."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if event in line:
+            return dict(json.loads(line))
+    pytest.fail(f"the node ended without {event!r}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_listens_serves_without_a_broker_and_stops_cleanly(
+    tmp_path: Path, database_factory: Callable[[], str], number: signal.Signals
+) -> None:
+    port = free_port()
+    broker = f"redis+socket://{tmp_path}/nowhere.sock"
+    with node_process(
+        tmp_path, database_url=database_factory(), redis_url=broker, dicom_port=str(port), ae_title="OURS"
+    ) as process:
+        line = line_with(process, "listening")
+        assert (line["ae_title"], line["port"]) == ("OURS", port)
+        assoc = associate(port, called="OURS")
+        assert store(assoc, radiograph()).status == 0x0000
+        assoc.release()
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        log = process.stderr.read() if process.stderr else ""
+        assert "Traceback" not in log
+        assert "Test^Patient" not in log
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path, database_factory: Callable[[], str], running) -> None:
+    with node_process(
+        tmp_path,
+        database_url=database_factory(),
+        redis_url=f"redis+socket://{tmp_path}/nowhere.sock",
+        dicom_port=str(running.port),
+    ) as process:
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert log.strip().splitlines()[-1] == (
+            f"regionmir node: cannot listen on 127.0.0.1:{running.port}: Address already in use"
+        )
+
+
+def test_it_can_be_stopped_while_it_waits_for_the_database(tmp_path: Path) -> None:
+    with node_process(
+        tmp_path,
+        database_url=f"postgresql:///none?host={tmp_path}",
+        redis_url=f"redis+socket://{tmp_path}/nowhere.sock",
+        dicom_port=str(free_port()),
+    ) as process:
+        line_with(process, "waiting for the database")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0

@@ -1,0 +1,73 @@
+"""`python -m regionmir.web` as a process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
+    environment = {"REGIONMIR_DATA_DIR": str(folder), **{f"REGIONMIR_{k.upper()}": v for k, v in settings.items()}}
+    return subprocess.Popen(
+        [sys.executable, "-m", "regionmir.web"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signals, redis_url: str) -> None:
+    port = free_port()
+    process = start(
+        tmp_path, http_port=str(port), database_url=f"postgresql:///none?host={tmp_path}", redis_url=redis_url
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                response = httpx.get(f"http://127.0.0.1:{port}/healthz")
+                break
+            except httpx.ConnectError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        assert response.status_code == 200
+        assert "server" not in response.headers
+        assert "regionmir_queue_depth 0.0" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        process.send_signal(number)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"http_host": "0.0.0.0", "database_url": "postgresql:///x"}, "REGIONMIR_HTTP_NAMES"),
+        ({}, "REGIONMIR_DATABASE_URL"),
+        ({"http_port": "99999", "database_url": "postgresql:///x"}, "http_port"),
+    ],
+)
+def test_what_it_cannot_start_with_is_one_line(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+    process = start(tmp_path, **settings)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert said in errors
+    assert len(errors.strip().splitlines()) == 1

@@ -1,0 +1,123 @@
+"""The reader of a folder of films: what it returns, and what it says of bad ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.data.errors import DataError
+from models.data.films import patient_key, without_patients_of
+from models.data.folder import read_folder, read_split
+from models.data.tensors import load_films, read_pixels
+from regionmir.core.geometry import Box
+
+IMAGES = "image,width,height,source,patient,finding,age_group,licence,split\n"
+REGIONS = "image,anatomy,x0,y0,x1,y1,origin\n"
+
+
+def folder(root: Path, images: str, regions: str = "") -> Path:
+    """Write a folder with the two tables and return it."""
+    (root / "images.csv").write_text(IMAGES + images)
+    (root / "regions.csv").write_text(REGIONS + regions)
+    return root
+
+
+def film(name: str = "a.png", patient: str = "p1", split: str = "train", size: str = "80,60") -> str:
+    return f"{name},{size},ours,{patient},normal,adult,CC0,{split}\n"
+
+
+def test_films_come_with_their_boxes(tmp_path: Path) -> None:
+    films = read_folder(folder(tmp_path, film(), "a.png,left lung,10,5,70,55,mask\n"))
+    assert [f.name for f in films] == ["a.png"]
+    assert films[0].boxes == {9: Box(10, 5, 70, 55)}
+    assert films[0].origins == {9: "mask"}
+
+
+def test_a_box_that_reaches_over_the_border_is_cut(tmp_path: Path) -> None:
+    films = read_folder(folder(tmp_path, film(), "a.png,spine,-5,0,20,70,derived\n"))
+    assert films[0].boxes[18] == Box(0, 0, 20, 60)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png,left lung,90,5,99,9,mask", "has no area"),
+        ("a.png,left lung,79,5,99,9,mask", "outside the image of 80 x 60"),
+        ("a.png,left lung,10,5,10,9,mask", "no area"),
+        ("a.png,left lung,10,5,ten,9,mask", "not a number"),
+        ("a.png,left lung,10,5,nan,9,mask", "not finite"),
+        ("a.png,left wing,10,5,20,9,mask", "unknown anatomy 'left wing'"),
+        ("b.png,left lung,10,5,20,9,mask", "b.png is not in images.csv"),
+        ("a.png,left lung", "too few values"),
+    ],
+)
+def test_a_bad_box_is_named_with_file_and_row(tmp_path: Path, row: str, message: str) -> None:
+    good = "a.png,right lung,10,5,70,55,mask\n"
+    with pytest.raises(DataError, match=r"regions\.csv, row 3: ") as caught:
+        read_folder(folder(tmp_path, film(), good + row + "\n"))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (film(), "names a.png a second time"),
+        (film("b.png", size="0,60"), "width is '0'"),
+        (film("b.png", size="80,x"), "height is 'x'"),
+        (film("../b.png"), "outside the folder"),
+        (film("b.png", patient=""), "must not be empty"),
+    ],
+)
+def test_a_bad_film_is_named_with_file_and_row(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(DataError, match=r"images\.csv, row 3: ") as caught:
+        read_folder(folder(tmp_path, film() + row))
+    assert message in str(caught.value)
+
+
+def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="patient 'p1' stands in splits 'train' and 'val'"):
+        read_folder(folder(tmp_path, film() + film("b.png", split="val")))
+
+
+def test_an_empty_split_is_refused_with_the_ones_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="split 'val' has no films; splits here: train"):
+        read_split(folder(tmp_path, film()), "val")
+
+
+def test_a_missing_table_and_a_missing_column_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"images\.csv: does not exist"):
+        read_folder(tmp_path)
+    (tmp_path / "images.csv").write_text("image,width\n")
+    with pytest.raises(DataError, match="lacks the columns height, source"):
+        read_folder(tmp_path)
+
+
+def test_a_person_number_seen_with_bacteria_and_virus_is_one_patient(tmp_path: Path) -> None:
+    assert patient_key("person12_bacteria") == patient_key("person12_virus") != patient_key("person1_virus")
+    films = read_folder(
+        folder(
+            tmp_path, film("a.png", "person12_bacteria") + film("b.png", "person12_virus", "val") + film("c.png", "x")
+        )
+    )
+    kept = without_patients_of([f for f in films if f.split == "train"], [f for f in films if f.split == "val"])
+    assert [f.name for f in kept] == ["c.png"]
+
+
+def test_an_image_that_cannot_be_read_or_has_another_size_is_named(tmp_path: Path) -> None:
+    films = read_folder(folder(tmp_path, film() + film("b.png", "p2")))
+    (tmp_path / "a.png").write_text("not an image")
+    Image.fromarray(np.zeros((10, 12), dtype=np.uint8)).save(tmp_path / "b.png")
+    with pytest.raises(DataError, match=r"a\.png: cannot be read"):
+        read_pixels(films[0])
+    with pytest.raises(DataError, match=r"b\.png: is 12 x 10, images.csv says 80 x 60"):
+        read_pixels(films[1])
+
+
+def test_films_become_tensors_with_boxes_in_input_pixels(tmp_path: Path) -> None:
+    films = read_folder(folder(tmp_path, film(), "a.png,left lung,0,0,40,60,mask\n"))
+    Image.fromarray(np.tile(np.arange(80, dtype=np.uint8), (60, 1))).save(tmp_path / "a.png")
+    tensors = load_films(films, 64)
+    assert tensors.known.nonzero().tolist() == [[0, 8]]
+    assert tensors.boxes[0, 8].tolist() == [0, 8, 32, 56]
+    assert tensors.images.shape == (1, 64, 64)
