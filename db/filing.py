@@ -62,7 +62,7 @@ class PatientIdentity:
 
     @property
     def key(self) -> str:
-        """`patient.key`: what the pseudonym is made of."""
+        """`patient.key` (the table computes the same): what the pseudonym is made of."""
         return "\x1f".join((self.patient_id, self.issuer, self.anonymous_key))
 
     def accepts(self, other: "PatientIdentity") -> bool:

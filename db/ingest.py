@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Table, bindparam, func, literal, select, update
+from sqlalchemy import Table, bindparam, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningInsert
@@ -89,6 +89,11 @@ _HOLD_STUDY = (
     .with_for_update(read=True)
 )
 """The study if it is this patient's, which it then stays until we commit."""
+
+_HOLD_PATIENT = (
+    select(PatientRow.pk).where(PatientRow.key == bindparam("key")).with_for_update(read=True, key_share=True)
+)
+"""The patient if there still is one, who then is not forgotten until we commit."""
 
 _ArrivalsPatient = aliased(PatientRow)
 _LOOK = (
@@ -240,8 +245,6 @@ def _add(session: Session, arrival: Arrival, present: _Present) -> Receipt | Non
 
 def _patient(session: Session, arrival: Arrival, present: _Present) -> int:
     """Return the key of the arrival's patient, filed now if need be."""
-    if present.arrivals_patient_pk is not None:
-        return present.arrivals_patient_pk
     who = arrival.patient
     values = {
         "patient_id": who.patient_id,
@@ -250,11 +253,17 @@ def _patient(session: Session, arrival: Arrival, present: _Present) -> int:
         "date_shift_days": arrival.pseudonymizer.date_shift_days(who.key),
         **filing.patient_values(arrival.header.attributes),
     }
-    pk = session.scalar(_ADD_PATIENT, values)
-    if pk is None:
-        return session.scalars(select(PatientRow.pk).where(PatientRow.key == who.key)).one()
-    pseudonyms.ensure_patient(session, who.key, arrival.pseudonymizer)
-    return pk
+    may_be_known = present.arrivals_patient_pk is not None
+    for _ in range(_ROUNDS):
+        known = session.scalar(_HOLD_PATIENT, {"key": who.key}) if may_be_known else None
+        if known is not None:
+            return known
+        added = session.scalar(_ADD_PATIENT, values)
+        if added is not None:
+            pseudonyms.ensure_patient(session, who.key, arrival.pseudonymizer)
+            return added
+        may_be_known = True
+    raise DatabaseUnavailable("the same patient is being corrected by too many associations at once")
 
 
 def _study(session: Session, arrival: Arrival, patient_pk: int) -> int | None:
@@ -341,7 +350,16 @@ def _correct_study(session: Session, arrival: Arrival, patient_pk: int) -> int:
     )
     if owner_pk != patient_pk:
         _work_again(session, select(SeriesRow.pk).where(SeriesRow.study_pk == pk))
+        _forget_without_study(session, owner_pk)
     return pk
+
+
+def _forget_without_study(session: Session, patient_pk: int) -> None:
+    """Remove a patient whose last study has moved away; one that another transaction holds now is left."""
+    of_patient = PatientRow.pk == patient_pk
+    if session.scalar(select(PatientRow.pk).where(of_patient).with_for_update(skip_locked=True)) is not None:
+        studies = select(StudyRow.pk).where(StudyRow.patient_pk == patient_pk)
+        session.execute(delete(PatientRow).where(of_patient, ~studies.exists()))
 
 
 def _correct_series(session: Session, arrival: Arrival, study_pk: int) -> int:

@@ -37,8 +37,6 @@ Now = Annotated[dt.datetime, mapped_column(DateTime(timezone=True), server_defau
 Json = Annotated[dict[str, Any], mapped_column(JSONB, server_default=text("'{}'::jsonb"))]
 """Attributes in the DICOM JSON model (PS3.18 F.2), keys like `00100010`."""
 
-KEY_SEPARATOR = "\x1f"
-
 
 class Base(DeclarativeBase):
     """Root of all rows."""

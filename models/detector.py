@@ -19,6 +19,10 @@ class Detection(NamedTuple):
 
     boxes: Tensor
     """(B, A, 4): x0, y0, x1, y1 in [0, 1]; x1 > x0 and y1 > y0."""
+    edges: Tensor
+    """(B, A, 4): the same before they were ordered and cut at the border: what training corrects."""
+    heat: Tensor
+    """(B, A, 4, G): logits of each edge over the cells of a line."""
     edge_error: Tensor
     """(B, A, 4): expected absolute error of each edge, in the same unit."""
     presence: Tensor
@@ -45,13 +49,16 @@ class Detector(nn.Module):
     def forward(self, feature: Tensor, pooled: Tensor) -> Detection:
         """Map a feature map (B, C, G, G) and global features (B, F) to a `Detection`."""
         heat = self.heat(feature).float().unflatten(1, (self.anatomies, 2, 2))  # (B, A, corner, axis, G, G)
-        across = torch.stack([heat[:, :, :, 0].logsumexp(dim=-2), heat[:, :, :, 1].logsumexp(dim=-1)], dim=3)
-        mean, deviation = _expectation(across.flatten(2, 3))  # (B, A, 4) each
+        across = [heat[:, :, :, 0].logsumexp(dim=-2), heat[:, :, :, 1].logsumexp(dim=-1)]  # x, then y of both corners
+        lines = torch.stack(across, dim=3).flatten(2, 3)  # (B, A, 4, G)
+        mean, deviation = _expectation(lines)  # (B, A, 4) each
         pooled = pooled.float()
         edges = mean + self.shift(pooled).unflatten(1, (self.anatomies, 4))
         log_ratio = self.spread(pooled).unflatten(1, (self.anatomies, 4)).clamp(-4, 4)
         return Detection(
             boxes=_ordered(edges.clamp(0, 1)),
+            edges=edges,
+            heat=lines,
             edge_error=deviation * log_ratio.exp(),
             presence=self.presence(pooled),
             frontal=self.frontal(pooled).squeeze(-1),

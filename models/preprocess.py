@@ -92,6 +92,14 @@ def prepare(image: Image, side: int) -> Prepared:
     return Prepared(values, box, blank)
 
 
+def inverted(made: Prepared) -> Prepared:
+    """Return the same film with black and white exchanged; the letterbox's margin stays black."""
+    box, values = made.letterbox, torch.zeros_like(made.values)
+    inner = (slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
+    values[inner] = 1 - made.values[inner]
+    return Prepared(values, box, made.blank)
+
+
 def stack(prepared: Sequence[Prepared]) -> Tensor:
     """Return the model's input (B, 1, S, S)."""
     return torch.stack([p.values for p in prepared])[:, None]

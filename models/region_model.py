@@ -13,12 +13,14 @@ from torch import Tensor
 
 from models.acceptance import Acceptance
 from models.network import SLOTS, RegionNetwork
-from models.preprocess import Image, Prepared, prepare, stack
+from models.preprocess import Image, Prepared, inverted, prepare, stack
 from regionmir.core.errors import InvalidBox
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo
 
 MAX_BATCH = 16
+NOT_FRONTAL, INVERTED, BLANK = "not a frontal chest radiograph", "black and white look exchanged", "blank image"
+"""Reasons for which a film is not accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Found:
     pooled: Tensor
     """(B, F): the film as a whole"""
     vectors: Tensor
-    """(B, A, D)"""
+    """(B, A, D); zeros where the anatomy is switched off"""
 
 
 class RegionModel:
@@ -64,12 +66,13 @@ class RegionModel:
         min_presence: float = 0.5,
     ) -> None:
         """Wrap `network`, switched to `info.anatomies`; regions below `min_presence` are left out."""
-        self.network = network.eval().to(device)
+        self.network: RegionNetwork = network.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.info = info
         self.acceptance = acceptance
         self.device = device
         self.min_presence = min_presence
         self.side = network.config.side
+        self.slots = torch.tensor([a.key - 1 for a in info.anatomies], device=device)
 
     def analyse(self, images: Sequence[Image]) -> list[ImageAnalysis]:
         """Return one analysis per image (H, W) of display values in [0, 1], in their order.
@@ -83,6 +86,11 @@ class RegionModel:
             found += [self._analysis(passed, i, made) for i, made in enumerate(prepared)]
         return found
 
+    def _looks_inverted(self, made: Prepared) -> bool:
+        """Return whether the film would be accepted with black and white exchanged."""
+        passed = self.forward(stack([inverted(made)]))
+        return self.acceptance.score(passed.frontal[0], passed.pooled[0]) >= self.acceptance.threshold
+
     def embed_boxes(self, image: Image, boxes: Sequence[Box]) -> npt.NDArray[np.float32]:
         """Return the unit vectors (R, D) of free `boxes` in pixels of `image`, whatever they show."""
         if not boxes:
@@ -92,31 +100,34 @@ class RegionModel:
         with torch.inference_mode():
             features = self.network.features(stack([made]).to(self.device))
             vectors = self.network.embed(features, wanted.to(self.device)).vector
-        return vectors[0].float().cpu().numpy()
+        found: npt.NDArray[np.float32] = vectors[0].float().cpu().numpy()
+        return found
 
     def forward(self, batch: Tensor) -> Found:
-        """Return what the network finds in prepared images (B, 1, S, S), for every anatomy."""
+        """Return what the network finds in prepared images (B, 1, S, S), in every slot that is switched on."""
         with torch.inference_mode():
             features = self.network.features(batch.to(self.device).contiguous(memory_format=torch.channels_last))
             detection = self.network.detect(features)
             boxes = detection.boxes * self.side
-            vectors = self.network.embed(features, boxes, torch.arange(SLOTS, device=self.device)).vector
+            vectors = boxes.new_zeros(len(batch), SLOTS, self.info.dim)
+            vectors[:, self.slots] = self.network.embed(features, boxes[:, self.slots], self.slots).vector.float()
             return Found(
                 boxes.cpu(),
                 (detection.edge_error * self.side).cpu(),
                 detection.presence.sigmoid().cpu(),
                 detection.frontal.sigmoid().cpu(),
                 features.pooled.float().cpu(),
-                vectors.float().cpu(),
+                vectors.cpu(),
             )
 
     def _analysis(self, found: Found, i: int, made: Prepared) -> ImageAnalysis:
         if made.blank:
-            return ImageAnalysis(False, 0.0, "blank image", ())
+            return ImageAnalysis(False, 0.0, BLANK, ())
         score = self.acceptance.score(found.frontal[i], found.pooled[i])
         regions = tuple(self._regions(found, i, made))
         if score < self.acceptance.threshold or not regions:
-            return ImageAnalysis(False, score, "not a frontal chest radiograph", ())
+            reason = INVERTED if self._looks_inverted(made) else NOT_FRONTAL
+            return ImageAnalysis(False, score, reason, ())
         return ImageAnalysis(True, score, "", regions)
 
     def _regions(self, found: Found, i: int, made: Prepared) -> Iterator[EmbeddedRegion]:

@@ -176,6 +176,7 @@ def save_model(folder: Path, network: RegionNetwork, acceptance: Acceptance, car
     tensors |= {f"{_ACCEPTANCE}mean": acceptance.mean.contiguous()}
     tensors |= {f"{_ACCEPTANCE}whitening": acceptance.whitening.contiguous()}
     save_file(tensors, folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).chmod(0o644)
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     card = dataclasses.replace(card, weights_sha256=digest)
     write_card(folder, card)

@@ -37,7 +37,7 @@ _HOUSEKEEPING_S = 600.0
 log = structlog.get_logger(__name__)
 
 
-def serve_index(settings: Settings, load_model: Callable[[], Analyser]) -> int:
+def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_s: float = POLL_S) -> int:
     """Index until SIGTERM, then finish the batch, give back the leases and return 0.
 
     The model is loaded and used in this one process, which never forks: torch and CUDA would not survive it.
@@ -50,7 +50,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser]) -> int:
         objects = FileStore(settings.data_dir)
         indexer = Indexer(database, objects, model, settings.batch_size, settings.lease_s, settings.max_pixels)
         at_end.enter_context(_told_to_stop(indexer.stop))
-        poll = Periodic("poll", POLL_S, partial(indexer.drain, wait=False), immediately=True)
+        poll = Periodic("poll", poll_s, partial(indexer.drain, wait=False), immediately=True)
         at_end.callback(poll.stop)
         at_end.callback(indexer.close)
         add_index_task(app, indexer.drain)

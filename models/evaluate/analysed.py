@@ -87,7 +87,7 @@ def _arrays(
 ) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
     true = np.full((len(films), SLOTS, 4), np.nan, dtype=np.float32)
     boxes, scores = np.full_like(true, np.nan), np.zeros(len(films), dtype=np.float32)
-    enabled = [a.key - 1 for a in model.info.anatomies]
+    enabled = model.slots.tolist()
     for i, (film, made) in enumerate(zip(films, prepared, strict=True)):
         for key, box in film.boxes.items():
             true[i, key - 1] = np.array(box.as_tuple()) / ((film.width, film.height) * 2)

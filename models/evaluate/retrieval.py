@@ -160,6 +160,8 @@ def anatomy_figures(database: Analysed, queries: Analysed) -> dict[str, Figure |
     """Return how often the nearest regions of any anatomy (of other patients) are of the query's anatomy."""
     rows, slots = np.nonzero(queries.found & queries.known)
     base_rows, base_slots = np.nonzero(database.found & database.known)
+    if not len(rows) or len(base_rows) <= max(KS):
+        return {}
     base = database.vectors[base_rows, base_slots]
     barred = forbidden(queries, database)
     hits = []

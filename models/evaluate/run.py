@@ -111,6 +111,8 @@ def _box_only(base: Analysed, asked: Analysed) -> dict[str, object]:
 
 def _anatomy(base: Analysed, asked: Analysed) -> dict[str, object]:
     rows, slots = np.nonzero(asked.known)
+    if not len(rows) or base.known.sum() < 2:
+        return {}
     right = (asked.anatomy_guess[rows, slots] == slots).astype(np.float64)
     return {
         "accuracy_roi": mean_figure(right, asked.patients[rows]),
@@ -119,16 +121,17 @@ def _anatomy(base: Analysed, asked: Analysed) -> dict[str, object]:
 
 
 def _by_nearest_box(base: Analysed, asked: Analysed) -> npt.NDArray[np.float64]:
-    """Return for each true box whether most of its 5 nearest boxes in the database are of its anatomy."""
+    """Return for each true box whether most of its (at most 5) nearest boxes in the database are of its anatomy."""
     base_rows, base_slots = np.nonzero(base.known)
     known = base.true_boxes[base_rows, base_slots]
     rows, slots = np.nonzero(asked.known)
     right = np.zeros(len(rows))
+    votes_of = min(5, len(known) - 1)
     half = (known**2).sum(axis=1) / 2
     for start in range(0, len(rows), 512):
         part = slice(start, start + 512)
         closeness = asked.true_boxes[rows[part], slots[part]] @ known.T - half
-        near = base_slots[np.argpartition(-closeness, 5, axis=1)[:, :5]]
+        near = base_slots[np.argpartition(-closeness, votes_of, axis=1)[:, :votes_of]]
         votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)
         right[part] = near[np.arange(len(near)), votes.argmax(axis=1)] == slots[part]
     return right

@@ -36,7 +36,7 @@ class TrainConfig:
     backbone_rate: float = 0.25
     """The backbone's learning rate, as a share of `learning_rate`."""
     weight_decay: float = 0.02
-    average: float = 0.995
+    average: float = 0.99
     """Decay of the running average of the weights, which is what ships."""
     temperature: float = 0.1
     anatomy_stage: float = 0.4

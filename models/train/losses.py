@@ -11,15 +11,16 @@ from models.detector import Detection
 
 WEIGHTS: dict[str, float] = {
     "box": 1.0,
+    "edge_heat": 0.15,
     "edge_error": 0.05,
     "presence": 0.5,
     "frontal": 0.5,
     "anatomy_contrast": 0.2,
     "anatomy_class": 0.3,
-    "finding_contrast": 0.8,
-    "finding_class": 0.5,
-    "same_region": 0.5,
-    "spread": 0.1,
+    "finding_contrast": 0.5,
+    "finding_class": 0.3,
+    "same_region": 1.0,
+    "spread": 0.5,
 }
 
 
@@ -41,10 +42,23 @@ def box_losses(found: Detection, boxes: Tensor, known: Tensor) -> dict[str, Tens
     """
     share = known.float() / known.float().sum(dim=0, keepdim=True).clamp(min=1)
     share = share / share.sum().clamp(min=1e-6)
-    error = (found.boxes - boxes).abs()
-    located = 5 * error.sum(dim=-1) + 2 * (1 - giou(found.boxes, boxes))
+    error = (found.edges - boxes).abs()  # not the ordered boxes: an edge beyond its opposite would get no gradient
+    located = 5 * error.sum(dim=-1) + 2 * (1 - giou(found.edges, boxes))
+    heat = edge_heat(found.heat, boxes).sum(dim=-1)
     doubt = (error.detach() / found.edge_error + found.edge_error.log()).sum(dim=-1)
-    return {"box": (located * share).sum(), "edge_error": (doubt * share).sum()}
+    return {"box": (located * share).sum(), "edge_heat": (heat * share).sum(), "edge_error": (doubt * share).sum()}
+
+
+def edge_heat(heat: Tensor, edges: Tensor) -> Tensor:
+    """Return the cross-entropy (...) of lines of logits (..., G) with `edges` (...), as fractions of the line.
+
+    An edge between the centres of two cells belongs to both, in shares that put its expectation where it is.
+    """
+    cells = heat.shape[-1]
+    at = (edges * cells - 0.5).clamp(0, cells - 1)
+    grid = torch.arange(cells, device=heat.device)
+    target = (1 - (at[..., None] - grid).abs()).clamp(min=0)
+    return -(target * heat.log_softmax(dim=-1)).sum(dim=-1)
 
 
 def presence_loss(found: Detection, present: Tensor, absent: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ from regionmir.core.anatomy import anatomies
 from regionmir.core.errors import ConfigurationError
 
 CHECKPOINT = "checkpoint.pt"
-FAR = 1.5
-"""A film may lie this much farther out than 99.5 % of the training films do."""
+FAR = 2.0
+"""A film may lie this many times as far out as 99.5 % of the training films do."""
 _BATCH = 32
 
 

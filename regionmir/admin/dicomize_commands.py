@@ -23,7 +23,10 @@ def dicomize(
     orientation: Annotated[str, typer.Option(help="direction of rows and columns; 'none' if not known")] = "L\\F",
     burned_in: Annotated[str, typer.Option(help="YES or NO: is there text on the films; empty if not known")] = "",
 ) -> None:
-    """Make DICOM secondary captures, with invented identities, of the PNG or JPEG films that images.csv lists."""
+    """Make DICOM secondary captures, with invented identities, of the PNG or JPEG films that images.csv lists.
+
+    Example: regionmir dicomize films --out objects --limit 100
+    """
     console = Console(stderr=True)
     try:
         naming = Naming(prefix, _directions(orientation), _yes_no(burned_in))

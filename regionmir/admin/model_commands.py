@@ -13,7 +13,7 @@ from rich.table import Table
 from regionmir.core.errors import RegionMirError
 
 app = typer.Typer(help="Train, judge and list region models.", no_args_is_help=True, rich_markup_mode="markdown")
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)
 complaints = Console(stderr=True)
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Name of a shipped model, or its folder.")]
@@ -223,10 +223,10 @@ def _retrieval_table(found: dict[str, Any]) -> Table:
 def _other_table(found: dict[str, Any]) -> Table:
     table = Table("figure", "value [95 %]", "n", title="Anatomy and rejection")
     named = {
-        "anatomy named by the embedder, true boxes": found["anatomy"]["accuracy_roi"],
-        "anatomy named by box coordinates alone": found["anatomy"]["accuracy_box_only"],
-        "nearest hit has the same anatomy": found["retrieval"]["same_anatomy"]["p_at_1"],
-        "ten nearest hits have the same anatomy": found["retrieval"]["same_anatomy"]["p_at_10"],
+        "anatomy named by the embedder, true boxes": found["anatomy"].get("accuracy_roi"),
+        "anatomy named by box coordinates alone": found["anatomy"].get("accuracy_box_only"),
+        "nearest hit has the same anatomy": found["retrieval"]["same_anatomy"].get("p_at_1"),
+        "ten nearest hits have the same anatomy": found["retrieval"]["same_anatomy"].get("p_at_10"),
         "films against images to be refused, AUROC": found["rejection"]["auroc"],
         "images to be refused that were accepted": found["rejection"]["false_accept_rate"],
         "films accepted": found["rejection"]["film_accept_rate"],

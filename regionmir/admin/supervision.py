@@ -44,7 +44,7 @@ class Program:
     environment: Mapping[str, str]
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 20.0
-    ready_timeout_s: float = 120.0
+    ready_timeout_s: float = 300.0
     prepare: Callable[[], None] = lambda: None
     """Done before each start."""
     is_ready: Callable[[], bool] | None = None

@@ -1,4 +1,4 @@
-"""A worker process with the fake model: `python -m tests.support.fake_worker SECONDS_OF_A_PASS`."""
+"""A worker process with the fake model: `python -m tests.support.fake_worker SECONDS_OF_A_PASS POLL_SECONDS`."""
 
 import sys
 
@@ -10,4 +10,4 @@ from workers.serve import serve_index
 if __name__ == "__main__":
     settings = load_settings()
     configure_logging(settings, "index worker")
-    sys.exit(serve_index(settings, lambda: FakeModel(pass_s=float(sys.argv[1]))))
+    sys.exit(serve_index(settings, lambda: FakeModel(pass_s=float(sys.argv[1])), poll_s=float(sys.argv[2])))

@@ -1,8 +1,9 @@
-"""Asking a running node by C-FIND and getting data sets back."""
+"""A node to ask by C-FIND, and data sets that come back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -12,6 +13,21 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     PatientRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelFind,
 )
+
+from db import peers
+from db.engine import Database
+from db.peers import Peer
+from dicom_node.node import Node
+from dicom_node.server import serve
+from regionmir.core.identifiers import AETitle
+from regionmir.core.records import Disclosure
+from regionmir.core.settings import Settings
+from regionmir.storage import FileStore
+from tests.support.postgres import TestDatabases
+from tests.support.seed import SeedFilm, seed
+
+KNOWN = "KNOWN"
+"""An AE that is registered as identified."""
 
 PATIENT_ROOT = PatientRootQueryRetrieveInformationModelFind
 STUDY_ROOT = StudyRootQueryRetrieveInformationModelFind
@@ -28,6 +44,49 @@ class Found:
 
     def values(self, keyword: str) -> list[str]:
         return [str(row.get(keyword, "")) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class FindNode:
+    """A node that answers on loopback. `database` is its own."""
+
+    database: Database
+    port: int
+
+    def register(self, ae_title: str, **values: Any) -> None:
+        """Register a peer that may query; other fields of `Peer` as given."""
+        with self.database.session() as session:
+            peers.upsert(session, Peer(AETitle(ae_title), **{"can_find": True, **values}))
+
+
+class _NoQueue:
+    def wake(self) -> None: ...
+
+    def depth(self) -> int:
+        return 0
+
+
+@contextmanager
+def find_node(
+    databases: TestDatabases, folder: Path, films: Iterable[SeedFilm] = (), **settings: Any
+) -> Iterator[FindNode]:
+    """Run a node with a database of its own in which `films` are filed; the AE `KNOWN` is identified."""
+    url = databases.migrated()
+    database = Database(url, application_name="test node")
+    if films := list(films):
+        seed(database, films)
+    values = Settings(data_dir=folder, network_timeout_s=10, acse_timeout_s=10).model_copy(
+        update={"dicom_port": 0, **settings}
+    )
+    server = serve(Node(values, database, FileStore(folder), _NoQueue(), values.pseudonymizer()))
+    node = FindNode(database, server.port)
+    node.register(KNOWN, disclosure=Disclosure.IDENTIFIED)
+    try:
+        yield node
+    finally:
+        server.stop(drain_s=2.0)
+        database.close()
+        databases.drop(url)
 
 
 @contextmanager

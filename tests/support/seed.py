@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,10 +54,10 @@ def film(
     patient: str | None = None,
     pixels: str = "",
     source_ae: str = "MODALITY",
-    **attributes: object,
+    **attributes: Any,
 ) -> SeedFilm:
     """Return the only film of study `1.2.826.0.1.<number>`; attributes by tag as `records.header` takes them."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "t00100010": element("PN", {"Alphabetic": f"Canary{number}^Real"}),
         "t00100020": element("LO", patient or f"REALID{number}"),
         "t00080050": element("SH", f"ACC{number}"),

@@ -34,7 +34,7 @@ def pids(supervisor: Supervisor) -> dict[str, int]:
     return {child.name: child.process.pid for child in supervisor._children if child.process is not None}
 
 
-async def until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], deadline_s: float = 60.0) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"

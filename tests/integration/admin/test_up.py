@@ -24,10 +24,10 @@ from regionmir.core.identifiers import parse_ae_title
 from regionmir.scu.echo import echo
 from regionmir.scu.peer import PeerAddress
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROGRAMS = ("postgres", "redis-server", "workers index", "workers light", "dicom_node", "regionmir.web")
-START_DEADLINE_S = 180.0
+START_DEADLINE_S = 300.0
 
 
 def until(condition: Callable[[], Any], why: Callable[[], str] = str, deadline_s: float = 60.0) -> None:

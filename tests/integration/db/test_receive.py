@@ -174,12 +174,18 @@ def test_a_correction_of_the_patient_moves_the_study_and_indexes_it_anew(databas
         patient = session.get_one(PatientRow, study.patient_pk)
         assert (patient.patient_id, patient.name) == ("P2", "Roe^Richard")
         assert instances.counts_by_state(session)["received"] == 2
-        before, after = (
-            pseudonyms.for_originals(session, "patient", [row.key])[row.key]
-            for row in session.scalars(select(PatientRow).order_by(PatientRow.pk))
-        )
-        assert before != after
+        found = pseudonyms.for_originals(session, "patient", ["P1\x1f\x1f", "P2\x1f\x1f"])
+        assert len(set(found.values())) == 2
+        assert session.scalars(select(PatientRow.patient_id)).all() == ["P2"]  # nobody is left without a study
     assert count(database, EmbeddingRow) == count(database, RegionRow) == 0
+
+
+def test_a_patient_with_another_study_stays_when_one_moves_away(database: Database) -> None:
+    receive(database, header(1, study="1.1"), "one")
+    receive(database, header(1, study="1.2"), "two")
+    receive(database, header(1, study="1.1", patient_id="P2"), "three", may_correct=True)
+    with database.session() as session:
+        assert session.scalars(select(PatientRow.patient_id).order_by(PatientRow.patient_id)).all() == ["P1", "P2"]
 
 
 def test_a_new_instance_of_a_corrected_patient_is_filed_with_the_moved_study(database: Database) -> None:

@@ -1,21 +1,16 @@
 """Ordinary C-FIND over real associations: levels, matching, character sets, limits."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
-from db.engine import Database
-from regionmir.core.records import Disclosure
-from tests.support.find import PATIENT_ROOT, STUDY_ROOT, ask, association, find, keys
+from tests.support.find import KNOWN, PATIENT_ROOT, STUDY_ROOT, FindNode, ask, association, find, find_node, keys
+from tests.support.postgres import TestDatabases
 from tests.support.records import element, header
-from tests.support.seed import SeedFilm, seed
-
-KNOWN = "KNOWN"
-"""An AE that is registered as identified."""
+from tests.support.seed import SeedFilm
 
 KOREAN = "Hong^Gildong=洪^吉洞=홍^길동"
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
@@ -71,15 +66,13 @@ FILMS = (
 )
 
 
-@pytest.fixture
-def node(database: Database, start_node: Callable[..., Any]) -> Any:
-    seed(database, FILMS)
-    running = start_node()
-    running.register(KNOWN, disclosure=Disclosure.IDENTIFIED)
-    return running
+@pytest.fixture(scope="module")
+def node(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FindNode]:
+    with find_node(databases, tmp_path_factory.mktemp("node"), FILMS) as running:
+        yield running
 
 
-def studies(node: Any, **values: object) -> list[str]:
+def studies(node: FindNode, **values: object) -> list[str]:
     found = find(node.port, "STUDY", calling=KNOWN, **{"StudyInstanceUID": "", **values})
     assert found.status == 0x0000
     return sorted(found.values("StudyInstanceUID"))
@@ -127,12 +120,12 @@ def studies(node: Any, **values: object) -> list[str]:
     ],
 )
 def test_a_study_query_matches_by_the_rules_of_its_keys(
-    node: Any, asked: dict[str, object], matching: list[str]
+    node: FindNode, asked: dict[str, object], matching: list[str]
 ) -> None:
     assert studies(node, **asked) == matching
 
 
-def test_every_level_answers_from_uids_alone(node: Any) -> None:
+def test_every_level_answers_from_uids_alone(node: FindNode) -> None:
     with association(node.port, calling=KNOWN) as assoc:
         study = ask(assoc, keys("STUDY", StudyInstanceUID="1.2.1"))
         series = ask(
@@ -156,7 +149,7 @@ def test_every_level_answers_from_uids_alone(node: Any) -> None:
     assert by_patient.values("PatientID") == ["P1", "P1"]
 
 
-def test_a_patient_query_counts_what_a_patient_has(node: Any) -> None:
+def test_a_patient_query_counts_what_a_patient_has(node: FindNode) -> None:
     found = find(
         node.port,
         "PATIENT",
@@ -174,7 +167,7 @@ def test_a_patient_query_counts_what_a_patient_has(node: Any) -> None:
     assert row.NumberOfPatientRelatedInstances == 4
 
 
-def test_every_answer_says_where_its_study_is(node: Any) -> None:
+def test_every_answer_says_where_its_study_is(node: FindNode) -> None:
     found = find(node.port, "STUDY", calling=KNOWN, PatientID="P1")
     for row in found.rows:
         assert row.QueryRetrieveLevel == "STUDY"
@@ -185,7 +178,7 @@ def test_every_answer_says_where_its_study_is(node: Any) -> None:
     assert found.pending == [0xFF00, 0xFF00]
 
 
-def test_what_is_asked_for_is_answered_and_the_unknown_is_empty(node: Any) -> None:
+def test_what_is_asked_for_is_answered_and_the_unknown_is_empty(node: FindNode) -> None:
     found = find(
         node.port,
         "STUDY",
@@ -210,12 +203,12 @@ def test_what_is_asked_for_is_answered_and_the_unknown_is_empty(node: Any) -> No
     assert not row.SeriesDescription
 
 
-def test_studies_come_newest_first(node: Any) -> None:
+def test_studies_come_newest_first(node: FindNode) -> None:
     found = find(node.port, "STUDY", calling=KNOWN, StudyDate="")
     assert found.values("StudyDate") == ["20210615", "20210101", "20200101", "20190101", "20180101", ""]
 
 
-def test_a_key_below_the_level_is_ignored_with_a_warning(node: Any) -> None:
+def test_a_key_below_the_level_is_ignored_with_a_warning(node: FindNode) -> None:
     found = find(node.port, "STUDY", calling=KNOWN, PatientID="P2", SeriesDescription="x")
     assert (len(found.rows), found.pending) == (1, [0xFF01])
 
@@ -238,7 +231,7 @@ def test_a_key_below_the_level_is_ignored_with_a_warning(node: Any) -> None:
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_identifier_that_does_not_fit_the_model_is_refused_with_a_comment(
-    node: Any, level: str, model: str, asked: dict[str, object]
+    node: FindNode, level: str, model: str, asked: dict[str, object]
 ) -> None:
     found = find(node.port, level, model, calling=KNOWN, **asked)
     assert (found.rows, found.status) == ([], 0xA900)
@@ -261,7 +254,7 @@ def test_an_identifier_that_does_not_fit_the_model_is_refused_with_a_comment(
     ],
 )
 def test_names_are_asked_and_answered_in_the_character_set_of_the_request_where_they_fit(
-    node: Any, charset: object, typed: str, study: str, same: bool
+    node: FindNode, charset: object, typed: str, study: str, same: bool
 ) -> None:
     asked: dict[str, object] = {"PatientName": typed, "StudyInstanceUID": ""}
     if charset is not None:
@@ -274,7 +267,7 @@ def test_names_are_asked_and_answered_in_the_character_set_of_the_request_where_
     assert (sent if isinstance(sent, str) else list(sent)) == (charset if same else "ISO_IR 192")
 
 
-def test_keys_outside_their_character_set_are_refused(node: Any) -> None:
+def test_keys_outside_their_character_set_are_refused(node: FindNode) -> None:
     identifier = keys("STUDY", StudyInstanceUID="")
     identifier.SpecificCharacterSet = "ISO_IR 192"
     identifier.PatientName = b"\xff\xfe*"
@@ -284,20 +277,16 @@ def test_keys_outside_their_character_set_are_refused(node: Any) -> None:
     assert "SpecificCharacterSet" in found.comment
 
 
-def test_more_matches_than_the_cap_end_with_a_refusal_that_says_so(
-    database: Database, start_node: Callable[..., Any]
-) -> None:
-    seed(database, FILMS)
-    node = start_node(find_cap=4)
-    node.register(KNOWN, disclosure=Disclosure.IDENTIFIED)
-    found = find(node.port, "STUDY", calling=KNOWN)
-    fitting = find(node.port, "STUDY", calling=KNOWN, StudyDate="20190101-")
+def test_more_matches_than_the_cap_end_with_a_refusal_that_says_so(databases: TestDatabases, tmp_path: Path) -> None:
+    with find_node(databases, tmp_path, FILMS, find_cap=4) as node:
+        found = find(node.port, "STUDY", calling=KNOWN)
+        fitting = find(node.port, "STUDY", calling=KNOWN, StudyDate="20190101-")
     assert (len(found.rows), found.status) == (4, 0xA700)
     assert "narrow" in found.comment
     assert (len(fitting.rows), fitting.status) == (4, 0x0000)
 
 
-def test_a_cancelled_query_ends_with_the_status_cancel(node: Any) -> None:
+def test_a_cancelled_query_ends_with_the_status_cancel(node: FindNode) -> None:
     identifier = keys("STUDY")
     with association(node.port, calling=KNOWN) as assoc:
         answers = assoc.send_c_find(identifier, STUDY_ROOT, msg_id=7)
@@ -307,13 +296,13 @@ def test_a_cancelled_query_ends_with_the_status_cancel(node: Any) -> None:
     assert last in (0xFE00, 0x0000)  # six answers may all be on their way before the request arrives
 
 
-def test_an_ae_without_the_right_to_find_is_told_so(node: Any) -> None:
+def test_an_ae_without_the_right_to_find_is_told_so(node: FindNode) -> None:
     node.register("STOREONLY", can_find=False)
     found = find(node.port, "STUDY", calling="STOREONLY")
     assert (found.rows, found.status) == ([], 0x0124)
 
 
-def test_date_and_time_are_one_instant_where_that_was_negotiated(node: Any) -> None:
+def test_date_and_time_are_one_instant_where_that_was_negotiated(node: FindNode) -> None:
     def matching(assoc: object) -> list[str]:
         asked = keys("STUDY", StudyInstanceUID="", StudyDate="20200101-20210101", StudyTime="1000-0700")
         return ask(assoc, asked).values("StudyInstanceUID")  # type: ignore[arg-type]
@@ -331,7 +320,7 @@ def test_date_and_time_are_one_instant_where_that_was_negotiated(node: Any) -> N
     assert apart == []
 
 
-def test_findscu_of_dcmtk_reads_the_answers(node: Any, dcmtk: Path) -> None:
+def test_findscu_of_dcmtk_reads_the_answers(node: FindNode, dcmtk: Path) -> None:
     run = subprocess.run(
         [
             str(dcmtk / "findscu"),

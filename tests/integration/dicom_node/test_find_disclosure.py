@@ -2,7 +2,7 @@
 
 import datetime as dt
 import random
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +10,11 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
-from db.engine import Database
 from regionmir.core.anatomy import anatomies
-from regionmir.core.records import Disclosure
-from tests.support.find import PATIENT_ROOT, STUDY_ROOT, Found, ask, association, find, keys
+from tests.support.find import KNOWN, PATIENT_ROOT, STUDY_ROOT, FindNode, Found, ask, association, find, find_node, keys
+from tests.support.postgres import TestDatabases
 from tests.support.records import element, unit_vectors
-from tests.support.seed import SeedFilm, film, seed
+from tests.support.seed import SeedFilm, film
 
 STRANGER = "STRANGER"
 ORIGINAL = "1.2.826.0.1.7"
@@ -77,12 +76,11 @@ def canary() -> SeedFilm:
     return film(7, vectors, patient="CANARYID7", **more)
 
 
-@pytest.fixture
-def node(database: Database, start_node: Callable[..., Any]) -> Any:
-    seed(database, [canary(), film(1, unit_vectors(5, 64, 1)), film(2, unit_vectors(5, 64, 2))])
-    running = start_node()
-    running.register("KNOWN", disclosure=Disclosure.IDENTIFIED)
-    return running
+@pytest.fixture(scope="module")
+def node(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FindNode]:
+    films = [canary(), film(1, unit_vectors(5, 64, 1)), film(2, unit_vectors(5, 64, 2))]
+    with find_node(databases, tmp_path_factory.mktemp("node"), films) as running:
+        yield running
 
 
 def everything(level: str, **values: Any) -> Dataset:
@@ -117,7 +115,7 @@ def bytes_of(row: Dataset) -> bytes:
     return encode(row, False, True) or b""
 
 
-def test_a_pseudonymous_study_has_pseudonyms_a_shifted_date_and_an_age_band(node: Any) -> None:
+def test_a_pseudonymous_study_has_pseudonyms_a_shifted_date_and_an_age_band(node: FindNode) -> None:
     row = canary_row(node.port)
     assert row.PatientName == row.PatientID
     assert str(row.PatientID).startswith("RGN-")
@@ -132,7 +130,7 @@ def test_a_pseudonymous_study_has_pseudonyms_a_shifted_date_and_an_age_band(node
         assert not row.get(keyword), keyword
 
 
-def test_pseudonyms_are_the_same_at_every_level_and_every_call(node: Any) -> None:
+def test_pseudonyms_are_the_same_at_every_level_and_every_call(node: FindNode) -> None:
     row = canary_row(node.port)
     with association(node.port, calling="SOMEONEELSE") as assoc:
         again = ask(assoc, keys("STUDY", PatientID=row.PatientID, StudyInstanceUID=""))
@@ -153,7 +151,7 @@ def test_pseudonyms_are_the_same_at_every_level_and_every_call(node: Any) -> Non
     assert not any(leaks(found) for found in (again, patient, series, image))
 
 
-def test_dates_and_ages_match_as_they_are_shown(node: Any) -> None:
+def test_dates_and_ages_match_as_they_are_shown(node: FindNode) -> None:
     row = canary_row(node.port)
 
     def count(**values: Any) -> int:
@@ -169,7 +167,7 @@ def test_dates_and_ages_match_as_they_are_shown(node: Any) -> None:
 
 
 @pytest.mark.parametrize("tag", sorted(tag for tag, value in _CANARIES.items() if value["vr"] != "SQ"))
-def test_an_original_value_as_a_key_matches_nothing(node: Any, tag: str) -> None:
+def test_an_original_value_as_a_key_matches_nothing(node: FindNode, tag: str) -> None:
     if tag == "00100040":
         pytest.skip("the sex is disclosed")
     vr, (value,) = _CANARIES[tag]["vr"], _CANARIES[tag]["Value"]
@@ -181,7 +179,7 @@ def test_an_original_value_as_a_key_matches_nothing(node: Any, tag: str) -> None
 
 
 @pytest.mark.parametrize("uid", [ORIGINAL, f"{ORIGINAL}.1", f"{ORIGINAL}.1.1"])
-def test_an_original_uid_is_no_key_at_any_level(node: Any, uid: str) -> None:
+def test_an_original_uid_is_no_key_at_any_level(node: FindNode, uid: str) -> None:
     with association(node.port, calling=STRANGER) as assoc:
         assert ask(assoc, keys("STUDY", StudyInstanceUID=uid)).rows == []
         assert ask(assoc, keys("SERIES", StudyInstanceUID=uid, SeriesInstanceUID=uid)).rows == []
@@ -189,7 +187,7 @@ def test_an_original_uid_is_no_key_at_any_level(node: Any, uid: str) -> None:
         assert ask(assoc, below).rows == []
 
 
-def test_an_anchor_may_be_named_by_what_the_asker_knows_and_the_hits_still_tell_nothing(node: Any) -> None:
+def test_an_anchor_may_be_named_by_what_the_asker_knows_and_the_hits_still_tell_nothing(node: FindNode) -> None:
     called = anatomies()[1].ae_title
     for anchor in ("ACC1", ORIGINAL, "CANARYACC7"):
         found = find(
@@ -200,7 +198,7 @@ def test_an_anchor_may_be_named_by_what_the_asker_knows_and_the_hits_still_tell_
         assert all(str(row.PatientName).startswith("RGN-") for row in found.rows)
 
 
-def test_no_canary_is_in_any_of_many_random_queries(node: Any) -> None:
+def test_no_canary_is_in_any_of_many_random_queries(node: FindNode) -> None:
     rng = random.Random(7)
     row = canary_row(node.port)
     originals = [str(v["Value"][0]) for v in _CANARIES.values() if v["vr"] in ("LO", "SH", "CS")]
@@ -219,8 +217,8 @@ def test_no_canary_is_in_any_of_many_random_queries(node: Any) -> None:
                 assert leaks(ask(assoc, identifier, model)) == []
 
 
-def test_the_same_queries_by_an_identified_caller_do_show_the_canary(node: Any) -> None:
+def test_the_same_queries_by_an_identified_caller_do_show_the_canary(node: FindNode) -> None:
     """Were this to fail, the tests above would prove nothing."""
-    with association(node.port, calling="KNOWN") as assoc:
+    with association(node.port, calling=KNOWN) as assoc:
         found = ask(assoc, everything("STUDY", PatientID="CANARYID7"))
     assert {"CANARY", ORIGINAL, "20200304", "067Y"} <= set(leaks(found))

@@ -1,9 +1,9 @@
 """`SIM <anchor> [<region>]` over real associations: ranks, refusals, and what is never shown."""
 
-import dataclasses
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,25 @@ import pytest
 from sqlalchemy import select
 
 from db import audit
-from db.engine import Database
 from db.tables import QueryLogRow
 from regionmir.core.anatomy import anatomies
+from regionmir.core.identifiers import Uid
 from regionmir.core.records import Disclosure
-from tests.support.find import PATIENT_ROOT, Found, ask, association, find, keys
+from tests.support.find import (
+    KNOWN,
+    PATIENT_ROOT,
+    FindNode,
+    Found,
+    ask,
+    association,
+    find,
+    find_node,
+    keys,
+)
+from tests.support.postgres import TestDatabases
 from tests.support.records import element
-from tests.support.seed import SeedFilm, film, seed
+from tests.support.seed import film, seed
 
-KNOWN = "KNOWN"
 FOUND = anatomies()[:5]
 LLLZ_OFF = "RGN_LLLZ"
 DIM = 64
@@ -50,21 +60,21 @@ FILMS = (
 BEST = ["Canary2^Real", "Canary3^Real", "Canary1^Real", "Canary8^Real", "Canary9^Real"]
 
 
-@pytest.fixture
-def node(database: Database, start_node: Callable[..., Any]) -> Any:
-    seed(database, FILMS)
-    running = start_node()
-    running.register(KNOWN, disclosure=Disclosure.IDENTIFIED)
-    return running
+@pytest.fixture(scope="module")
+def node(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FindNode]:
+    with find_node(databases, tmp_path_factory.mktemp("node"), FILMS) as running:
+        yield running
 
 
-def similar(node: Any, token: str, *, called: str = "RGN_RUL", calling: str = KNOWN, **more: Any) -> Found:
+def similar(node: FindNode, token: str, *, called: str = "RGN_RUL", calling: str = KNOWN, **more: Any) -> Found:
     called = called if called != "RGN_RUL" else FOUND[1].ae_title
     asked = {"StudyInstanceUID": "", "PatientName": "", "PatientID": "", "StudyDescription": token, **more}
     return find(node.port, "STUDY", calling=calling, called=called, **asked)
 
 
-def test_hits_come_by_falling_similarity_one_per_study_without_the_same_patient_and_the_same_film(node: Any) -> None:
+def test_hits_come_by_falling_similarity_one_per_study_and_never_of_the_same_patient_or_film(
+    node: FindNode,
+) -> None:
     found = similar(node, "SIM ACC0")
     assert (found.status, set(found.pending)) == (0x0000, {0xFF01})
     assert found.values("PatientName") == BEST
@@ -83,23 +93,23 @@ def test_hits_come_by_falling_similarity_one_per_study_without_the_same_patient_
     ["ACC0", "acc0", "1.2.826.0.1.0", "1.2.826.0.1.0.1", "1.2.826.0.1.0.1.1"],
     ids=["accession", "small letters", "study", "series", "instance"],
 )
-def test_the_anchor_has_many_names(node: Any, anchor: str) -> None:
+def test_the_anchor_has_many_names(node: FindNode, anchor: str) -> None:
     assert similar(node, f"*SIM {anchor} {FOUND[2].short}*", called="RGN_ALL").values("PatientName") == BEST
 
 
-def test_a_pseudonym_of_the_anchor_is_its_name_too(node: Any) -> None:
+def test_a_pseudonym_of_the_anchor_is_its_name_too(node: FindNode) -> None:
     first = similar(node, "SIM ACC1", calling="STRANGER")
     again = similar(node, f"SIM {first.rows[0].StudyInstanceUID}", calling="STRANGER")
     assert again.status == 0x0000
     assert again.values("PatientID")
 
 
-def test_a_viewer_without_a_field_for_descriptions_asks_by_the_name(node: Any) -> None:
+def test_a_viewer_without_a_field_for_descriptions_asks_by_the_name(node: FindNode) -> None:
     found = similar(node, "", PatientName="RGNSIM^ACC0")
     assert found.values("PatientName") == BEST
 
 
-def test_the_code_opens_the_same_answer_again_and_a_description_means_its_hit(node: Any) -> None:
+def test_the_code_opens_the_same_answer_again_and_a_description_means_its_hit(node: FindNode) -> None:
     found = similar(node, "SIM ACC0")
     third = found.values("StudyDescription")[2]
     code = third.split()[1]
@@ -115,7 +125,7 @@ def test_the_code_opens_the_same_answer_again_and_a_description_means_its_hit(no
     assert other_region.values("StudyDescription")[0].split()[1] != code
 
 
-def test_lower_levels_of_a_hit_answer_at_the_same_title(node: Any) -> None:
+def test_lower_levels_of_a_hit_answer_at_the_same_title(node: FindNode) -> None:
     called = FOUND[1].ae_title
     with association(node.port, calling="STRANGER", called=called) as assoc:
         hit = ask(assoc, keys("STUDY", StudyInstanceUID="", StudyDescription="SIM ACC0")).rows[0]
@@ -150,7 +160,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("token", "called", "status", "comment"), REFUSED, ids=[line[0] for line in REFUSED])
 def test_what_cannot_be_answered_fails_with_a_comment_and_a_row_that_explains(
-    node: Any, token: str, called: str, status: int, comment: str
+    node: FindNode, token: str, called: str, status: int, comment: str
 ) -> None:
     found = similar(node, token, called=called)
     assert found.status == status
@@ -165,20 +175,25 @@ def test_what_cannot_be_answered_fails_with_a_comment_and_a_row_that_explains(
     assert find(node.port, "STUDY", calling=KNOWN, StudyInstanceUID=row.StudyInstanceUID).rows == []
 
 
-def test_the_row_that_explains_can_be_switched_off(node: Any) -> None:
+def test_the_row_that_explains_can_be_switched_off(node: FindNode) -> None:
     node.register("QUIET", disclosure=Disclosure.IDENTIFIED, explain_row=False)
     found = similar(node, "SIM NOSUCH", calling="QUIET")
     assert (found.rows, found.status) == ([], 0xC101)
 
 
-def test_all_regions_are_named_to_who_names_none(node: Any) -> None:
+def test_all_regions_are_named_to_who_names_none(node: FindNode) -> None:
     (row,) = similar(node, "SIM ACC0", called="RGN_ALL").rows
     assert row.StudyComments == "name a region: " + " ".join(a.short for a in FOUND)
 
 
-def test_last_is_the_newest_film_of_the_caller_if_there_is_no_doubt(node: Any, database: Database) -> None:
+def test_last_is_the_newest_film_of_the_caller_if_there_is_no_doubt(databases: TestDatabases, tmp_path: Path) -> None:
+    with find_node(databases, tmp_path, FILMS[:3]) as node:
+        check_last(node)
+
+
+def check_last(node: FindNode) -> None:
     def send(number: int, vectors: npt.NDArray[np.float32] | None, **more: Any) -> None:
-        seed(database, [film(number, vectors, source_ae="MODALITY9", **more)])
+        seed(node.database, [film(number, vectors, source_ae="MODALITY9", **more)])
 
     node.register("READER", disclosure=Disclosure.IDENTIFIED, last_from=("MODALITY9",))
     send(20, leaning(0.0), patient="NEW")
@@ -191,7 +206,7 @@ def test_last_is_the_newest_film_of_the_caller_if_there_is_no_doubt(node: Any, d
     assert similar(node, "SIM LAST", calling="READER").status == 0xC10A
 
 
-def test_other_keys_or_another_model_make_it_ordinary_matching(node: Any) -> None:
+def test_other_keys_or_another_model_make_it_ordinary_matching(node: FindNode) -> None:
     assert similar(node, "SIM ACC0", PatientID="REALID1").rows == []
     assert similar(node, "SIM ACC0", called="REGIONMIR").rows == []
     by_patient = find(
@@ -208,19 +223,22 @@ def test_other_keys_or_another_model_make_it_ordinary_matching(node: Any) -> Non
     assert ordinary.values("PatientName") == ["Canary1^Real"]
 
 
-def test_identified_queries_and_guesses_are_audited_without_names(node: Any, database: Database) -> None:
-    similar(node, "SIM ACC0")
-    similar(node, "SIM ACC0", calling="STRANGER")
-    similar(node, "SIM NOSUCH", calling="STRANGER")
-    with database.session() as session:
-        events = [e for e in audit.listing(session) if e.kind in ("similarity query", "anchor refused")]
-        outcomes = list(session.scalars(select(QueryLogRow.outcome).order_by(QueryLogRow.pk)))
-    assert [(e.kind, e.actor) for e in events] == [("anchor refused", "STRANGER"), ("similarity query", KNOWN)]
+def test_identified_queries_and_guesses_are_audited_without_names(node: FindNode) -> None:
+    node.register("READER", disclosure=Disclosure.IDENTIFIED)
+    similar(node, "SIM ACC0", calling="READER")
+    similar(node, "SIM ACC0", calling="NEWCOMER")
+    similar(node, "SIM NOSUCH", calling="NEWCOMER")
+    callers = ("READER", "NEWCOMER")
+    with node.database.session() as session:
+        events = [e for e in audit.listing(session, kinds=("similarity query", "anchor refused")) if e.actor in callers]
+        logged = select(QueryLogRow.outcome).where(QueryLogRow.caller_ae.in_(callers)).order_by(QueryLogRow.pk)
+        outcomes = list(session.scalars(logged))
+    assert [(e.kind, e.actor) for e in events] == [("anchor refused", "NEWCOMER"), ("similarity query", "READER")]
     assert outcomes == ["ok", "ok", "unknown-anchor"]
     assert not any(text in str(events) for text in ("ACC0", "NOSUCH", "Canary", "REALID"))
 
 
-def test_guessing_is_braked(node: Any) -> None:
+def test_guessing_is_braked(node: FindNode) -> None:
     with association(node.port, calling="GUESSER", called=FOUND[1].ae_title) as assoc:
         statuses = [ask(assoc, keys("STUDY", StudyDescription=f"SIM GUESS{n}")).status for n in range(25)]
         known = ask(assoc, keys("STUDY", StudyDescription="SIM ACC0")).status
@@ -229,30 +247,23 @@ def test_guessing_is_braked(node: Any) -> None:
     assert similar(node, "SIM ACC0").status == 0x0000
 
 
-def test_over_fetching_goes_on_until_there_are_enough_studies(
-    database: Database, start_node: Callable[..., Any]
-) -> None:
-    def crowded(number: int) -> list[SeedFilm]:
-        first = film(number, leaning(0.01))
-        return [
-            dataclasses.replace(first, header=dataclasses.replace(first.header, sop_instance_uid=f"9.{number}.{n}"))  # type: ignore[arg-type]
-            for n in range(120)
-        ]
-
-    seed(database, [film(0, leaning(0.0)), *crowded(1), *(film(n, leaning(0.5)) for n in range(2, 14))])
-    node = start_node()
-    found = similar(node, "SIM ACC0", calling="STRANGER")
-    assert len(found.rows) == 10
+def test_over_fetching_goes_on_until_there_are_enough_studies(databases: TestDatabases, tmp_path: Path) -> None:
+    first = film(1, leaning(0.01))
+    uids = [Uid(f"9.1.{n}") for n in range(120)]
+    crowd = [replace(first, header=replace(first.header, sop_instance_uid=uid)) for uid in uids]
+    films = [film(0, leaning(0.0)), *crowd, *(film(n, leaning(0.5)) for n in range(2, 14))]
+    with find_node(databases, tmp_path, films) as node:
+        assert len(similar(node, "SIM ACC0", calling="STRANGER").rows) == 10
 
 
-def test_nothing_to_find_is_a_refusal_not_an_empty_success(database: Database, start_node: Callable[..., Any]) -> None:
-    empty = start_node()
-    assert similar(empty, "SIM ACC0").status == 0xC108
-    seed(database, [film(0, leaning(0.0))])
-    assert similar(empty, "SIM ACC0").status == 0xC10B
+def test_nothing_to_find_is_a_refusal_not_an_empty_success(databases: TestDatabases, tmp_path: Path) -> None:
+    with find_node(databases, tmp_path) as node:
+        assert similar(node, "SIM ACC0").status == 0xC108
+        seed(node.database, [film(0, leaning(0.0))])
+        assert similar(node, "SIM ACC0").status == 0xC10B
 
 
-def test_findscu_shows_ranked_hits_to_identified_and_unknown_callers(node: Any, dcmtk: Path) -> None:
+def test_findscu_shows_ranked_hits_to_identified_and_unknown_callers(node: FindNode, dcmtk: Path) -> None:
     for calling, name in ((KNOWN, "Canary2^Real"), ("NOBODY", "RGN-")):
         run = subprocess.run(
             [

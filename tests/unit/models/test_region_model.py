@@ -19,7 +19,7 @@ from regionmir.core.geometry import Box
 from regionmir.pixels.decode import display_image
 
 Image = npt.NDArray[np.float32]
-CHESTS = ("RG1_J2KI.dcm", "RG1_JLSN", "RSNA_CR_JPEG", "RSNA_CR_MONO1_JPEG")
+CHESTS = ("RG1_J2KI.dcm", "RG1_JLSN", "RSNA_CR_JPEG")
 OTHERS = ("RG2_RLE", "CT1_JLSL", "CT1_UNC", "MR1_UNC", "XA1_J2KR")
 
 
@@ -124,6 +124,15 @@ def test_another_body_part_or_modality_is_refused(model: RegionModel, shared_dir
     image = display_image(dcmread(shared_dir / "data" / "dicom" / name))
     (found,) = model.analyse([image.values])
     assert not found.accepted, found.frontal_score
+
+
+def test_a_film_whose_photometric_interpretation_is_wrong_is_refused_as_inverted(
+    model: RegionModel, shared_dir: Path
+) -> None:
+    """This object holds the very pixels of `RSNA_CR_JPEG` and only says MONOCHROME1: it is shown as a negative."""
+    image = display_image(dcmread(shared_dir / "data" / "dicom" / "RSNA_CR_MONO1_JPEG"))
+    (found,) = model.analyse([image.values])
+    assert found.reason == "black and white look exchanged"
 
 
 def test_boxes_of_val_films_overlap_well_and_better_than_mean_boxes(model: RegionModel, shared_dir: Path) -> None:

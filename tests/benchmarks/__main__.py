@@ -1,0 +1,12 @@
+"""`make bench`: measure, print one table, write build/bench.json."""
+
+from pathlib import Path
+
+from tests.benchmarks import find_similar, index
+from tests.benchmarks.report import Figure, show, write
+
+figures: list[Figure] = []
+for benchmark in (find_similar, index):
+    figures.extend(benchmark.figures())
+show(figures)
+write(figures, Path("build") / "bench.json")
