@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from regionmir.core.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 
+__all__ = ["Database", "Session"]
+
 _CONNECT = {
     "connect_timeout": 3,
     "keepalives_idle": 10,

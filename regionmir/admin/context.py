@@ -13,9 +13,7 @@ from regionmir.admin.running import running_settings
 from regionmir.core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-    from db.engine import Database
+    from db.engine import Database, Session
 
 JSON = typer.Option(False, "--json", help="Print JSON, for programs.")
 

@@ -91,6 +91,7 @@ class LocalPostgres:
         """
         if not (self.data_dir / "PG_VERSION").exists():
             self._create()
+        self._check_owner()
         self._check_version()
         self._write_authentication(self.data_dir)
         self._clear_leftover()
@@ -188,6 +189,14 @@ class LocalPostgres:
         if self._as_root:
             return tied_to_us(command, signal_at_death=at_death, uid=uid, folders=folders)
         return tied_to_us(command, signal_at_death=at_death)
+
+    def _check_owner(self) -> None:
+        owner, expected = self.data_dir.stat().st_uid, SERVER_UID if self._as_root else os.geteuid()
+        if owner != expected:
+            raise ConfigurationError(
+                f"the database in {self.data_dir} was made by another user: run regionmir as that user"
+                + (" (not as root)" if self._as_root else f" (as root, if its owner is number {SERVER_UID})")
+            )
 
     def _check_version(self) -> None:
         has = (self.data_dir / "PG_VERSION").read_text(encoding="ascii").strip()

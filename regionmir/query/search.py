@@ -17,7 +17,7 @@ from regionmir.core.records import Caller, Disclosure, InstanceState
 from regionmir.query.request import LAST, RegionQuery, Token
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    from db.engine import Session
 
 OVERFETCH: Final = 20
 """Regions fetched beyond twice k at first: a study with several films is one hit."""

@@ -12,7 +12,7 @@ from regionmir.query.limits import GUESSES
 from regionmir.query.search import Answer
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    from db.engine import Session
 
 
 def record_answer(session: "Session", answer: Answer, caller: Caller, *, duration_ms: float) -> None:

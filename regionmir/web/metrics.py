@@ -15,7 +15,7 @@ from regionmir.core.errors import BrokerUnavailable, DatabaseUnavailable
 from regionmir.web.site import Site, SiteOf
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    from db.engine import Session
 
 WINDOW_S = 300.0
 """Figures of queries are about this last time."""

@@ -15,7 +15,7 @@ from regionmir.query.search import Hit, search
 from regionmir.web.cards import InstanceCard, age_band, instance_card
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    from db.engine import Session
 
 WEB_AE = parse_ae_title("RGN_WEB")
 """Who asks, where a page does."""

@@ -12,7 +12,7 @@ from regionmir.queue import CeleryQueue
 from regionmir.web.pictures import Pictures
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    from db.engine import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,8 +161,21 @@ def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
 def test_a_cluster_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "PG_VERSION").write_text("15\n")
+    if AS_ROOT:
+        os.chown(tmp_path / "postgres", SERVER_UID, SERVER_UID)
     with pytest.raises(ConfigurationError, match="cluster of PostgreSQL 15, but 18 is installed"):
         LocalPostgres(tmp_path / "postgres", tmp_path / "socket").initialise()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can give a folder away")
+def test_a_cluster_of_another_user_is_refused(made: Path) -> None:
+    cluster = made / "postgres"
+    os.chown(cluster, 12345, 12345)
+    try:
+        with pytest.raises(ConfigurationError, match="was made by another user: run regionmir as that user"):
+            LocalPostgres(cluster, made / "socket").initialise()
+    finally:
+        os.chown(cluster, SERVER_UID, SERVER_UID)
 
 
 def test_a_socket_folder_with_a_long_path_gets_a_short_stand_in(made: Path, tmp_path: Path) -> None:
