@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 def query(
     anchor: str = typer.Option(metavar="UID|ACCESSION|LAST", help="The study to start from."),
     region: str = typer.Option(metavar="SHORT", help="Region to compare, such as LLLZ."),
-    k: int = typer.Option(10, "-k", min=1, max=200, help="Most hits (the node gives at most its own default_k, 10 unless set)."),
+    k: int = typer.Option(10, "-k", min=1, max=200, help="Most hits; the node gives at most its default_k."),
     image: Path | None = typer.Option(None, metavar="OUT.PNG", help="Write a picture of the query beside its hits."),
     to: str | None = TO,
     calling: str = CALLING,

@@ -22,7 +22,7 @@ class PeerUnavailable(Transient):
 
 
 class PeerRefused(RegionMirError):
-    """A DICOM peer rejects our association for good (unknown AE title, no common context): settle it with its keeper."""
+    """A DICOM peer rejects our association for good (unknown AE title, no common context): ask its administrator."""
 
 
 class StorageUnavailable(Transient):
