@@ -36,7 +36,8 @@ class Periodic:
     def stop(self) -> None:
         """Call the action no more; one that runs now has ten seconds to end."""
         self._stopped.set()
-        self._thread.join(_PATIENCE_S)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(_PATIENCE_S)
 
     def _run(self) -> None:
         if self._immediately:

@@ -13,7 +13,7 @@ from rich.table import Table
 from regionmir.core.errors import RegionMirError
 
 app = typer.Typer(help="Train, judge and list region models.", no_args_is_help=True, rich_markup_mode="markdown")
-console = Console(width=None if sys.stdout.isatty() else 140)
+console = Console(width=None if sys.stdout.isatty() else 160)
 complaints = Console(stderr=True)
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Name of a shipped model, or its folder.")]

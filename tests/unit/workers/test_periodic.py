@@ -35,3 +35,7 @@ def test_the_first_call_waits_one_interval_unless_it_is_wanted_at_once() -> None
     timer.start()
     timer.stop()
     assert not called.is_set()
+
+
+def test_a_timer_that_was_never_started_is_stopped_without_harm() -> None:
+    Periodic("test", 60, lambda: None).stop()
