@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select, union
 from sqlalchemy.orm import Session
 
 from db import pseudonyms
@@ -52,20 +52,18 @@ class AnchorStudy:
 def find_anchor(session: Session, text: str) -> list[AnchorStudy]:
     """Return what `text` names, newest study first: an accession number, a Study, Series or SOP Instance UID, or the
     pseudonym of one of the UIDs. Several studies may share an accession number; none is an empty list."""
-    if "\0" in text:
+    if not text or "\0" in text:
         return []
     names = [text, *_originals(session, text)]
-    return _studies(
-        session,
-        or_(
-            StudyRow.accession_number == text,
-            StudyRow.study_instance_uid.in_(names),
-            SeriesRow.series_instance_uid.in_(names),
-            InstanceRow.sop_instance_uid.in_(names),
-        )
-        if text
-        else StudyRow.pk.is_(None),
+    instance = select(InstanceRow.pk)
+    in_series = instance.join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
+    in_study = in_series.join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+    named = union(  # one branch per index: a condition across tables would read all of them
+        instance.where(InstanceRow.sop_instance_uid.in_(names)),
+        in_series.where(SeriesRow.series_instance_uid.in_(names)),
+        in_study.where(or_(StudyRow.accession_number == text, StudyRow.study_instance_uid.in_(names))),
     )
+    return _studies(session, InstanceRow.pk.in_(named))
 
 
 def of_instance(session: Session, instance_pk: int) -> AnchorStudy | None:

@@ -28,7 +28,7 @@ LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
 """A process that ran this long starts again after the first pause, not the next longer one."""
 
-LEFTOVER_PATIENCE_S = 60.0
+LEFTOVER_PATIENCE_S = 5.0
 _POLL_S = 0.05
 _LINE_LIMIT = 2**20
 
@@ -49,6 +49,8 @@ class Program:
     """Done before each start."""
     is_ready: Callable[[], bool] | None = None
     """Asked again and again; None: the process tells."""
+    may_be_killed: bool = True
+    """What a killed supervisor leaves of it may be ended by force; False: `prepare` sees to that."""
     forward: bool = False
     """Its output is plain text that we log; otherwise it logs as we do and shares our standard error."""
 
@@ -247,8 +249,8 @@ class Supervisor:
         self._record.unlink(missing_ok=True)
 
     def _write_record(self) -> None:
-        running = [c.process.pid for c in self._children if c.process is not None and c.process.returncode is None]
-        _write_pids(self._record, running)
+        alive = [c for c in self._children if c.process is not None and c.process.returncode is None]
+        _write_pids(self._record, [c.process.pid for c in alive if c.process is not None and c.program.may_be_killed])
 
 
 async def _start_all(stage: Sequence[Child]) -> None:

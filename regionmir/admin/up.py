@@ -162,8 +162,8 @@ def own_programs(settings: Settings) -> list[Program]:
     """Return the processes of RegionMIR itself; the last is stopped first."""
     variables = environment(settings)
     return [
-        Program("index worker", _command("workers", "index"), variables, stop_timeout_s=60.0),
-        Program("light worker", _command("workers", "light"), variables, stop_timeout_s=30.0),
+        Program("index worker", _command("workers", "index", at_death=signal.SIGKILL), variables, stop_timeout_s=60.0),
+        Program("light worker", _command("workers", "light", at_death=signal.SIGKILL), variables, stop_timeout_s=30.0),
         Program("node", _command("dicom_node"), variables, stop_timeout_s=30.0),
         Program("web", _command("regionmir.web"), variables),
     ]
@@ -178,13 +178,15 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**inherited, **given, CONFIG_FILE_VARIABLE: str(config_file().absolute())}
 
 
-def _command(module: str, *arguments: str) -> Callable[[], list[str]]:
-    return lambda: _python(module, *arguments)
+def _command(module: str, *arguments: str, at_death: signal.Signals = signal.SIGTERM) -> Callable[[], list[str]]:
+    """Return what makes the command. `at_death`: SIGKILL for a worker, as the database and the broker, without which
+    it can neither finish nor give back what it holds, go at the same moment."""
+    return lambda: _python(module, *arguments, at_death=at_death)
 
 
-def _python(module: str, *arguments: str) -> list[str]:
+def _python(module: str, *arguments: str, at_death: signal.Signals = signal.SIGTERM) -> list[str]:
     # -P: a folder named `models` where we happen to be started must not hide the package of that name
-    return tied_to_us([sys.executable, "-P", "-m", module, *arguments], signal_at_death=signal.SIGTERM)
+    return tied_to_us([sys.executable, "-P", "-m", module, *arguments], signal_at_death=at_death)
 
 
 def _postgres_program(server: LocalPostgres) -> Program:
@@ -197,6 +199,7 @@ def _postgres_program(server: LocalPostgres) -> Program:
         ready_timeout_s=START_TIMEOUT_S,
         prepare=server.initialise,
         is_ready=server.is_ready,
+        may_be_killed=False,
         forward=True,
     )
 

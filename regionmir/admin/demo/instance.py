@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from regionmir.admin.running import running_settings
+from regionmir.admin.running import endpoints_of, running_settings
 from regionmir.core.errors import RegionMirError
 from regionmir.core.settings import Settings, load_settings
 
@@ -59,7 +59,7 @@ class Instance:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "regionmir.admin.main", "up"],
+                [sys.executable, "-m", "regionmir.admin", "up"],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -70,9 +70,7 @@ class Instance:
 
     def settings(self) -> Settings:
         """Return settings that reach the running processes."""
-        return running_settings(
-            load_settings(data_dir=self.data_dir, dicom_port=self.dicom_port, http_port=self.http_port)
-        )
+        return running_settings(self._asked())
 
     def stop(self) -> None:
         """Stop it in order; kills what does not stop within a minute."""
@@ -91,6 +89,9 @@ class Instance:
         self._process.kill()
         self._process.wait(STOP_DEADLINE_S)
 
+    def _asked(self) -> Settings:
+        return load_settings(data_dir=self.data_dir, dicom_port=self.dicom_port, http_port=self.http_port)
+
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.upper().startswith("REGIONMIR_")}
         ours = {
@@ -106,7 +107,8 @@ class Instance:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise DidNotStart(f"regionmir up ended with exit code {self._process.returncode}:\n{self._log_end()}")
-            if (self.data_dir / "run" / "endpoints.json").is_file():
+            found = endpoints_of(self._asked())
+            if found is not None and found.pid == self._process.pid:  # not what a killed one left behind
                 return
             time.sleep(0.1)
         self.stop()
