@@ -42,7 +42,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, shared_or_demo: Path | None
         command(instance, "peers", "add", "KNOWN", "--source", "127.0.0.1", "--disclosure", "identified")
         began = time.monotonic()
         run_tool(
-            str(dcmtk / "storescu"), "-aet", "SENDER", "+sd", "+r", "+sp", "*.dcm", "127.0.0.1",
+            str(dcmtk / "storescu"), "-aet", "SENDER", "-aec", "REGIONMIR", "+sd", "+r", "+sp", "*.dcm", "127.0.0.1",
             str(instance.dicom_port), str(folder / "dicom"),
         )  # fmt: skip
         wait_until_final(instance, COUNT, 120)
@@ -112,7 +112,7 @@ def test_the_best_hit_comes_back_byte_identical_by_c_move(filled: Filled, dcmtk:
     )  # fmt: skip
     run_tool(
         str(dcmtk / "movescu"), "-S", "-aet", "MOVER", "-aem", "MOVER", "-aec", "REGIONMIR",
-        "+P", str(port), "-od", str(tmp_path), "+B",
+        "+P", str(port), "-od", str(tmp_path), "-v",
         "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={best['StudyInstanceUID']}",
         "127.0.0.1", str(filled.instance.dicom_port),
     )  # fmt: skip
@@ -133,7 +133,7 @@ def test_a_stranger_gets_no_pixels(filled: Filled, dcmtk: Path, tmp_path: Path) 
 def test_sending_everything_again_is_acknowledged_and_makes_no_work(filled: Filled, dcmtk: Path) -> None:
     before = listed(filled.instance)
     run_tool(
-        str(dcmtk / "storescu"), "-aet", "SENDER", "+sd", "+r", "+sp", "*.dcm", "127.0.0.1",
+        str(dcmtk / "storescu"), "-aet", "SENDER", "-aec", "REGIONMIR", "+sd", "+r", "+sp", "*.dcm", "127.0.0.1",
         str(filled.instance.dicom_port), str(filled.folder / "dicom"),
     )  # fmt: skip
     assert listed(filled.instance) == before
