@@ -7,6 +7,7 @@ found out by matching that the answer would not show.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONPATH, aggregate_order_by
 from sqlalchemy.orm import Session, aliased
@@ -145,7 +147,6 @@ class FindRow:
     values: dict[str, Any]
 
 
-_BATCH = 200
 _TOP_BAND = 90
 _SMALL_NUMBERS = 100_000
 
@@ -227,7 +228,7 @@ def level_of(tag: str) -> Level:
 
 
 def find(session: Session, spec: FindSpec) -> Iterator[FindRow]:
-    """Yield what matches, newest study first, below it by number. Rows come in batches, never one query per study."""
+    """Yield what matches, newest study first, below it by number: one statement, whatever is asked."""
     fields = [_answered(field).label(f"v{n}") for n, field in enumerate(spec.fields)]
     study_pk = literal(None, Integer) if spec.level is Level.PATIENT else StudyRow.pk
     query = _joined(select(PatientRow.pk, study_pk, *fields), spec.level).where(*map(_condition, spec.conditions))
@@ -235,7 +236,7 @@ def find(session: Session, spec: FindSpec) -> Iterator[FindRow]:
         query = query.where(StudyRow.pk.in_(spec.study_pks))
     query = query.order_by(*_order(spec)).limit(spec.limit)
     tags = [field.tag for field in spec.fields]
-    for patient_pk, found_study_pk, *values in session.execute(query.execution_options(yield_per=_BATCH)):
+    for patient_pk, found_study_pk, *values in session.execute(query):
         yield FindRow(patient_pk, found_study_pk, dict(zip(tags, values, strict=True)))
 
 
@@ -262,6 +263,7 @@ def _order(spec: FindSpec) -> list[Any]:
     return [PatientRow.pk]
 
 
+@lru_cache(maxsize=2048)
 def _answered(field: Field) -> ColumnElement[Any]:
     """Return the column that answers a field."""
     if field.form is Form.PSEUDONYM:
@@ -294,6 +296,7 @@ def _condition(condition: Condition) -> ColumnElement[bool]:
     return _any_passes(kind_of, column, condition.tests)
 
 
+@lru_cache(maxsize=2048)
 def _seen(field: Field) -> _Column:
     """Return the column behind a field in its form; a `SET` is a statement that selects its values."""
     if field.form is Form.FIXED:
@@ -333,7 +336,8 @@ def _age_band() -> ColumnElement[Any]:
         .scalar_subquery()
     )
     band = cast(func.floor(func.least(years, _TOP_BAND) / 5) * 5, Integer)
-    return func.lpad(cast(band, String), 3, "0") + "Y"
+    shown = func.lpad(cast(band, String), 3, "0") + "Y"
+    return case((years.is_not(None), shown))  # LEAST passes over a null: an unknown age would be the top band
 
 
 def _computed(tag: str) -> _Column:
@@ -379,7 +383,7 @@ def _passes(kind: _Kind, column: Any, test: Test) -> ColumnElement[bool]:
             return column.like(_like_pattern(text), escape="\\")  # type: ignore[no-any-return]
         case NameLike(patterns):
             folded = func.lower(func.normalize(column, literal_column("NFKC")))
-            return and_(*(folded.op("~")(pattern) for pattern in patterns))
+            return and_(true(), *(folded.op("~")(pattern) for pattern in patterns))
         case Days(days) if kind is _Kind.DATE:
             return _between(column, days.first, days.last)
         case Days(days):
@@ -388,7 +392,7 @@ def _passes(kind: _Kind, column: Any, test: Test) -> ColumnElement[bool]:
         case Instants(first, last):
             return and_(column != "", _between(_digits(column, len(first)), first, last))
         case Numbers(values):
-            return column.in_(values)  # type: ignore[no-any-return]
+            return cast(column, Numeric).in_(values)
 
 
 def _between(column: Any, first: Any, last: Any) -> ColumnElement[bool]:
