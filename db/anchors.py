@@ -14,6 +14,9 @@ from db.tables import InstanceRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
 from regionmir.core.identifiers import Uid
 from regionmir.core.records import InstanceState
 
+UID_ROOT = "2.25."
+"""Every pseudonymous UID begins so (PS3.5 B.2)."""
+
 MAX_INSTANCES = 1000
 """Most instances of one anchor: a study with more is no radiograph."""
 
@@ -83,6 +86,8 @@ def latest_from(session: Session, aes: Collection[str], within_s: float) -> list
 
 
 def _originals(session: Session, pseudonym: str) -> list[str]:
+    if not pseudonym.startswith(UID_ROOT):
+        return []
     row = PseudonymRow
     kinds = (pseudonyms.STUDY, pseudonyms.SERIES, pseudonyms.INSTANCE)
     return list(session.scalars(select(row.original).where(row.kind.in_(kinds), row.pseudonym == pseudonym)))

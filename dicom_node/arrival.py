@@ -1,13 +1,15 @@
 """Receiving C-STORE data sets: fragments go to the disk as they come, and one bad object harms no other."""
 
+from collections.abc import Iterable, Iterator
 from threading import Lock
 from typing import TYPE_CHECKING, cast
 
 import structlog
 from pydicom.dataset import Dataset
-from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom import evt
+from pynetdicom.dimse import _RQ_TO_MESSAGE, _RSP_TO_MESSAGE, DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, DIMSEPrimitive
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_node.errors import InstanceTooLarge, InvalidCommand
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 log = structlog.get_logger(__name__)
+
+_PDV_HEADER_BYTES = 5
+"""Item length and context ID before each fragment (PS3.8 9.3.5.1); the message control header is part of the data."""
 
 _COMMAND = 0b01
 _LAST = 0b10
@@ -90,6 +95,16 @@ class NodeDimse(DIMSEServiceProvider):
             else:
                 self._receive_command(context_id, data)
 
+    def send_msg(self, primitive: DIMSEPrimitive, context_id: int) -> None:  # type: ignore[override]
+        """Send a message; a command and its data set share one PDU where they fit (PS3.8 9.3.5.1): half the writes."""
+        kinds = _RQ_TO_MESSAGE if primitive.MessageIDBeingRespondedTo is None else _RSP_TO_MESSAGE
+        message = kinds[type(primitive)]()
+        message.primitive_to_message(primitive)  # type: ignore[arg-type]
+        message.context_id = context_id
+        evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
+        for pdata in packed(message.encode_msg(context_id, self.maximum_pdu_size), self.maximum_pdu_size):
+            self.dul.send_pdu(pdata)
+
     def discard(self) -> None:
         """Delete a data set of which only a part arrived."""
         arrival, self._arrival = self._arrival, None
@@ -130,6 +145,23 @@ class NodeDimse(DIMSEServiceProvider):
         response.ErrorComment = status.ErrorComment
         log.info("instance refused", status=f"{status.Status:04X}", why=str(error), peer=self.assoc.requestor.ae_title)
         self.send_msg(response, cast(int, message.context_id))
+
+
+def packed(parts: Iterable[P_DATA], limit_bytes: int) -> Iterator[P_DATA]:
+    """Give P-DATA of as many fragments as fit into `limit_bytes` (0: any number), in the same order."""
+    waiting: P_DATA | None = None
+    size = 0
+    for part in parts:
+        added = sum(_PDV_HEADER_BYTES + len(data) for _, data in part.presentation_data_value_list)
+        if waiting is not None and (limit_bytes == 0 or size + added <= limit_bytes):
+            waiting.presentation_data_value_list.extend(part.presentation_data_value_list)
+            size += added
+            continue
+        if waiting is not None:
+            yield waiting
+        waiting, size = part, added
+    if waiting is not None:
+        yield waiting
 
 
 def arrival_of(request: object) -> Arrival | None:

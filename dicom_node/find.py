@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 
 from db.find import FindRow, find
-from dicom_node.errors import NotAuthorized, origin
+from dicom_node.errors import NotAuthorized
 from dicom_node.identifier import called_ae, is_combined, read_identifier, read_root
 from dicom_node.status import CANCEL, FIND, PENDING, PENDING_WITHOUT_OPTIONAL_KEYS, failure, status_of
-from regionmir.core.errors import QueryRefused, RegionMirError
+from regionmir.core.errors import QueryRefused, RegionMirError, origin
 from regionmir.core.identifiers import parse_uid
 from regionmir.core.records import Caller
 from regionmir.query import trail

@@ -20,7 +20,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import QueryRetrieveServiceClass
 
 from dicom_node.status import RETRIEVE, status_of
-from regionmir.core.errors import RegionMirError
+from regionmir.core.errors import RegionMirError, origin
 from regionmir.scu.status import SubOperations
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ class RetrieveService(QueryRetrieveServiceClass):
             log.info("retrieve refused", status=f"{status.Status:04X}", why=str(error), peer=peer)
             yield Response(status)
         except Exception as error:
-            log.exception("retrieve failed")
+            log.error("retrieve failed", error=type(error).__name__, at=origin(error))
             yield Response(status_of(error, RETRIEVE))
 
     def _is_gone(self) -> bool:

@@ -13,7 +13,7 @@ from dicom_node.arrival import Arrival, arrival_of
 from dicom_node.errors import NotAuthorized, NotToCorrect, SopMismatch
 from dicom_node.node import Node
 from dicom_node.status import PROCESSING_FAILURE, STORE, SUCCESS, status_of
-from regionmir.core.errors import InvalidHeader
+from regionmir.core.errors import InvalidHeader, origin
 from regionmir.core.header import read_header
 from regionmir.core.records import Caller, InstanceHeader
 from regionmir.pixels.compare import same_pixels_and_header
@@ -94,15 +94,7 @@ def _header(event: Event, incoming: Incoming) -> InstanceHeader:
 def _refused(event: Event, error: Exception) -> Dataset:
     status = status_of(error, STORE)
     if status.Status == PROCESSING_FAILURE:
-        log.error("C-STORE failed", error=type(error).__name__, at=_origin(error))
+        log.error("C-STORE failed", error=type(error).__name__, at=origin(error))
     peer = event.assoc.requestor.ae_title
     log.warning("instance refused", status=f"{status.Status:04X}", why=status.ErrorComment, peer=peer)
     return status
-
-
-def _origin(error: BaseException) -> str:
-    """Return file and line of an error: its message and values may hold what a log must not."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"

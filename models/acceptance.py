@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 SHRINKAGE = 0.1
+SLOPE = 10.0
+"""How steeply likeness falls around `far`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,6 @@ class Acceptance:
         """Return 0..1 for one film: the smaller of the network's judgement and the likeness to training films."""
         likeness = torch.sigmoid(SLOPE * (self.far - self.distance(pooled)) / self.far)
         return float(torch.minimum(frontal, likeness))
-
-
-SLOPE = 10.0
 
 
 def fit_acceptance(pooled: Tensor, far: float) -> Acceptance:

@@ -1,7 +1,8 @@
-"""A region as one unit vector: one part says which anatomy it is, the other how it looks.
+"""A region as one unit vector of three parts: which anatomy it is, what is found there, and how it looks.
 
-Both parts have unit length before they are joined as (sqrt(share) * anatomy, sqrt(1 - share) * appearance), so the
-similarity of two regions of one anatomy moves with appearance alone and no anatomy can collapse to a point.
+Each part has unit length before they are joined, each times the root of its share. So the similarity of two regions of
+one anatomy moves with finding and look alone, no anatomy can collapse to a point, and what tells findings apart does
+not drown everything else that makes two regions alike.
 Shape letters: B images, R boxes per image, C channels, P pooled side, D length of the vector.
 """
 
@@ -19,6 +20,15 @@ WIDENED = 0.10
 LOGIT_SCALE = 8.0
 
 
+class Parts(NamedTuple):
+    """Lengths of the parts of a vector, and their shares of its squared length."""
+
+    anatomy: int
+    finding: int
+    look: int
+    shares: tuple[float, float, float]
+
+
 class Embedding(NamedTuple):
     """Unit vectors of regions, whole and in parts."""
 
@@ -26,10 +36,12 @@ class Embedding(NamedTuple):
     """(B, R, D)"""
     anatomy: Tensor
     """(B, R, D_anatomy)"""
-    appearance: Tensor
-    """(B, R, D - D_anatomy)"""
+    finding: Tensor
+    """(B, R, D_finding)"""
+    look: Tensor
+    """(B, R, D_look)"""
     uncentred: Tensor
-    """(B, R, D - D_anatomy): appearance before its anatomy's centre is taken off and the length made 1"""
+    """(B, R, D_finding + D_look): the last two before their anatomy's centre is taken off and their length made 1"""
 
 
 class Embedder(nn.Module):
@@ -40,30 +52,39 @@ class Embedder(nn.Module):
 
     centres: Tensor
 
-    def __init__(self, anatomies: int, width: int, anatomy_dim: int, dim: int, anatomy_share: float) -> None:
+    def __init__(self, anatomies: int, width: int, parts: Parts) -> None:
         super().__init__()
-        self.share = anatomy_share
+        self.parts = parts
         self.conv = conv_norm(width, width)
-        self.to_anatomy = _perceptron(2 * width, 128, anatomy_dim)
-        self.to_appearance = _perceptron(2 * width, 256, dim - anatomy_dim)
-        self.anatomy_logits = nn.Linear(anatomy_dim, anatomies)
-        self.register_buffer("centres", torch.zeros(anatomies, dim - anatomy_dim))
+        self.to_anatomy = _perceptron(2 * width, 128, parts.anatomy)
+        self.to_appearance = _perceptron(2 * width, 256, parts.finding + parts.look)
+        self.anatomy_logits = nn.Linear(parts.anatomy, anatomies)
+        self.register_buffer("centres", torch.zeros(anatomies, parts.finding + parts.look))
 
     def forward(self, feature: Tensor, boxes: Tensor, slots: Tensor | None = None) -> Embedding:
         """Map a feature map (B, C, S/8, S/8) and boxes (B, R, 4) in input pixels to unit vectors.
 
         `slots` (R,) says which anatomy each box is meant to be; None lets the embedder name it.
         """
+        anatomy, uncentred = self.describe(feature, boxes)
+        named = self.classify(anatomy).argmax(dim=-1) if slots is None else slots.expand(anatomy.shape[:2])
+        return self.join(anatomy, uncentred, named)
+
+    def describe(self, feature: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the anatomy part (B, R, D_anatomy) and the uncentred appearance (B, R, D_finding + D_look)."""
         pooled = roi_align(feature, widened(boxes), size=POOLED_SIDE, stride=STRIDE)  # (B, R, C, P, P)
         b, r = pooled.shape[:2]
         x = self.conv(pooled.flatten(0, 1))
         x = torch.cat([x.mean(dim=(-2, -1)), x.amax(dim=(-2, -1))], dim=-1).reshape(b, r, -1)  # (B, R, 2C)
-        anatomy = F.normalize(self.to_anatomy(x).float(), dim=-1)
-        uncentred = self.to_appearance(x).float()
-        named = self.classify(anatomy).argmax(dim=-1) if slots is None else slots.expand(b, r)
-        appearance = F.normalize(uncentred - self.centres[named], dim=-1)
-        parts = [self.share**0.5 * anatomy, (1 - self.share) ** 0.5 * appearance]
-        return Embedding(torch.cat(parts, dim=-1), anatomy, appearance, uncentred)
+        return F.normalize(self.to_anatomy(x).float(), dim=-1), self.to_appearance(x).float()
+
+    def join(self, anatomy: Tensor, uncentred: Tensor, named: Tensor) -> Embedding:
+        """Return the vectors of described regions that are taken to be the anatomies `named` (B, R)."""
+        centred = torch.split(uncentred - self.centres[named], [self.parts.finding, self.parts.look], dim=-1)
+        finding, look = (F.normalize(part, dim=-1) for part in centred)
+        parts = zip(self.parts.shares, (anatomy, finding, look), strict=True)
+        vector = torch.cat([share**0.5 * part for share, part in parts], dim=-1)
+        return Embedding(vector, anatomy, finding, look, uncentred)
 
     def classify(self, anatomy: Tensor) -> Tensor:
         """Map anatomy parts (..., D_anatomy) to logits of all anatomies (..., A)."""

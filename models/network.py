@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.backbone import OUTPUT_WIDTHS, Backbone
 from models.detector import Detection, Detector
-from models.embedder import Embedder, Embedding
+from models.embedder import Embedder, Embedding, Parts
 from models.pyramid import Pyramid
 from regionmir.core.anatomy import anatomies
 
@@ -25,7 +25,15 @@ class NetworkConfig:
     width: int = 128
     dim: int = 128
     anatomy_dim: int = 32
-    anatomy_share: float = 0.4
+    finding_dim: int = 32
+    anatomy_share: float = 0.3
+    finding_share: float = 0.3
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of a vector; how a region looks has what the others leave."""
+        shares = (self.anatomy_share, self.finding_share, 1 - self.anatomy_share - self.finding_share)
+        return Parts(self.anatomy_dim, self.finding_dim, self.dim - self.anatomy_dim - self.finding_dim, shares)
 
 
 class Features(NamedTuple):
@@ -45,7 +53,7 @@ class RegionNetwork(nn.Module):
         self.backbone = Backbone()
         self.pyramid = Pyramid(config.width)
         self.detector = Detector(SLOTS, config.width, OUTPUT_WIDTHS[-1])
-        self.embedder = Embedder(SLOTS, config.width, config.anatomy_dim, config.dim, config.anatomy_share)
+        self.embedder = Embedder(SLOTS, config.width, config.parts)
 
     def features(self, image: Tensor) -> Features:
         """Map images (B, 1, S, S) in [0, 1] to features."""

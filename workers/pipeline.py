@@ -18,7 +18,7 @@ import structlog
 from db import instances
 from db.engine import Database
 from db.instances import ClaimedInstance
-from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage
+from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage, origin
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
 from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage, display_image, read_dataset
 from regionmir.pixels.eligibility import check_frontal_chest
@@ -84,7 +84,7 @@ def read_film(objects: ObjectPaths, max_pixels: int, claimed: ClaimedInstance) -
     except Transient:
         raise
     except Exception as error:  # a decoder's own fault with this film is no reason to hold up the others
-        log.exception("film not decoded", sop_instance_uid=claimed.sop_instance_uid)
+        log.error("film not decoded", sop_instance_uid=claimed.sop_instance_uid, at=origin(error))
         return Outcome(InstanceState.FAILED, f"cannot be decoded: {type(error).__name__}")
 
 
@@ -121,7 +121,7 @@ def judge(films: Sequence[Film], model: Analyser) -> list[Outcome]:
         analyses = model.analyse([film.image.values for film in films])
         return [_outcome(film, analysis) for film, analysis in zip(films, analyses, strict=True)]
     except Exception as error:
-        log.exception("forward pass failed", films=len(films))
+        log.error("forward pass failed", films=len(films), error=type(error).__name__, at=origin(error))
         if len(films) > 1:
             return [judge([film], model)[0] for film in films]
         return [Outcome(InstanceState.FAILED, f"model failed: {type(error).__name__}")]
@@ -172,6 +172,6 @@ def write_outcome(database: Database, owner: str, model_pk: int, claimed: Claime
     except (Transient, StorageFull):
         raise
     except Exception as error:
-        log.exception("regions not written", sop_instance_uid=claimed.sop_instance_uid)
+        log.error("regions not written", sop_instance_uid=claimed.sop_instance_uid, at=origin(error))
         with database.session() as session:
             instances.finish_failed(session, claimed, owner=owner, reason=f"cannot be written: {type(error).__name__}")

@@ -32,7 +32,7 @@ class TrainConfig:
     negatives_per_step: int = 3
     adults: float = 0.3
     """Share of adults' films among those drawn: they are few, and alone have a heart."""
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     backbone_rate: float = 0.25
     """The backbone's learning rate, as a share of `learning_rate`."""
     weight_decay: float = 0.02

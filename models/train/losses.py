@@ -10,17 +10,17 @@ from torch import Tensor
 from models.detector import Detection
 
 WEIGHTS: dict[str, float] = {
-    "box": 1.0,
-    "edge_heat": 0.15,
+    "box": 2.0,
+    "edge_heat": 0.3,
     "edge_error": 0.05,
     "presence": 0.5,
     "frontal": 0.5,
     "anatomy_contrast": 0.2,
     "anatomy_class": 0.3,
-    "finding_contrast": 0.5,
+    "finding_contrast": 0.4,
     "finding_class": 0.3,
-    "same_region": 1.0,
-    "spread": 0.5,
+    "same_region": 0.5,
+    "spread": 0.3,
 }
 
 

@@ -10,28 +10,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.data.tensors import FilmTensors
+from models.embedder import LOGIT_SCALE
 from models.network import NetworkConfig, RegionNetwork
 from models.train.augment import Views, jittered, random_views
 from models.train.config import TrainConfig
-from models.train.contrast import Regions, appearance_by_anatomy, within_anatomy_losses
+from models.train.contrast import Regions, within_anatomy_losses
 from models.train.losses import WEIGHTS, anatomy_contrast, box_losses, frontal_loss, presence_loss
 from models.train.negatives import negatives
 
-CENTRE_STEP = 0.1
+FINDING_STEP, LOOK_STEP = 0.3, 0.8
+"""How far the centres of the parts move to the mean of each batch."""
 MEMORY = 384
 """How many views' regions are remembered to be compared with."""
 
 
 class FindingHead(nn.Module):
-    """Names the finding from the appearance part; used in training only."""
+    """Names the finding from the finding part; used in training only."""
 
     def __init__(self, config: NetworkConfig, findings: int) -> None:
         super().__init__()
-        self.logits = nn.Linear(config.dim - config.anatomy_dim, max(1, findings))
+        self.logits = nn.Linear(config.finding_dim, max(1, findings))
 
-    def forward(self, appearance: Tensor) -> Tensor:
-        """Map (..., D_appearance) to logits (..., findings)."""
-        logits: Tensor = self.logits(appearance * 8)
+    def forward(self, part: Tensor) -> Tensor:
+        """Map (..., D_finding) to logits (..., findings)."""
+        logits: Tensor = self.logits(part * LOGIT_SCALE)
         return logits
 
 
@@ -88,9 +90,10 @@ class Step:
             features = self.network.features(torch.cat([views.images, batch.negative]))
             found = self.network.detect(features)
             boxes = jittered(views.boxes, rng)[:, self.slots]
-            embedding = self.network.embed(features._replace(embed=features.embed[:count]), boxes, self.slots)
+            anatomy, uncentred = self.network.embedder.describe(features.embed[:count], boxes)
         known = views.known[:, self.slots]
-        self._follow_centres(embedding.uncentred.detach(), known)
+        self._follow_centres(uncentred.detach(), known)
+        embedding = self.network.embedder.join(anatomy, uncentred, self.slots.expand(known.shape))
         frontal = torch.cat([torch.ones(count), torch.zeros(len(batch.negative))])
         present = F.pad(views.known, (0, 0, 0, len(batch.negative)))
         absent = F.pad(views.absent, (0, 0, 0, len(batch.negative)), value=True)
@@ -101,7 +104,8 @@ class Step:
         losses["anatomy_contrast"] = anatomy_contrast(embedding.anatomy, known, self.config.temperature)
         finding = self.films.finding[batch.rows]
         regions = Regions(
-            appearance_by_anatomy(embedding.appearance),
+            embedding.finding.transpose(0, 1),
+            embedding.look.transpose(0, 1),
             known.T,
             batch.rows,
             self.films.patient[batch.rows],
@@ -111,7 +115,7 @@ class Step:
         self.memory = (regions.followed_by(self.memory) if self.memory else regions).first(MEMORY)
         if classify:
             losses["anatomy_class"] = _anatomy_class(self.network, embedding.anatomy, self.slots, known)
-            losses["finding_class"] = self._finding_class(embedding.appearance, known, finding)
+            losses["finding_class"] = self._finding_class(embedding.finding, known, finding)
         return losses
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
@@ -119,19 +123,25 @@ class Step:
         return torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
 
     def _follow_centres(self, uncentred: Tensor, known: Tensor) -> None:
-        """Let the centres follow the mean appearance of each anatomy in recent batches."""
+        """Let the centres follow the mean appearance of each anatomy in recent batches, this one included.
+
+        The look's centre must not lag behind: what it leaves in makes all regions alike. The finding's mean depends on
+        which findings a batch happens to hold, so it is taken over several.
+        """
+        parts = self.network.config.parts
+        step = torch.cat([torch.full((parts.finding,), FINDING_STEP), torch.full((parts.look,), LOOK_STEP)])
         count = known.sum(dim=0)
         mean = (uncentred * known[..., None]).sum(dim=0) / count.clamp(min=1)[:, None]
         seen, centres = self.slots[count > 0], self.network.embedder.centres
         fresh = ~centres[seen].any(dim=-1, keepdim=True)
-        centres[seen] = torch.where(fresh, mean[count > 0], centres[seen].lerp(mean[count > 0], CENTRE_STEP))
+        centres[seen] = torch.where(fresh, mean[count > 0], centres[seen].lerp(mean[count > 0], step))
 
-    def _finding_class(self, appearance: Tensor, known: Tensor, finding: Tensor) -> Tensor:
+    def _finding_class(self, part: Tensor, known: Tensor, finding: Tensor) -> Tensor:
         stated = known & (finding >= 0)[:, None]
         if not stated.any():
-            return appearance.sum() * 0
+            return part.sum() * 0
         wanted = finding[:, None].expand_as(known)[stated]
-        return F.cross_entropy(self.head(appearance[stated]), wanted, label_smoothing=0.05)
+        return F.cross_entropy(self.head(part[stated]), wanted, label_smoothing=0.05)
 
 
 def _anatomy_class(network: RegionNetwork, anatomy: Tensor, slots: Tensor, known: Tensor) -> Tensor:

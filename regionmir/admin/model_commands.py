@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,6 +11,9 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from regionmir.core.errors import RegionMirError
+
+if TYPE_CHECKING:
+    from models.train.run import Listener
 
 app = typer.Typer(help="Train, judge and list region models.", no_args_is_help=True, rich_markup_mode="markdown")
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -35,21 +38,32 @@ def train_command(
         regionmir model train --config cpu-20min --data ../shared/data/cxr --out runs/a --resume
     """
     from models.train.config import read_config
-    from models.train.loop import Progress
-    from models.train.run import Listener, train
+    from models.train.run import train
 
     with _bars() as bars:
-        loading, training = bars.add_task("read films", total=None), bars.add_task("train", total=100, visible=False)
-
-        def told(progress: Progress) -> None:
-            bars.update(training, completed=round(100 * progress.share), visible=True)
-            losses = "  ".join(f"{n} {v:.3f}" for n, v in progress.losses.items())
-            bars.console.print(f"step {progress.step}  {progress.elapsed_s:.0f} s  {losses}", soft_wrap=True)
-
-        listener = Listener(lambda d, t: bars.update(loading, completed=d, total=t), told, bars.console.print)
-        card = _or_complain(lambda: train(read_config(config), data, out, listener, resume=resume))
+        card = _or_complain(lambda: train(read_config(config), data, out, _listener(bars), resume=resume))
     console.print(f"model {card.name} {card.version} in {out}, {card.training['steps']} steps")
     console.print(f"judge it: regionmir model evaluate --model {out} --database {data} --queries {data}")
+
+
+@app.command("refine")
+def refine_command(
+    model: Annotated[str, typer.Option(help="The model to start from: its name or folder.")],
+    data: Annotated[Path, typer.Option(help="Folder with images.csv, regions.csv and images.")],
+    out: Annotated[Path, typer.Option(help="Folder that receives the refined model.")],
+    minutes: Annotated[float, typer.Option(min=0.01, help="Wall-clock time of the loop.")] = 5.5,
+) -> None:
+    """Refine where a trained model puts its boxes; vectors of a given box stay what they were.
+
+    Example:
+
+        regionmir model refine --model runs/a --data ../shared/data/cxr --out runs/b
+    """
+    from models.train.boxes import refine_boxes
+
+    with _bars() as bars:
+        card = _or_complain(lambda: refine_boxes(model, data, out, minutes, _listener(bars)))
+    console.print(f"model {card.name} {card.version} in {out}")
 
 
 @app.command("evaluate")
@@ -164,6 +178,21 @@ def _or_complain(work: Any) -> Any:
 def _bars() -> Bars:
     columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Bars(*columns, console=complaints, disable=not sys.stderr.isatty())
+
+
+def _listener(bars: Bars) -> "Listener":
+    """Return what shows the progress of a training on `bars`."""
+    from models.train.loop import Progress
+    from models.train.run import Listener
+
+    loading, training = bars.add_task("read films", total=None), bars.add_task("train", total=100, visible=False)
+
+    def told(progress: Progress) -> None:
+        bars.update(training, completed=round(100 * progress.share), visible=True)
+        losses = "  ".join(f"{n} {v:.3f}" for n, v in progress.losses.items())
+        bars.console.print(f"step {progress.step}  {progress.elapsed_s:.0f} s  {losses}", soft_wrap=True)
+
+    return Listener(lambda d, t: bars.update(loading, completed=d, total=t), told, bars.console.print)
 
 
 def _tables(found: dict[str, Any]) -> list[Table]:

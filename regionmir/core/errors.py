@@ -87,3 +87,11 @@ class QueryRefused(RegionMirError):
 
 class ModelError(RegionMirError):
     """Weights are missing, of another version or shape, or their hash differs."""
+
+
+def origin(error: BaseException) -> str:
+    """Return file and line of an error: its message and values may hold what a log must not."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"

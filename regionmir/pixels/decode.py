@@ -131,7 +131,7 @@ def decode_frame(dataset: Dataset, layout: PixelLayout, index: int = 0) -> npt.N
     except (MemoryError, NotIndexable):
         raise
     except BaseException as error:  # every plug-in raises its own kinds; their text may hold what the file holds
-        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+        if not is_decoder_error(error):
             raise
         raise BrokenImage("pixel data damaged", type(error).__name__) from None
     if shifted:
@@ -202,3 +202,8 @@ def _check_deflated(path: Path, limit: int) -> None:
             if total > limit:
                 raise BrokenImage("too many bytes inflated", f"limit {limit}")
             waiting = inflater.unconsumed_tail or file.read(2**16)
+
+
+def is_decoder_error(error: BaseException) -> bool:
+    """Return whether `error` may come from a damaged image: any `Exception`, or a panic of a decoder in Rust."""
+    return isinstance(error, Exception) or type(error).__name__ == _PANIC

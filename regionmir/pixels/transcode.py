@@ -31,6 +31,7 @@ from pydicom.uid import (
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from regionmir.core.errors import BrokenImage, UnsupportedImage
+from regionmir.pixels.decode import is_decoder_error
 from regionmir.pixels.quiet import quiet_pydicom
 
 TARGETS = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
@@ -97,7 +98,9 @@ def _decompress(dataset: FileDataset, stored: UID, max_pixel_bytes: int) -> None
         raise
     except NotImplementedError:
         raise UnsupportedImage("transfer syntax", f"no decoder for {stored.name}") from None
-    except Exception as error:  # each plug-in raises kinds of its own
+    except BaseException as error:  # each plug-in raises kinds of its own
+        if not is_decoder_error(error):
+            raise
         raise BrokenImage("pixel data", f"cannot be decoded ({type(error).__name__})") from None
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         dataset.PhotometricInterpretation = "YBR_FULL"  # the decoder has restored the chroma samples

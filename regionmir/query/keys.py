@@ -15,8 +15,9 @@ from regionmir.query.charset import TEXT_VRS, decode, known_terms
 
 SPECIFIC_CHARACTER_SET: Final = "00080005"
 QUERY_RETRIEVE_LEVEL: Final = "00080052"
-MAX_KEY_LENGTH: Final = 16_384
-"""Characters of one key: a list of a few hundred UIDs. VR limits are not applied to keys: clients exceed them."""
+MAX_UIDS_LENGTH: Final = 262_144
+MAX_KEY_LENGTH: Final = 1024
+"""Characters of one key, a list of UIDs or another. The limits of VRs are not applied: clients exceed them."""
 
 _NUMBER_BYTES = {"US": 2, "UL": 4, "SS": 2, "SL": 4}
 
@@ -82,9 +83,9 @@ def values_of(text: str) -> tuple[str, ...]:
 
     Only `*` in any number matches all, as does the empty value (PS3.4 C.2.2.2.3, C.2.2.2.4).
     """
-    if len(text) > MAX_KEY_LENGTH:
-        raise InvalidKey(f"a key has more than {MAX_KEY_LENGTH} characters")
     values = tuple(part.strip(" \0\t\r\n") for part in text.split("\\"))
+    if any("\0" in value for value in values):
+        raise InvalidKey("a key has a NUL character in it")
     if all(value.strip("*") == "" for value in values):
         return ()
     return tuple(value for value in values if value)
@@ -95,13 +96,17 @@ def _key(identifier: Dataset, tag: BaseTag, charset: tuple[str, ...]) -> Key:
     element = identifier.get_item(tag)
     vr = _vr(tag, str(element.VR or "") if element is not None else "")
     if vr == "SQ":
-        items = identifier[tag].value
-        return Key(name, vr, has_items=isinstance(items, Sequence) and any(_holds_value(item) for item in items))
+        return Key(name, vr, has_items=_has_items(identifier, tag))
     if isinstance(element, RawDataElement):
-        return Key(name, vr, values_of(_text(element, vr, charset)))
-    value = identifier[tag].value
-    parts = value if isinstance(value, list | tuple) or identifier[tag].VM > 1 else [value]
-    return Key(name, vr, values_of("\\".join("" if part is None else str(part) for part in parts)))
+        text = _text(element, vr, charset)
+    else:
+        value = identifier[tag].value
+        parts = value if isinstance(value, list | tuple) or identifier[tag].VM > 1 else [value]
+        text = "\\".join("" if part is None else str(part) for part in parts)
+    key = Key(name, vr, values_of(text))
+    if len(text) > (MAX_UIDS_LENGTH if vr == "UI" else MAX_KEY_LENGTH):
+        raise InvalidKey(f"{key.keyword} is too long")
+    return key
 
 
 def _vr(tag: BaseTag, sent: str) -> str:
@@ -130,6 +135,14 @@ def _plain(identifier: Dataset, tag: str) -> str:
         return decode(element.value, ())
     value = element.value
     return value if isinstance(value, str) else "\\".join(value)
+
+
+def _has_items(identifier: Dataset, tag: BaseTag) -> bool:
+    try:
+        items = identifier[tag].value
+        return isinstance(items, Sequence) and any(_holds_value(item) for item in items)
+    except Exception:  # pydicom raises many kinds on a broken sequence
+        raise InvalidKey(f"{keyword_for_tag(tag)} cannot be decoded") from None
 
 
 def _holds_value(item: Dataset) -> bool:

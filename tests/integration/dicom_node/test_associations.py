@@ -154,10 +154,12 @@ def test_a_retriever_may_take_the_scp_role_of_storage(running) -> None:
 
 def test_small_answers_are_not_held_back(running) -> None:
     assoc = associate(running.port, {Verification: [EXPLICIT]})
-    started = time.monotonic()
-    for _ in range(20):
+    took = []
+    for _ in range(40):
+        started = time.monotonic()
         assoc.send_c_echo()
-    assert time.monotonic() - started < 0.6  # 40 ms each under Nagle's algorithm
+        took.append(time.monotonic() - started)
+    assert sorted(took)[10] < 0.03  # 40 ms each under Nagle's algorithm; the quick quarter, as machines are busy
     assoc.release()
 
 

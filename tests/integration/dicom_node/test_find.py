@@ -1,12 +1,25 @@
 """Ordinary C-FIND over real associations: levels, matching, character sets, limits."""
 
+import random
+import struct
 import subprocess
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from pynetdicom.dsutils import decode
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
+from db.find import find as matching_rows
+from dicom_node.find import handle_find
+from regionmir.core.errors import InvalidIdentifier
+from regionmir.core.identifiers import AETitle
+from regionmir.core.records import Caller, Disclosure, Rights
+from regionmir.query.keys import read_keys
+from regionmir.query.matching import Root, read_request
 from tests.support.find import KNOWN, PATIENT_ROOT, STUDY_ROOT, FindNode, ask, association, find, find_node, keys
 from tests.support.postgres import TestDatabases
 from tests.support.records import element, header
@@ -78,6 +91,7 @@ def studies(node: FindNode, **values: object) -> list[str]:
     return sorted(found.values("StudyInstanceUID"))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     ("asked", "matching"),
     [
@@ -286,14 +300,40 @@ def test_more_matches_than_the_cap_end_with_a_refusal_that_says_so(databases: Te
     assert (len(fitting.rows), fitting.status) == (4, 0x0000)
 
 
+class CancelledAfterOne:
+    """The event of a C-FIND whose peer sends C-CANCEL when it has the first answer."""
+
+    def __init__(self, node: FindNode) -> None:
+        self.identifier = keys("STUDY")
+        self.request = SimpleNamespace(AffectedSOPClassUID=STUDY_ROOT)
+        requestor = SimpleNamespace(primitive=SimpleNamespace(called_ae_title="REGIONMIR"))
+        self.assoc = SimpleNamespace(
+            requestor=requestor,
+            acceptor=SimpleNamespace(sop_class_extended={}),
+            caller=Caller(AETitle("VIEWER"), "127.0.0.1", Rights(find=True), Disclosure.IDENTIFIED, registered=True),
+        )
+        self._looks = 0
+
+    @property
+    def is_cancelled(self) -> bool:
+        self._looks += 1
+        return self._looks > 1
+
+
 def test_a_cancelled_query_ends_with_the_status_cancel(node: FindNode) -> None:
-    identifier = keys("STUDY")
+    event: Any = CancelledAfterOne(node)
+    assert [status for status, _ in handle_find(event, node.node)] == [0xFF00, 0xFE00]
+
+
+def test_a_cancel_on_the_wire_ends_a_query_in_good_order(node: FindNode) -> None:
     with association(node.port, calling=KNOWN) as assoc:
-        answers = assoc.send_c_find(identifier, STUDY_ROOT, msg_id=7)
+        answers = assoc.send_c_find(keys("STUDY"), STUDY_ROOT, msg_id=7)
         next(answers)
         assoc.send_c_cancel(7, query_model=STUDY_ROOT)
         last = [status.Status for status, _ in answers][-1]
-    assert last in (0xFE00, 0x0000)  # six answers may all be on their way before the request arrives
+        again = ask(assoc, keys("STUDY"))
+    assert last in (0xFE00, 0x0000)  # all six answers may be under way before the request arrives
+    assert (len(again.rows), again.status) == (6, 0x0000)
 
 
 def test_an_ae_without_the_right_to_find_is_told_so(node: FindNode) -> None:
@@ -338,3 +378,69 @@ def test_findscu_of_dcmtk_reads_the_answers(node: FindNode, dcmtk: Path) -> None
     assert "[1.2.1]" in text
     assert "[1.2.2]" in text
     assert "[CR\\SR]" in text
+
+
+TAGS = (
+    *("00100010", "00100020", "00080020", "00080030", "0020000D", "00080061", "00201208", "00280010", "00080060"),
+    *("00080016", "00081030", "00101010", "00180060", "00400275", "0008002A", "00189306", "00081110", "00091001"),
+)
+PIECES = (
+    "*",
+    "?",
+    "\\",
+    "^",
+    "=",
+    "%",
+    "_",
+    "-",
+    ".",
+    "1",
+    "20200101",
+    "1.2.1",
+    "Doe",
+    "\0",
+    "'",
+    '"',
+    "(",
+    "[",
+    "é",
+    "9" * 20,
+)
+
+
+def explicit(tag: str, vr: str, value: bytes) -> bytes:
+    """Return one element in Explicit VR Little Endian (PS3.5 7.1.2)."""
+    value += b" " * (len(value) % 2)
+    length = struct.pack("<HL", 0, len(value)) if vr == "UN" else struct.pack("<H", len(value))
+    return struct.pack("<HH", int(tag[:4], 16), int(tag[4:], 16)) + vr.encode() + length + value
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_whatever_the_keys_are_they_are_matched_or_refused(node: FindNode) -> None:
+    rng = random.Random(3)
+    refused = 0
+    for _ in range(600):
+        chosen = {
+            tag: "".join(rng.choices(PIECES, k=rng.randint(0, 5))).encode("latin-1") for tag in rng.sample(TAGS, 3)
+        }
+        chosen["00080005"] = rng.choice([b"ISO_IR 192", b"ISO_IR 100", b"", b"ISO_IR 999"])
+        chosen["00080052"] = rng.choice([b"STUDY", b"STUDY", b"SERIES", b"IMAGE"])
+        content = b"".join(explicit(tag, rng.choice(["LO", "UN", "DA"]), chosen[tag]) for tag in sorted(chosen))
+        try:
+            request = read_request(read_keys(decode(BytesIO(content), False, True)), Root.STUDY, Disclosure.IDENTIFIED)
+        except InvalidIdentifier:
+            refused += 1
+            continue
+        with node.database.session() as session:
+            list(matching_rows(session, request.spec(limit=5)))
+    assert 100 < refused < 500
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_key_of_many_stars_is_answered_at_once(node: FindNode) -> None:
+    with association(node.port, calling=KNOWN) as assoc:
+        for text in ("a*" * 500, "*" * 1000 + "a", "?" * 1000, "^" * 1000 + "x", "*a?" * 300):
+            found = ask(assoc, keys("STUDY", PatientName=text, StudyDescription=text))
+            assert (found.rows, found.status) == ([], 0x0000)
+        assert ask(assoc, keys("STUDY", StudyDescription="x" * 1025)).status == 0xA900
+        assert ask(assoc, keys("STUDY", StudyInstanceUID=[f"1.2.{n}" for n in range(3, 3000)])).status == 0x0000

@@ -26,7 +26,7 @@ from models.registry import (
 from regionmir.core.anatomy import anatomies
 from regionmir.core.errors import ModelError
 
-CONFIG = NetworkConfig(side=64, width=16, dim=24, anatomy_dim=8)
+CONFIG = NetworkConfig(side=64, width=16, dim=24, anatomy_dim=8, finding_dim=8)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ SMALL = TrainConfig(
     bf16=False,
     films_per_step=3,
     negatives_per_step=1,
-    network=NetworkConfig(side=64, width=16, dim=24, anatomy_dim=8),
+    network=NetworkConfig(side=64, width=16, dim=24, anatomy_dim=8, finding_dim=8),
 )
 
 
@@ -188,10 +188,12 @@ def test_regions_that_are_unknown_move_no_loss() -> None:
     appearance = torch.nn.functional.normalize(torch.randn(2, 4, 8, generator=rng), dim=-1)
     known = torch.tensor([[True] * 4, [True, True, True, False]])
     meta = (torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 0, 1]))
-    before = within_anatomy_losses(Regions(appearance, known, *meta), None, torch.tensor([False, True]), 0.1)
+    before = within_anatomy_losses(
+        Regions(appearance, appearance, known, *meta), None, torch.tensor([False, True]), 0.1
+    )
     moved = appearance.clone()
     moved[1, 3] = -moved[1, 3]
-    after = within_anatomy_losses(Regions(moved, known, *meta), None, torch.tensor([False, True]), 0.1)
+    after = within_anatomy_losses(Regions(moved, moved, known, *meta), None, torch.tensor([False, True]), 0.1)
     assert before.keys() == after.keys() == {"finding_contrast", "same_region", "spread"}
     for name in before:
         assert float(before[name]) == float(after[name])
