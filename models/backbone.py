@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a feature pyramid: three maps of strides 8, 16 and 32 from one grey image.
+"""EfficientNet-Lite0 as four feature maps of strides 8, 16, 16 and 32 from one grey image.
 
 Tan and Le, "EfficientNet" (2019), in its "lite" form: inverted bottlenecks, ReLU6, no squeeze-and-excitation.
 Its batch normalisation is folded away: statistics of small mixed batches would only add noise.
@@ -6,9 +6,10 @@ Shape letters: B images, S side of the image in pixels, C channels.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -32,23 +33,61 @@ STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
-OUTPUT_STAGES = (2, 4, 6)
+OUTPUT_STAGES = (2, 3, 4, 6)
 OUTPUT_WIDTHS = tuple(STAGES[i].width for i in OUTPUT_STAGES)
 _BATCH_NORM_EPS = 1e-3
 
 
+class _FilterEach(torch.autograd.Function):
+    """A depthwise convolution in the dtype of its input whose gradient is computed in float32.
+
+    On a CPU the bf16 forward pass is twice as fast as the float32 one, the bf16 gradient ten times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+        """Map (B, C, H, W) and filters (C, 1, K, K) to (B, C, H / stride, W / stride)."""
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), stride, weight.shape[-1] // 2, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        """Return the gradients of x, weight and bias."""
+        x, weight = ctx.saved_tensors
+        padding, channels = [weight.shape[-1] // 2] * 2, len(weight)
+        with torch.autocast("cpu", enabled=False):
+            of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+                gradients[0].float(),
+                x.float(),
+                weight.float(),
+                [channels],
+                [ctx.stride] * 2,
+                padding,
+                [1, 1],
+                False,
+                [0, 0],
+                channels,
+                list(ctx.needs_input_grad[:3]),
+            )
+        return (of_x.to(x.dtype) if of_x is not None else None), of_weight, of_bias, None
+
+
 class Depthwise(nn.Conv2d):
-    """Filters each channel by itself; on a CPU in float32, where its gradient is ten times faster than in bf16."""
+    """Filters each channel by itself."""
+
+    bias: Tensor
 
     def __init__(self, width: int, kernel: int, stride: int) -> None:
         super().__init__(width, width, kernel, stride, kernel // 2, groups=width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H / stride, W / stride)."""
-        if x.device.type != "cpu":
-            return super().forward(x)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(x.float())
+        if x.device.type == "cpu" and x.dtype == torch.bfloat16 and torch.is_grad_enabled():
+            with torch.autocast("cpu", enabled=False):
+                filtered: Tensor = _FilterEach.apply(x, self.weight, self.bias, self.stride[0])  # type: ignore[no-untyped-call]
+                return filtered
+        return super().forward(x)
 
 
 class InvertedBottleneck(nn.Module):
@@ -72,7 +111,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Three feature maps of one grey image."""
+    """Four feature maps of one grey image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,15 +130,15 @@ class Backbone(nn.Module):
         for part in (self.stem, *self.stages[:stages]):
             part.requires_grad_(False)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map (B, 1, S, S) in [0, 1] to (B, 40, S/8, S/8), (B, 112, S/16, S/16), (B, 320, S/32, S/32)."""
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, 1, S, S) in [0, 1] to maps of `OUTPUT_WIDTHS` channels and strides 8, 16, 16, 32."""
         x = self.stem(image * 2 - 1)
         found = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
             if i in OUTPUT_STAGES:
                 found.append(x)
-        return found[0], found[1], found[2]
+        return tuple(found)
 
 
 def backbone_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

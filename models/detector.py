@@ -8,6 +8,7 @@ Shape letters: B images, A anatomies (all 29), C channels, G cells along one sid
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 MIN_EXTENT = 1 / 128
@@ -20,7 +21,7 @@ class Detection(NamedTuple):
     boxes: Tensor
     """(B, A, 4): x0, y0, x1, y1 in [0, 1]; x1 > x0 and y1 > y0."""
     edges: Tensor
-    """(B, A, 4): the same before they were ordered and cut at the border: what training corrects."""
+    """(B, A, 4): the same before they were made to agree, ordered and cut at the border: what training corrects."""
     heat: Tensor
     """(B, A, 4, G): logits of each edge over the cells of a line."""
     edge_error: Tensor
@@ -32,7 +33,13 @@ class Detection(NamedTuple):
 
 
 class Detector(nn.Module):
-    """Edges, their uncertainty, presence and the judgement of the whole film."""
+    """Edges, their uncertainty, presence and the judgement of the whole film.
+
+    `agreement` corrects each edge by a linear function of all edges: what the regions of one film say of each other.
+    It is zero while the network learns and fitted afterwards.
+    """
+
+    agreement: Tensor
 
     def __init__(self, anatomies: int, width: int, global_width: int) -> None:
         super().__init__()
@@ -42,6 +49,7 @@ class Detector(nn.Module):
         self.spread = nn.Linear(global_width, anatomies * 4)
         self.presence = nn.Linear(global_width, anatomies)
         self.frontal = nn.Sequential(nn.Linear(global_width, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
+        self.register_buffer("agreement", torch.zeros(anatomies * 4 + 1, anatomies * 4))
         for layer in (self.shift, self.spread):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -49,20 +57,29 @@ class Detector(nn.Module):
     def forward(self, feature: Tensor, pooled: Tensor) -> Detection:
         """Map a feature map (B, C, G, G) and global features (B, F) to a `Detection`."""
         heat = self.heat(feature).float().unflatten(1, (self.anatomies, 2, 2))  # (B, A, corner, axis, G, G)
+        with torch.autocast(feature.device.type, enabled=False):
+            return self._read(heat, pooled.float())
+
+    def _read(self, heat: Tensor, pooled: Tensor) -> Detection:
+        """Return what heat maps (B, A, 2, 2, G, G) and global features (B, F) say, in float32."""
         across = [heat[:, :, :, 0].logsumexp(dim=-2), heat[:, :, :, 1].logsumexp(dim=-1)]  # x, then y of both corners
         lines = torch.stack(across, dim=3).flatten(2, 3)  # (B, A, 4, G)
         mean, deviation = _expectation(lines)  # (B, A, 4) each
-        pooled = pooled.float()
         edges = mean + self.shift(pooled).unflatten(1, (self.anatomies, 4))
         log_ratio = self.spread(pooled).unflatten(1, (self.anatomies, 4)).clamp(-4, 4)
         return Detection(
-            boxes=_ordered(edges.clamp(0, 1)),
+            boxes=_ordered((edges + self._correction(edges)).clamp(0, 1)),
             edges=edges,
             heat=lines,
             edge_error=deviation * log_ratio.exp(),
             presence=self.presence(pooled),
             frontal=self.frontal(pooled).squeeze(-1),
         )
+
+    def _correction(self, edges: Tensor) -> Tensor:
+        """Return what `agreement` adds to edges (B, A, 4)."""
+        said = F.pad(edges.flatten(1), (0, 1), value=1.0)  # (B, 4A + 1)
+        return (said @ self.agreement).reshape(edges.shape)
 
 
 def _expectation(logits: Tensor) -> tuple[Tensor, Tensor]:

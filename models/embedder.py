@@ -16,7 +16,6 @@ from models.pyramid import STRIDE, conv_norm
 from models.roi_align import roi_align
 
 POOLED_SIDE = 7
-WIDENED = 0.10
 LOGIT_SCALE = 8.0
 
 
@@ -45,21 +44,24 @@ class Embedding(NamedTuple):
 
 
 class Embedder(nn.Module):
-    """RoIAlign, one convolution, pooling, and two small perceptrons.
+    """RoIAlign, two convolutions, pooling, and two small perceptrons.
 
     What all regions of one anatomy share is taken off their appearance (`centres`): else it drowns what differs.
+    `look_map` then weighs the directions of the look by how well they tell films apart. Both are fitted after training.
     """
 
     centres: Tensor
+    look_map: Tensor
 
     def __init__(self, anatomies: int, width: int, parts: Parts) -> None:
         super().__init__()
         self.parts = parts
-        self.conv = conv_norm(width, width)
+        self.conv = nn.Sequential(conv_norm(width, width), conv_norm(width, width))
         self.to_anatomy = _perceptron(2 * width, 128, parts.anatomy)
         self.to_appearance = _perceptron(2 * width, 256, parts.finding + parts.look)
         self.anatomy_logits = nn.Linear(parts.anatomy, anatomies)
         self.register_buffer("centres", torch.zeros(anatomies, parts.finding + parts.look))
+        self.register_buffer("look_map", torch.eye(parts.look))
 
     def forward(self, feature: Tensor, boxes: Tensor, slots: Tensor | None = None) -> Embedding:
         """Map a feature map (B, C, S/8, S/8) and boxes (B, R, 4) in input pixels to unit vectors.
@@ -72,7 +74,7 @@ class Embedder(nn.Module):
 
     def describe(self, feature: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the anatomy part (B, R, D_anatomy) and the uncentred appearance (B, R, D_finding + D_look)."""
-        pooled = roi_align(feature, widened(boxes), size=POOLED_SIDE, stride=STRIDE)  # (B, R, C, P, P)
+        pooled = roi_align(feature, boxes, size=POOLED_SIDE, stride=STRIDE)  # (B, R, C, P, P)
         b, r = pooled.shape[:2]
         x = self.conv(pooled.flatten(0, 1))
         x = torch.cat([x.mean(dim=(-2, -1)), x.amax(dim=(-2, -1))], dim=-1).reshape(b, r, -1)  # (B, R, 2C)
@@ -80,8 +82,10 @@ class Embedder(nn.Module):
 
     def join(self, anatomy: Tensor, uncentred: Tensor, named: Tensor) -> Embedding:
         """Return the vectors of described regions that are taken to be the anatomies `named` (B, R)."""
-        centred = torch.split(uncentred - self.centres[named], [self.parts.finding, self.parts.look], dim=-1)
-        finding, look = (F.normalize(part, dim=-1) for part in centred)
+        finding, look = torch.split(uncentred - self.centres[named], [self.parts.finding, self.parts.look], dim=-1)
+        with torch.autocast(look.device.type, enabled=False):
+            look = look @ self.look_map
+        finding, look = F.normalize(finding, dim=-1), F.normalize(look, dim=-1)
         parts = zip(self.parts.shares, (anatomy, finding, look), strict=True)
         vector = torch.cat([share**0.5 * part for share, part in parts], dim=-1)
         return Embedding(vector, anatomy, finding, look, uncentred)
@@ -96,9 +100,3 @@ def _perceptron(width_in: int, width: int, width_out: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(width_in, width), nn.LayerNorm(width), nn.ReLU(inplace=True), nn.Linear(width, width_out)
     )
-
-
-def widened(boxes: Tensor) -> Tensor:
-    """Return `boxes` (..., 4) grown by 10 % of their size, half on each side."""
-    size = boxes[..., 2:] - boxes[..., :2]
-    return torch.cat([boxes[..., :2] - size * WIDENED / 2, boxes[..., 2:] + size * WIDENED / 2], dim=-1)

@@ -59,7 +59,7 @@ class RegionNetwork(nn.Module):
         """Map images (B, 1, S, S) in [0, 1] to features."""
         maps = self.backbone(image)
         detect, embed = self.pyramid(maps)
-        return Features(detect, embed, maps[2].mean(dim=(-2, -1)))
+        return Features(detect, embed, maps[-1].mean(dim=(-2, -1)))
 
     def detect(self, features: Features) -> Detection:
         """Return boxes (B, A, 4) as fractions of S, presence and the judgement of the film."""

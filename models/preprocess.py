@@ -21,12 +21,14 @@ Image = npt.NDArray[np.float32]
 
 PERCENTILES = (1.0, 99.0)
 MIN_CONTRAST = 1e-3
-_VERSION = 1
+MAX_STRETCH = 1.6
+"""A film is stretched to a square up to this ratio of its sides; a longer one keeps a margin."""
+_VERSION = 2
 
 
 def preprocessing_hash(side: int) -> str:
     """Return what identifies this preprocessing: embeddings made under another hash must not be compared."""
-    recipe = {"version": _VERSION, "side": side, "percentiles": PERCENTILES, "letterbox": "centre, zero"}
+    recipe = {"version": _VERSION, "side": side, "percentiles": PERCENTILES, "max_stretch": MAX_STRETCH}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -44,9 +46,12 @@ class Letterbox:
 
     @classmethod
     def of(cls, width: int, height: int, side: int) -> "Letterbox":
-        """Return the centred letterbox of an image of `width` x `height` pixels in a square of `side`."""
-        scale = side / max(width, height)
-        inner_w, inner_h = max(1, round(width * scale)), max(1, round(height * scale))
+        """Return where an image of `width` x `height` pixels stands, centred, in a square of `side`.
+
+        Many archives hold films squashed to a square; a film that has kept its shape is made like them.
+        """
+        inner_w = max(1, round(side * min(1.0, width * MAX_STRETCH / height)))
+        inner_h = max(1, round(side * min(1.0, height * MAX_STRETCH / width)))
         left, top = (side - inner_w) // 2, (side - inner_h) // 2
         return cls(inner_w / width, inner_h / height, left, top, inner_w, inner_h)
 
@@ -73,7 +78,7 @@ class Prepared:
 
 
 def prepare(image: Image, side: int) -> Prepared:
-    """Return `image` letterboxed to `side`, its 1st to 99th percentile stretched over [0, 1].
+    """Return `image` in a square of `side` (see `Letterbox`), its 1st to 99th percentile stretched over [0, 1].
 
     Raises `ValueError` where it is not two-dimensional, is empty or holds values that are not finite.
     """

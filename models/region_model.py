@@ -4,6 +4,7 @@ Shape letters: B images, A anatomies (all 29), R boxes, D length of a vector.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,12 +65,17 @@ class RegionModel:
         *,
         device: str = "cpu",
         min_presence: float = 0.5,
+        bf16: bool | None = None,
     ) -> None:
-        """Wrap `network`, switched to `info.anatomies`; regions below `min_presence` are left out."""
+        """Wrap `network`, switched to `info.anatomies`; regions below `min_presence` are left out.
+
+        `bf16`: compute features in bfloat16; None does so where the processor or GPU has instructions for it.
+        """
         self.network: RegionNetwork = network.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.info = info
         self.acceptance = acceptance
         self.device = device
+        self.bf16 = has_bf16(device) if bf16 is None else bf16
         self.min_presence = min_presence
         self.side = network.config.side
         self.slots = torch.tensor([a.key - 1 for a in info.anatomies], device=device)
@@ -97,7 +103,7 @@ class RegionModel:
             return np.zeros((0, self.info.dim), dtype=np.float32)
         made = prepare(image, self.side)
         wanted = torch.tensor([[made.letterbox.to_input(b).as_tuple() for b in boxes]])
-        with torch.inference_mode():
+        with self._inferring():
             features = self.network.features(stack([made]).to(self.device))
             vectors = self.network.embed(features, wanted.to(self.device)).vector
         found: npt.NDArray[np.float32] = vectors[0].float().cpu().numpy()
@@ -105,7 +111,7 @@ class RegionModel:
 
     def forward(self, batch: Tensor) -> Found:
         """Return what the network finds in prepared images (B, 1, S, S), in every slot that is switched on."""
-        with torch.inference_mode():
+        with self._inferring():
             features = self.network.features(batch.to(self.device).contiguous(memory_format=torch.channels_last))
             detection = self.network.detect(features)
             boxes = detection.boxes * self.side
@@ -119,6 +125,12 @@ class RegionModel:
                 features.pooled.float().cpu(),
                 vectors.cpu(),
             )
+
+    @contextmanager
+    def _inferring(self) -> Iterator[None]:
+        kind = torch.device(self.device).type
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.bf16):
+            yield
 
     def _analysis(self, found: Found, i: int, made: Prepared) -> ImageAnalysis:
         if made.blank:
@@ -144,6 +156,13 @@ class RegionModel:
                 continue
             region = DetectedRegion(anatomy, box, float(scores[slot]))
             yield EmbeddedRegion(region, found.vectors[i, slot].numpy())
+
+
+def has_bf16(device: str) -> bool:
+    """Return whether `device` (torch's name) computes in bfloat16 by itself: where it must not, it is slower so."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def region_scores(found: Found) -> Tensor:

@@ -28,6 +28,8 @@ class Film:
     """By the anatomy's key, in image pixels."""
     origins: dict[int, str]
     """By the anatomy's key: `mask` or `derived`."""
+    mask: Path | None = None
+    """A label map of the image's size: 1 right lung, 2 left lung, 3 heart."""
 
 
 def patient_key(patient: str) -> str:

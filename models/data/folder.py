@@ -69,7 +69,16 @@ def _films(folder: Path) -> Iterator[tuple[int, Film]]:
             raise DataError(file, "patient and split must not be empty", row)
         width, height = (_whole(line, column, file, row) for column in ("width", "height"))
         texts = {c: line[c] for c in ("source", "patient", "finding", "age_group", "split")}
-        yield row, Film(name=name, path=path, width=width, height=height, boxes={}, origins={}, **texts)
+        mask = _mask_of(folder, name)
+        yield row, Film(name=name, path=path, width=width, height=height, boxes={}, origins={}, mask=mask, **texts)
+
+
+def _mask_of(folder: Path, name: str) -> Path | None:
+    """Return the label map `masks/...png` of the image `images/...`, None where there is none."""
+    if not name.startswith("images/"):
+        return None
+    mask = folder / "masks" / Path(name).relative_to("images").with_suffix(".png")
+    return mask if mask.is_file() else None
 
 
 def _whole(line: dict[str, str], column: str, file: Path, row: int) -> int:

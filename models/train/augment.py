@@ -1,6 +1,6 @@
 """Random views of films: moved, scaled, turned a little, other contrast. Never mirrored: that would swap the sides.
 
-Shape letters: B films, S side of the input, A anatomies (all 29).
+Shape letters: B films, S side of the input, A anatomies (all 29), M side of a mask, G side of a view's mask.
 """
 
 from typing import NamedTuple
@@ -9,8 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.train.appearance import random_appearance, uniform
+
 ABSENT_BELOW, PRESENT_ABOVE = 0.25, 0.6
 """Shares of a box that are still in view: below the first it counts as absent, above the second as present."""
+MASK_CELLS = 4
+"""A view's mask has one cell per so many input pixels."""
 
 
 class Views(NamedTuple):
@@ -24,39 +28,64 @@ class Views(NamedTuple):
     """(B, A) bool: a box in view"""
     absent: Tensor
     """(B, A) bool: had a box that is out of view now"""
+    masks: Tensor
+    """(B, 3, G, G) in [0, 1]: right lung, left lung, heart"""
+    masked: Tensor
+    """(B, 3) bool: a mask is known"""
 
 
-def random_views(images: Tensor, boxes: Tensor, known: Tensor, rng: torch.Generator) -> Views:
-    """Return one random view of each of `images` (B, S, S) uint8 with `boxes` (B, A, 4) in input pixels."""
-    side = images.shape[-1]
-    linear, shift = _random_affine(len(images), rng)
-    moved, seen = _moved_boxes(boxes / side * 2 - 1, linear, shift)
-    inside = F.affine_grid(torch.cat([linear, shift[..., None]], dim=-1), [len(images), 1, side, side], False)
-    values = F.grid_sample(images[:, None].float() / 255, inside, mode="bilinear", align_corners=False)
-    values = random_borders(random_contrast(values, rng), rng)
+class Shown(NamedTuple):
+    """Films to make views of."""
+
+    images: Tensor
+    """(B, S, S) uint8"""
+    boxes: Tensor
+    """(B, A, 4) in input pixels"""
+    known: Tensor
+    """(B, A) bool"""
+    masks: Tensor
+    """(B, M, M) uint8: labels 1, 2, 3"""
+    masked: Tensor
+    """(B, 3) bool"""
+
+
+def random_views(films: Shown, rng: torch.Generator, strength: float = 1.0) -> Views:
+    """Return one random view of each of `films`; `strength` 1 is training's, less is calmer."""
+    count, side = len(films.images), films.images.shape[-1]
+    linear, shift = _random_affine(count, rng, strength)
+    moved, seen = _moved_boxes(films.boxes / side * 2 - 1, linear, shift)
+    affine = torch.cat([linear, shift[..., None]], dim=-1)
+    values = _sampled(films.images[:, None].float() / 255, affine, side)
+    labels = torch.stack([films.masks == label for label in (1, 2, 3)], dim=1).float()
     return Views(
-        random_markers(values, rng),
+        random_appearance(values, rng, strength),
         (moved + 1) / 2 * side,
-        known & (seen >= PRESENT_ABOVE),
-        known & (seen < ABSENT_BELOW),
+        films.known & (seen >= PRESENT_ABOVE),
+        films.known & (seen < ABSENT_BELOW),
+        _sampled(labels, affine, side // MASK_CELLS),
+        films.masked,
     )
 
 
-def uniform(rng: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
-    """Return random numbers in [low, high)."""
-    return torch.rand(*shape, generator=rng) * (high - low) + low
+def _sampled(values: Tensor, affine: Tensor, side: int) -> Tensor:
+    """Return `values` (B, C, H, W) under the maps `affine` (B, 2, 3) from view to film, as (B, C, side, side)."""
+    grid = F.affine_grid(affine, [len(values), values.shape[1], side, side], align_corners=False)
+    return F.grid_sample(values, grid, mode="bilinear", align_corners=False)
 
 
-def _random_affine(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def _random_affine(count: int, rng: torch.Generator, strength: float) -> tuple[Tensor, Tensor]:
     """Return maps from view to film, in coordinates -1..1: linear parts (B, 2, 2) and shifts (B, 2)."""
-    scale = 1 / uniform(rng, 0.8, 1.2, count)
-    aspect = uniform(rng, -0.08, 0.08, count)
-    squashed = (torch.rand(count, generator=rng) < 0.25).float()
-    aspect = (aspect + squashed * uniform(rng, -0.3, 0.15, count)).exp().sqrt()
-    angle = torch.deg2rad(uniform(rng, -5, 5, count))
+
+    def one(low: float, high: float, *shape: int) -> Tensor:
+        return uniform(rng, low * strength, high * strength, count, *shape)
+
+    far, squashed = ((torch.rand(count, generator=rng) < 0.3).float() for _ in range(2))
+    scale = 1 / (1 + one(-0.18, 0.2) * (1 + far))  # the whole body from a bedside, or a chest that fills the film
+    aspect = (one(-0.08, 0.08) + squashed * one(-0.25, 0.25)).exp().sqrt()
+    angle = torch.deg2rad(one(-6, 6))
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=-1).reshape(count, 2, 2)
     stretch = torch.stack([scale * aspect, scale / aspect], dim=-1)
-    return turn @ torch.diag_embed(stretch), uniform(rng, -0.16, 0.16, count, 2)
+    return turn @ torch.diag_embed(stretch), one(-0.16, 0.16, 2)
 
 
 def _moved_boxes(boxes: Tensor, linear: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,46 +102,6 @@ def _moved_boxes(boxes: Tensor, linear: Tensor, shift: Tensor) -> tuple[Tensor, 
     cut = whole.clamp(-1, 1)
     area = (2 * half).prod(dim=-1).clamp(min=1e-6)
     return cut, (cut[..., 2:] - cut[..., :2]).prod(dim=-1) / area
-
-
-def random_contrast(values: Tensor, rng: torch.Generator) -> Tensor:
-    """Return images (B, 1, S, S) with random gamma, window, blur and noise, in [0, 1]."""
-    count = len(values)
-
-    def one(low: float, high: float) -> Tensor:
-        return uniform(rng, low, high, count, 1, 1, 1)
-
-    gamma = one(-0.5, 0.5).exp()
-    low, high = one(-0.1, 0.08), one(0.92, 1.15)
-    values = ((values.clamp(min=1e-4) ** gamma - low) / (high - low)).clamp(0, 1)
-    blurred = F.interpolate(F.avg_pool2d(values, 2), scale_factor=2, mode="bilinear")
-    mix = one(-1, 0.9).clamp(min=0)
-    noise = torch.randn(values.shape, generator=rng) * one(-0.04, 0.04).clamp(min=0)
-    return (values * (1 - mix) + blurred * mix + noise).clamp(0, 1)
-
-
-def random_borders(values: Tensor, rng: torch.Generator) -> Tensor:
-    """Return images, some with collimated borders of random width and one grey (black or white more often)."""
-    side = values.shape[-1]
-    for i in range(len(values)):
-        if float(torch.rand((), generator=rng)) < 0.25:
-            margin = (uniform(rng, 0, 0.07, 4) * side).long().tolist()
-            grey = float(torch.rand((), generator=rng).mul(3).sub(1).clamp(0, 1))
-            edge = torch.ones(side, side, dtype=torch.bool)
-            edge[margin[0] : side - margin[1], margin[2] : side - margin[3]] = False
-            values[i, 0, edge] = grey
-    return values
-
-
-def random_markers(values: Tensor, rng: torch.Generator) -> Tensor:
-    """Return images with a few small rectangles pasted: burnt-in letters and tubes must not decide anything."""
-    side = values.shape[-1]
-    for i in range(len(values)):
-        for _ in range(int(torch.randint(0, 4, (), generator=rng))):
-            h, w = (uniform(rng, 0.02, 0.12, 2) * side).long().clamp(min=2).tolist()
-            y, x = (torch.rand(2, generator=rng) * (side - max(h, w))).long().tolist()
-            values[i, 0, y : y + h, x : x + w] = float(torch.rand((), generator=rng))
-    return values
 
 
 def jittered(boxes: Tensor, rng: torch.Generator, amount: float = 0.06) -> Tensor:

@@ -25,18 +25,22 @@ class TrainConfig:
     threads: int = 2
     bf16: bool = True
     imagenet: bool = True
-    frozen_stages: int = 3
+    frozen_stages: int = 2
     """The backbone's stem and this many first stages keep their ImageNet weights."""
     films_per_step: int = 11
     """Each is shown twice, in two augmented views."""
     negatives_per_step: int = 3
+    paste: float = 0.6
+    """Chance that a film's second view keeps one region only and shows another patient's film around it."""
+    calm: float = 0.2
+    """The last share of the run, in which views are half as far from the film itself."""
     adults: float = 0.3
     """Share of adults' films among those drawn: they are few, and alone have a heart."""
     learning_rate: float = 2e-3
     backbone_rate: float = 0.25
     """The backbone's learning rate, as a share of `learning_rate`."""
     weight_decay: float = 0.02
-    average: float = 0.99
+    average: float = 0.995
     """Decay of the running average of the weights, which is what ships."""
     temperature: float = 0.1
     anatomy_stage: float = 0.4

@@ -1,6 +1,6 @@
-"""Within-anatomy contrast: what makes the same region of two patients alike, against remembered regions of others.
+"""Within-anatomy contrast: what makes the same region of two patients alike.
 
-Shape letters: A anatomies, Q query views, M remembered views, K = Q + M, D length of a part of a vector.
+Shape letters: A anatomies, Q views, D length of a part of a vector.
 """
 
 from dataclasses import dataclass
@@ -28,50 +28,35 @@ class Regions:
     finding: Tensor
     """(Q,) int64, -1 where unknown"""
 
-    def followed_by(self, other: "Regions") -> "Regions":
-        """Return both, `other` behind."""
-        return Regions(
-            torch.cat([self.finding_part, other.finding_part], dim=1),
-            torch.cat([self.look, other.look], dim=1),
-            torch.cat([self.known, other.known], dim=1),
-            torch.cat([self.film, other.film]),
-            torch.cat([self.patient, other.patient]),
-            torch.cat([self.finding, other.finding]),
-        )
 
-    def first(self, count: int) -> "Regions":
-        """Return the first `count` views, without their gradients."""
-        return Regions(
-            self.finding_part[:, :count].detach(),
-            self.look[:, :count].detach(),
-            self.known[:, :count],
-            self.film[:count],
-            self.patient[:count],
-            self.finding[:count],
-        )
+FINDING_TEMPERATURE = 0.2
+"""Of the contrast of findings: labels of whole films are noisy, and sharper contrast only makes the network sure."""
 
 
-def within_anatomy_losses(
-    queries: Regions, memory: Regions | None, pneumonia: Tensor, temperature: float
-) -> dict[str, Tensor]:
-    """Return the losses that compare regions of one anatomy with each other and with remembered ones.
+def within_anatomy_losses(regions: Regions, pneumonia: Tensor, temperature: float) -> dict[str, Tensor]:
+    """Return the losses that compare regions of one anatomy with each other.
 
     Of the finding part, `finding_contrast`: other patients with the same finding are alike, where both are labelled.
     Of the look, `same_region`: two views of one film are alike, other patients' are not; and `spread`: other patients'
-    do not crowd into one point.
+    do not crowd into one point. Of both, `alignment`: two views of one film are the same, more than contrast with the
+    few others of a batch asks for. Only this batch is compared: from remembered regions, which do not move, a network
+    runs away along one direction instead of spreading out.
     """
-    keys = queries.followed_by(memory) if memory else queries
-    finding_logits = queries.finding_part @ keys.finding_part.transpose(-1, -2) / temperature  # (A, Q, K)
-    look_logits = queries.look @ keys.look.transpose(-1, -2) / temperature  # (A, Q, K)
-    comparable = queries.known[:, :, None] & keys.known[:, None, :]
-    other_patient = queries.patient[:, None] != keys.patient[None]  # (Q, K)
-    same_film = queries.film[:, None] == keys.film[None]
-    same_film[:, : len(queries.film)] &= ~torch.eye(len(queries.film), dtype=torch.bool)
-    same_film[:, len(queries.film) :] = False
-    alike = likeness(queries.finding, keys.finding, pneumonia)
-    labelled = (queries.finding >= 0)[:, None] & (keys.finding >= 0)[None]
+    finding_cosines = regions.finding_part @ regions.finding_part.transpose(-1, -2)  # (A, Q, Q)
+    look_cosines = regions.look @ regions.look.transpose(-1, -2)  # (A, Q, Q)
+    look_logits = look_cosines / temperature
+    comparable = regions.known[:, :, None] & regions.known[:, None, :]
+    other_patient = regions.patient[:, None] != regions.patient[None]  # (Q, Q)
+    itself = torch.eye(len(regions.film), dtype=torch.bool)
+    same_film = (regions.film[:, None] == regions.film[None]) & ~itself
+    alike = likeness(regions.finding, regions.finding, pneumonia)
+    labelled = (regions.finding >= 0)[:, None] & (regions.finding >= 0)[None]
+    pairs = comparable & same_film
     return {
-        "finding_contrast": _contrast(finding_logits, alike, comparable & other_patient & labelled),
+        "finding_contrast": _contrast(
+            finding_cosines / FINDING_TEMPERATURE, alike, comparable & other_patient & labelled
+        ),
+        "alignment": (2 - finding_cosines - look_cosines)[pairs].sum() / pairs.sum().clamp(min=1),
         "same_region": _contrast(look_logits, same_film.float(), comparable & (other_patient | same_film)),
         "spread": spread(look_logits, comparable & other_patient, temperature),
     }

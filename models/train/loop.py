@@ -1,7 +1,6 @@
 """The training loop: scheduled by the clock, resumable, one line of progress at a time."""
 
 import copy
-import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -14,12 +13,13 @@ from torch import Tensor
 from models.data.tensors import FilmTensors
 from models.network import RegionNetwork
 from models.train.config import TrainConfig
-from models.train.contrast import Regions
-from models.train.step import FindingHead, Sampler, Step, make_batch
+from models.train.heads import TrainHeads
+from models.train.step import Sampler, Step, make_batch
 from regionmir.core.errors import ModelError
 
 CLIP_NORM = 5.0
 WARM_UP = 0.04
+CALM_STRENGTH = 0.5
 REPORT_EVERY_S = 5.0
 
 
@@ -45,18 +45,18 @@ class Run:
         if weights is not None:
             self.network.backbone.load_state_dict(weights)
             self.network.backbone.freeze(config.frozen_stages)
-        self.head = FindingHead(config.network, len(films.finding_names))
+        self.heads = TrainHeads(config.network, len(films.finding_names))
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(self._groups(), weight_decay=config.weight_decay)
         self.sampler = Sampler(films, config)
-        self.step_losses = Step(self.network, self.head, films, config)
+        self.step_losses = Step(self.network, self.heads, films, config)
         self.step, self.elapsed_s = 0, 0.0
         self.running: dict[str, float] = {}
 
     def _groups(self) -> list[dict[str, object]]:
         backbone = [p for p in self.network.backbone.parameters() if p.requires_grad]
         chosen = {id(p) for p in self.network.backbone.parameters()}
-        rest = [p for p in self.network.parameters() if id(p) not in chosen] + list(self.head.parameters())
+        rest = [p for p in self.network.parameters() if id(p) not in chosen] + list(self.heads.parameters())
         return [{"params": backbone, "factor": self.config.backbone_rate}, {"params": rest, "factor": 1.0}]
 
     @property
@@ -67,7 +67,8 @@ class Run:
 
     def advance(self) -> None:
         """Take one step. Raises `ModelError` with the films' names where a loss is not finite."""
-        batch = make_batch(self.films, self.sampler, self.config, self.rng)
+        strength = CALM_STRENGTH if self.share > 1 - self.config.calm else 1.0
+        batch = make_batch(self.films, self.sampler, self.config, self.rng, strength)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * group["factor"] * _rate(self.share)
         losses = self.step_losses.losses(batch, self.rng, classify=self.share >= self.config.anatomy_stage)
@@ -95,12 +96,11 @@ class Run:
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "head": self.head.state_dict(),
+            "heads": self.heads.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "rng": self.rng.get_state(),
             "step": self.step,
             "elapsed_s": self.elapsed_s,
-            "memory": dataclasses.astuple(self.step_losses.memory) if self.step_losses.memory else None,
             "seed": self.config.seed,
             "films": len(self.films),
         }
@@ -113,13 +113,12 @@ class Run:
                 raise ModelError(f"{file} is a checkpoint of another configuration or other films")
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
-            self.head.load_state_dict(state["head"])
+            self.heads.load_state_dict(state["heads"])
             self.optimiser.load_state_dict(state["optimiser"])
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise ModelError(f"{file} is no checkpoint of this network: {error}") from None
         self.rng.set_state(state["rng"])
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
-        self.step_losses.memory = Regions(*state["memory"]) if state["memory"] else None
 
 
 def train_run(run: Run, checkpoint: Path | None, report: Callable[[Progress], None]) -> None:

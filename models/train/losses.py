@@ -11,16 +11,18 @@ from models.detector import Detection
 
 WEIGHTS: dict[str, float] = {
     "box": 2.0,
+    "mask": 0.4,
     "edge_heat": 0.3,
     "edge_error": 0.05,
     "presence": 0.5,
     "frontal": 0.5,
     "anatomy_contrast": 0.2,
     "anatomy_class": 0.3,
-    "finding_contrast": 0.4,
-    "finding_class": 0.3,
+    "finding_contrast": 0.3,
+    "finding_class": 0.6,
     "same_region": 0.5,
     "spread": 0.3,
+    "alignment": 0.5,
 }
 
 
@@ -61,16 +63,20 @@ def edge_heat(heat: Tensor, edges: Tensor) -> Tensor:
     return -(target * heat.log_softmax(dim=-1)).sum(dim=-1)
 
 
-def presence_loss(found: Detection, present: Tensor, absent: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, masks: Tensor, masked: Tensor) -> Tensor:
+    """Return cross-entropy and Dice loss of masks (B, 3, G, G) where `masked` (B, 3)."""
+    each = F.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean(dim=(-2, -1))
+    likely = logits.sigmoid()
+    shared, total = ((f * masks).sum(dim=(-2, -1)) for f in (likely, torch.ones_like(likely)))
+    dice = 1 - (2 * shared + 1) / (likely.sum(dim=(-2, -1)) + total + 1)
+    return ((each + dice) * masked).sum() / masked.sum().clamp(min=1)
+
+
+def presence_loss(logits: Tensor, present: Tensor, absent: Tensor) -> Tensor:
     """Return the loss of presence over the slots known to be `present` or `absent` (B, A)."""
-    loss = F.binary_cross_entropy_with_logits(found.presence, present.float(), reduction="none")
+    loss = F.binary_cross_entropy_with_logits(logits, present.float(), reduction="none")
     stated = present | absent
     return (loss * stated).sum() / stated.sum().clamp(min=1)
-
-
-def frontal_loss(found: Detection, frontal: Tensor) -> Tensor:
-    """Return the loss of the judgement of films, `frontal` (B,) in {0, 1}."""
-    return F.binary_cross_entropy_with_logits(found.frontal, frontal)
 
 
 def anatomy_contrast(vectors: Tensor, known: Tensor, temperature: float) -> Tensor:

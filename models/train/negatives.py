@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.train.augment import random_borders, random_contrast, uniform
+from models.train.appearance import random_borders, random_contrast, uniform
 
 Maker = Callable[[Tensor, torch.Generator], Tensor]
 """Maps one film (S, S) in [0, 1] to another image (S, S)."""

@@ -9,24 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.acceptance import fit_acceptance
 from models.backbone import backbone_state
 from models.data.films import Film, without_patients_of
 from models.data.folder import read_folder
-from models.data.tensors import FilmTensors, load_films
 from models.data.tensors import Progress as LoadProgress
-from models.network import SLOTS, RegionNetwork
+from models.data.tensors import load_films
 from models.preprocess import preprocessing_hash
 from models.registry import SHIPPED, ModelCard, save_model
+from models.train.calibrate import calibrate
 from models.train.config import TrainConfig
 from models.train.loop import Progress, Run, train_run
 from regionmir.core.anatomy import anatomies
 from regionmir.core.errors import ConfigurationError
 
 CHECKPOINT = "checkpoint.pt"
-FAR = 2.0
-"""A film may lie this many times as far out as 99.5 % of the training films do."""
-_BATCH = 32
+DEFAULT_CONFIG = "cpu-60min"
+"""The configuration of the model that ships."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +33,7 @@ class Listener:
 
     loading: LoadProgress
     training: Callable[[Progress], None]
+    calibrating: LoadProgress
     note: Callable[[str], None]
 
 
@@ -56,7 +55,7 @@ def train(config: TrainConfig, data: Path, out: Path, listener: Listener, *, res
         run.resume(out / CHECKPOINT)
         listener.note(f"goes on at step {run.step}, {run.elapsed_s:.0f} s")
     train_run(run, out / CHECKPOINT, listener.training)
-    return export(run, withheld, out)
+    return export(run, withheld, out, listener.calibrating)
 
 
 def training_films(films: list[Film]) -> tuple[list[Film], int]:
@@ -78,13 +77,13 @@ def imagenet_weights() -> dict[str, Tensor]:
     return backbone_state(published)
 
 
-def export(run: Run, withheld: int, out: Path) -> ModelCard:
+def export(run: Run, withheld: int, out: Path, progress: LoadProgress) -> ModelCard:
     """Write the running average of `run` as a model to `out`; return its card."""
-    network = run.average.eval()
-    acceptance = fit_acceptance(calibrated(network, run.films), FAR)
+    network = run.average
+    acceptance = calibrate(network, run.films, run.config, progress)
     known = run.films.known.any(dim=0)
     card = ModelCard(
-        name=SHIPPED if run.config.name == "cpu-20min" else run.config.name,
+        name=SHIPPED if run.config.name == DEFAULT_CONFIG else run.config.name,
         version=dt.datetime.now(dt.UTC).strftime("%Y%m%d.%H%M"),
         weights_sha256="",
         preprocessing_hash=preprocessing_hash(run.config.network.side),
@@ -97,22 +96,6 @@ def export(run: Run, withheld: int, out: Path) -> ModelCard:
         metrics={},
     )
     return save_model(out, network, acceptance, card)
-
-
-def calibrated(network: RegionNetwork, films: FilmTensors) -> Tensor:
-    """Set the embedder's centres to those of `films`; return the features (N, F) of whole films."""
-    pooled, total = [], torch.zeros_like(network.embedder.centres)
-    slots = torch.arange(SLOTS)
-    with torch.inference_mode():
-        for start in range(0, len(films), _BATCH):
-            part = slice(start, start + _BATCH)
-            batch = films.images[part, None].float() / 255
-            features = network.features(batch.contiguous(memory_format=torch.channels_last))
-            appearance = network.embed(features, films.boxes[part], slots).uncentred
-            total += (appearance * films.known[part][..., None]).sum(dim=0)
-            pooled.append(features.pooled.float())
-        network.embedder.centres.copy_(total / films.known.sum(dim=0).clamp(min=1)[:, None])
-    return torch.cat(pooled)
 
 
 def _training(run: Run, withheld: int) -> dict[str, Any]:

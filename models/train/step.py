@@ -7,34 +7,22 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.data.tensors import FilmTensors
-from models.embedder import LOGIT_SCALE
-from models.network import NetworkConfig, RegionNetwork
-from models.train.augment import Views, jittered, random_views
+from models.detector import Detection
+from models.embedder import Embedding
+from models.network import RegionNetwork
+from models.train.augment import Shown, Views, jittered, random_views
 from models.train.config import TrainConfig
 from models.train.contrast import Regions, within_anatomy_losses
-from models.train.losses import WEIGHTS, anatomy_contrast, box_losses, frontal_loss, presence_loss
+from models.train.heads import TrainHeads
+from models.train.losses import WEIGHTS, anatomy_contrast, box_losses, mask_loss, presence_loss
 from models.train.negatives import negatives
+from models.train.paste import pasted
 
 FINDING_STEP, LOOK_STEP = 0.3, 0.8
 """How far the centres of the parts move to the mean of each batch."""
-MEMORY = 384
-"""How many views' regions are remembered to be compared with."""
-
-
-class FindingHead(nn.Module):
-    """Names the finding from the finding part; used in training only."""
-
-    def __init__(self, config: NetworkConfig, findings: int) -> None:
-        super().__init__()
-        self.logits = nn.Linear(config.finding_dim, max(1, findings))
-
-    def forward(self, part: Tensor) -> Tensor:
-        """Map (..., D_finding) to logits (..., findings)."""
-        logits: Tensor = self.logits(part * LOGIT_SCALE)
-        return logits
 
 
 @dataclass(slots=True)
@@ -42,6 +30,10 @@ class Batch:
     """Views of films, two of each, then negatives."""
 
     views: Views
+    inside: Tensor
+    """(B, A) bool: regions that may be described"""
+    whole: Tensor
+    """(B,) bool: views that nothing was pasted around; only in these may regions be looked for"""
     negative: Tensor
     rows: Tensor
     """(B,) int64: the film of each view"""
@@ -65,62 +57,79 @@ class Sampler:
         return torch.multinomial(self.chance, min(count, len(self.chance)), generator=rng)
 
 
-def make_batch(films: FilmTensors, sampler: Sampler, config: TrainConfig, rng: torch.Generator) -> Batch:
-    """Return the next batch."""
+def shown(films: FilmTensors, rows: Tensor) -> Shown:
+    """Return the films `rows` (B,) to make views of."""
+    return Shown(films.images[rows], films.boxes[rows], films.known[rows], films.masks[rows], films.masked[rows])
+
+
+def make_batch(
+    films: FilmTensors, sampler: Sampler, config: TrainConfig, rng: torch.Generator, strength: float = 1.0
+) -> Batch:
+    """Return the next batch; `strength` is that of the views."""
     rows = sampler.draw(config.films_per_step, rng).repeat(2)
-    views = random_views(films.images[rows], films.boxes[rows], films.known[rows], rng)
+    views, inside, whole = pasted(random_views(shown(films, rows), rng, strength), rows, config.paste, rng)
     others = torch.randint(0, len(films), (config.negatives_per_step,), generator=rng)
-    return Batch(views, negatives(films.images[others], rng), rows)
+    return Batch(views, inside, whole, negatives(films.images[others], rng), rows)
 
 
 class Step:
-    """Computes the losses of one batch; remembers regions of the batches before."""
+    """Computes the losses of one batch."""
 
-    def __init__(self, network: RegionNetwork, head: FindingHead, films: FilmTensors, config: TrainConfig) -> None:
-        self.network, self.head, self.films, self.config = network, head, films, config
+    def __init__(self, network: RegionNetwork, heads: TrainHeads, films: FilmTensors, config: TrainConfig) -> None:
+        self.network, self.heads, self.films, self.config = network, heads, films, config
         self.pneumonia = torch.tensor(["pneumonia" in n for n in films.finding_names] or [False])
         self.weights = WEIGHTS | config.weights
         self.slots = films.known.any(dim=0).nonzero().squeeze(-1)  # the others have no box to learn from
-        self.memory: Regions | None = None
 
     def losses(self, batch: Batch, rng: torch.Generator, classify: bool) -> dict[str, Tensor]:
-        """Return every loss by name, unweighted. `classify` adds the second stage's classifiers."""
+        """Return every loss by name, unweighted. `classify` adds the second stage's classifier of anatomies."""
         views, count = batch.views, len(batch.rows)
+        images = torch.cat([views.images, batch.negative]).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
-            features = self.network.features(torch.cat([views.images, batch.negative]))
+            features = self.network.features(images)
             found = self.network.detect(features)
+            masks = self.heads.draw_masks(features.detect[:count][batch.whole])
             boxes = jittered(views.boxes, rng)[:, self.slots]
             anatomy, uncentred = self.network.embedder.describe(features.embed[:count], boxes)
-        known = views.known[:, self.slots]
+        losses = self._detection(found, batch)
+        losses["mask"] = mask_loss(masks, views.masks[batch.whole], views.masked[batch.whole])
+        known = batch.inside[:, self.slots]
         self._follow_centres(uncentred.detach(), known)
         embedding = self.network.embedder.join(anatomy, uncentred, self.slots.expand(known.shape))
-        frontal = torch.cat([torch.ones(count), torch.zeros(len(batch.negative))])
-        present = F.pad(views.known, (0, 0, 0, len(batch.negative)))
-        absent = F.pad(views.absent, (0, 0, 0, len(batch.negative)), value=True)
-        located = type(found)(*(t[:count] for t in found))
-        losses = box_losses(located, views.boxes / self.network.config.side, views.known)
-        losses["presence"] = presence_loss(found, present, absent)
-        losses["frontal"] = frontal_loss(found, frontal)
-        losses["anatomy_contrast"] = anatomy_contrast(embedding.anatomy, known, self.config.temperature)
-        finding = self.films.finding[batch.rows]
-        regions = Regions(
-            embedding.finding.transpose(0, 1),
-            embedding.look.transpose(0, 1),
-            known.T,
-            batch.rows,
-            self.films.patient[batch.rows],
-            finding,
-        )
-        losses |= within_anatomy_losses(regions, self.memory, self.pneumonia, self.config.temperature)
-        self.memory = (regions.followed_by(self.memory) if self.memory else regions).first(MEMORY)
-        if classify:
-            losses["anatomy_class"] = _anatomy_class(self.network, embedding.anatomy, self.slots, known)
-            losses["finding_class"] = self._finding_class(embedding.finding, known, finding)
-        return losses
+        return losses | self._description(embedding, known, batch.rows, classify)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum."""
         return torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
+
+    def _detection(self, found: Detection, batch: Batch) -> dict[str, Tensor]:
+        views, count, refused = batch.views, len(batch.rows), len(batch.negative)
+        located = Detection(*(t[:count][batch.whole] for t in found))
+        losses = box_losses(located, views.boxes[batch.whole] / self.network.config.side, views.known[batch.whole])
+        judged = torch.cat([batch.whole, torch.ones(refused, dtype=torch.bool)])
+        present = F.pad(views.known, (0, 0, 0, refused))
+        absent = F.pad(views.absent, (0, 0, 0, refused), value=True)
+        losses["presence"] = presence_loss(found.presence[judged], present[judged], absent[judged])
+        frontal = torch.cat([torch.ones(count), torch.zeros(refused)])
+        losses["frontal"] = F.binary_cross_entropy_with_logits(found.frontal[judged], frontal[judged])
+        return losses
+
+    def _description(self, embedding: Embedding, known: Tensor, rows: Tensor, classify: bool) -> dict[str, Tensor]:
+        finding = self.films.finding[rows]
+        regions = Regions(
+            embedding.finding.transpose(0, 1),
+            embedding.look.transpose(0, 1),
+            known.T,
+            rows,
+            self.films.patient[rows],
+            finding,
+        )
+        losses = within_anatomy_losses(regions, self.pneumonia, self.config.temperature)
+        losses["anatomy_contrast"] = anatomy_contrast(embedding.anatomy, known, self.config.temperature)
+        losses["finding_class"] = self._finding_class(embedding.finding, known, finding)
+        if classify:
+            losses["anatomy_class"] = _anatomy_class(self.network, embedding.anatomy, self.slots, known)
+        return losses
 
     def _follow_centres(self, uncentred: Tensor, known: Tensor) -> None:
         """Let the centres follow the mean appearance of each anatomy in recent batches, this one included.
@@ -141,7 +150,7 @@ class Step:
         if not stated.any():
             return part.sum() * 0
         wanted = finding[:, None].expand_as(known)[stated]
-        return F.cross_entropy(self.head(part[stated]), wanted, label_smoothing=0.05)
+        return F.cross_entropy(self.heads.name_finding(part[stated]), wanted, label_smoothing=0.1)
 
 
 def _anatomy_class(network: RegionNetwork, anatomy: Tensor, slots: Tensor, known: Tensor) -> Tensor:

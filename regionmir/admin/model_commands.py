@@ -24,7 +24,7 @@ ModelOption = Annotated[str | None, typer.Option("--model", help="Name of a ship
 
 @app.command("train")
 def train_command(
-    config: Annotated[str, typer.Option(help="A configuration's name (`cpu-20min`, ...) or a TOML file.")],
+    config: Annotated[str, typer.Option(help="A configuration's name (`cpu-60min`, ...) or a TOML file.")],
     data: Annotated[Path, typer.Option(help="Folder with images.csv, regions.csv and images.")],
     out: Annotated[Path, typer.Option(help="Folder that receives the model and its checkpoint.")],
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = False,
@@ -33,9 +33,9 @@ def train_command(
 
     Examples:
 
-        regionmir model train --config cpu-20min --data ../shared/data/cxr --out runs/a
+        regionmir model train --config cpu-60min --data ../shared/data/cxr --out runs/a
 
-        regionmir model train --config cpu-20min --data ../shared/data/cxr --out runs/a --resume
+        regionmir model train --config cpu-60min --data ../shared/data/cxr --out runs/a --resume
     """
     from models.train.config import read_config
     from models.train.run import train
@@ -44,26 +44,6 @@ def train_command(
         card = _or_complain(lambda: train(read_config(config), data, out, _listener(bars), resume=resume))
     console.print(f"model {card.name} {card.version} in {out}, {card.training['steps']} steps")
     console.print(f"judge it: regionmir model evaluate --model {out} --database {data} --queries {data}")
-
-
-@app.command("refine")
-def refine_command(
-    model: Annotated[str, typer.Option(help="The model to start from: its name or folder.")],
-    data: Annotated[Path, typer.Option(help="Folder with images.csv, regions.csv and images.")],
-    out: Annotated[Path, typer.Option(help="Folder that receives the refined model.")],
-    minutes: Annotated[float, typer.Option(min=0.01, help="Wall-clock time of the loop.")] = 5.5,
-) -> None:
-    """Refine where a trained model puts its boxes; vectors of a given box stay what they were.
-
-    Example:
-
-        regionmir model refine --model runs/a --data ../shared/data/cxr --out runs/b
-    """
-    from models.train.boxes import refine_boxes
-
-    with _bars() as bars:
-        card = _or_complain(lambda: refine_boxes(model, data, out, minutes, _listener(bars)))
-    console.print(f"model {card.name} {card.version} in {out}")
 
 
 @app.command("evaluate")
@@ -186,13 +166,19 @@ def _listener(bars: Bars) -> "Listener":
     from models.train.run import Listener
 
     loading, training = bars.add_task("read films", total=None), bars.add_task("train", total=100, visible=False)
+    calibrating = bars.add_task("calibrate", total=None, visible=False)
 
     def told(progress: Progress) -> None:
         bars.update(training, completed=round(100 * progress.share), visible=True)
         losses = "  ".join(f"{n} {v:.3f}" for n, v in progress.losses.items())
         bars.console.print(f"step {progress.step}  {progress.elapsed_s:.0f} s  {losses}", soft_wrap=True)
 
-    return Listener(lambda d, t: bars.update(loading, completed=d, total=t), told, bars.console.print)
+    return Listener(
+        lambda d, t: bars.update(loading, completed=d, total=t),
+        told,
+        lambda d, t: bars.update(calibrating, completed=d, total=t, visible=True),
+        bars.console.print,
+    )
 
 
 def _tables(found: dict[str, Any]) -> list[Table]:

@@ -1,0 +1,55 @@
+"""Views of which one region is kept and everything else is another patient's film.
+
+A region's vector must not change with what lies outside it: the pasted view of a film is trained to be like its whole
+one. Shape letters: B views, A anatomies (all 29), S side of the input.
+"""
+
+import torch
+from torch import Tensor
+
+from models.train.augment import Views
+
+TOLERANCE_PX = 2.0
+"""A region counts as kept although it reaches this far out of the kept box."""
+
+
+def pasted(views: Views, films: Tensor, chance: float, rng: torch.Generator) -> tuple[Views, Tensor, Tensor]:
+    """Return views in which some are pasted, which regions (B, A) may be described, and which views (B,) are whole.
+
+    `films` (B,) names the film of each view: what is pasted comes from another one. The first view of each film
+    stays whole. Large regions and small ones are kept equally often.
+    """
+    images, inside = views.images.clone(), views.known.clone()
+    whole = torch.ones(len(films), dtype=torch.bool)
+    for i in range(len(films) // 2, len(films)):
+        others = (films != films[i]).nonzero().squeeze(-1)
+        if float(torch.rand((), generator=rng)) >= chance or not views.known[i].any() or not len(others):
+            continue
+        kept = views.boxes[i, _chosen(views, i, rng)]
+        other = others[int(torch.randint(0, len(others), (), generator=rng))]
+        images[i] = keep_inside(views.images[i], views.images[other], kept)
+        inside[i] &= _within(views.boxes[i], kept)
+        whole[i] = False
+    return views._replace(images=images), inside, whole
+
+
+def keep_inside(image: Tensor, other: Tensor, box: Tensor) -> Tensor:
+    """Return `other` (..., S, S) with the part of `image` (..., S, S) inside `box` (4,) pasted over it."""
+    x0, y0, x1, y1 = box.round().long().tolist()
+    made = other.clone()
+    made[..., y0:y1, x0:x1] = image[..., y0:y1, x0:x1]
+    return made
+
+
+def _chosen(views: Views, i: int, rng: torch.Generator) -> int:
+    size = (views.boxes[i, :, 2:] - views.boxes[i, :, :2]).clamp(min=0).prod(dim=-1)
+    by_size = float(torch.rand((), generator=rng)) < 0.5
+    chance = (size if by_size else torch.ones_like(size)) * views.known[i]
+    return int(torch.multinomial(chance, 1, generator=rng))
+
+
+def _within(boxes: Tensor, kept: Tensor) -> Tensor:
+    """Return which of `boxes` (A, 4) lie in `kept` (4,)."""
+    low = boxes[:, :2] >= kept[:2] - TOLERANCE_PX
+    high = boxes[:, 2:] <= kept[2:] + TOLERANCE_PX
+    return (low & high).all(dim=-1)
