@@ -74,10 +74,17 @@ class Embedder(nn.Module):
 
     def describe(self, feature: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the anatomy part (B, R, D_anatomy) and the uncentred appearance (B, R, D_finding + D_look)."""
+        return self.summarise(self.cells(feature, boxes))
+
+    def cells(self, feature: Tensor, boxes: Tensor) -> Tensor:
+        """Return what is seen in each of the P x P cells of every box: (B, R, C, P, P)."""
         pooled = roi_align(feature, boxes, size=POOLED_SIDE, stride=STRIDE)  # (B, R, C, P, P)
-        b, r = pooled.shape[:2]
-        x = self.conv(pooled.flatten(0, 1))
-        x = torch.cat([x.mean(dim=(-2, -1)), x.amax(dim=(-2, -1))], dim=-1).reshape(b, r, -1)  # (B, R, 2C)
+        seen: Tensor = self.conv(pooled.flatten(0, 1))
+        return seen.reshape(pooled.shape)
+
+    def summarise(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `describe` does, of cells (B, R, C, P, P)."""
+        x = torch.cat([cells.mean(dim=(-2, -1)), cells.amax(dim=(-2, -1))], dim=-1)  # (B, R, 2C)
         return F.normalize(self.to_anatomy(x).float(), dim=-1), self.to_appearance(x).float()
 
     def join(self, anatomy: Tensor, uncentred: Tensor, named: Tensor) -> Embedding:
