@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, union
+from sqlalchemy import ColumnElement, Interval, Result, Select, Text, bindparam, func, or_, select, union
 from sqlalchemy.orm import Session
 
 from db import pseudonyms
@@ -58,31 +58,19 @@ def find_anchor(session: Session, text: str) -> list[AnchorStudy]:
     if not text or "\0" in text:
         return []
     names = [text, *_originals(session, text)]
-    instance = select(InstanceRow.pk)
-    in_series = instance.join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
-    in_study = in_series.join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
-    named = union(  # one branch per index: a condition across tables would read all of them
-        instance.where(InstanceRow.sop_instance_uid.in_(names)),
-        in_series.where(SeriesRow.series_instance_uid.in_(names)),
-        in_study.where(or_(StudyRow.accession_number == text, StudyRow.study_instance_uid.in_(names))),
-    )
-    return _studies(session, InstanceRow.pk.in_(named))
+    return _studies(session.execute(_NAMED, {"text": text, "names": names}))
 
 
 def of_instance(session: Session, instance_pk: int) -> AnchorStudy | None:
     """Return the anchor that consists of this one instance (a result set starts from one), None if there is none."""
-    found = _studies(session, InstanceRow.pk == instance_pk)
+    found = _studies(session.execute(_OF_INSTANCE, {"instance_pk": instance_pk}))
     return found[0] if found else None
 
 
 def latest_from(session: Session, aes: Collection[str], within_s: float) -> list[AnchorStudy]:
     """Return the studies that got instances from these AE titles in the last `within_s` seconds, newest first."""
-    return _studies(
-        session,
-        InstanceRow.source_ae.in_(list(aes))
-        & (InstanceRow.received_at > func.now() - dt.timedelta(seconds=within_s))
-        & (InstanceRow.reason != "own_copy"),
-    )
+    within = dt.timedelta(seconds=within_s)
+    return _studies(session.execute(_LATEST, {"aes": list(aes), "within": within}))
 
 
 def _originals(session: Session, pseudonym: str) -> list[str]:
@@ -93,9 +81,10 @@ def _originals(session: Session, pseudonym: str) -> list[str]:
     return list(session.scalars(select(row.original).where(row.kind.in_(kinds), row.pseudonym == pseudonym)))
 
 
-def _studies(session: Session, which: ColumnElement[bool]) -> list[AnchorStudy]:
+def _instances(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """Return the statement that selects these instances with their studies, newest first."""
     row = InstanceRow
-    query = (
+    return (
         select(
             StudyRow.pk.label("study_pk"),
             StudyRow.study_instance_uid,
@@ -118,7 +107,33 @@ def _studies(session: Session, which: ColumnElement[bool]) -> list[AnchorStudy]:
         .order_by(row.received_at.desc(), row.pk.desc())
         .limit(MAX_INSTANCES)
     )
-    lines = [dict(line) for line in session.execute(query).mappings()]
+
+
+def _named() -> ColumnElement[bool]:
+    """Return what picks the instances that `:text` names; `:names` holds it and what it is the pseudonym of."""
+    text, names = bindparam("text", type_=Text), bindparam("names", expanding=True, type_=Text)
+    instance = select(InstanceRow.pk)
+    in_series = instance.join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
+    in_study = in_series.join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+    one_branch_per_index = union(  # a condition across tables would read all of them
+        instance.where(InstanceRow.sop_instance_uid.in_(names)),
+        in_series.where(SeriesRow.series_instance_uid.in_(names)),
+        in_study.where(or_(StudyRow.accession_number == text, StudyRow.study_instance_uid.in_(names))),
+    )
+    return InstanceRow.pk.in_(one_branch_per_index)
+
+
+_NAMED = _instances(_named())
+_OF_INSTANCE = _instances(InstanceRow.pk == bindparam("instance_pk"))
+_LATEST = _instances(
+    InstanceRow.source_ae.in_(bindparam("aes", expanding=True))
+    & (InstanceRow.received_at > func.now() - bindparam("within", type_=Interval))
+    & (InstanceRow.reason != "own_copy")
+)
+
+
+def _studies(found: Result[Any]) -> list[AnchorStudy]:
+    lines = [dict(line) for line in found.mappings()]
     lines.sort(key=lambda line: line["study_pk"])  # stable: newest first within each study
     studies = [_study(list(group)) for _, group in groupby(lines, key=lambda line: line["study_pk"])]
     return sorted(studies, key=lambda study: study.received_at, reverse=True)

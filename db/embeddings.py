@@ -1,13 +1,15 @@
 """Searching embeddings: the nearest regions of one anatomy under one model, with filters."""
 
 import datetime as dt
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ColumnElement, Connection, cast, select, text
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, bindparam, cast, select, text
 from sqlalchemy.orm import Session
 
 from db.engine import Database
@@ -76,28 +78,18 @@ def nearest(
     Never fewer than `limit` while as many pass the filters: where the index gives up early, every row is compared.
     """
     has_index = _prepare(session, leaf_name(model_pk, anatomy_pk), limit)
-    stored = cast(EmbeddingRow.v, HALFVEC(dim)) if has_index else EmbeddingRow.v
-    found = _nearest(session, stored, model_pk, anatomy_pk, dim, vector, limit, filters)
+    asked = {name: value for name, value in asdict(filters).items() if value is not None}
+    values = {"model_pk": model_pk, "anatomy_pk": anatomy_pk, "vector": np.asarray(vector), "most": limit, **asked}
+    found = _nearest(session, _statement(dim, tuple(asked), by_index=has_index), values)
     if has_index and len(found) < limit:
-        found = _nearest(session, EmbeddingRow.v, model_pk, anatomy_pk, dim, vector, limit, filters)
+        found = _nearest(session, _statement(dim, tuple(asked), by_index=False), values)
     return found
 
 
 def region_vector(session: Session, instance_pk: int, model_pk: int, anatomy_pk: int) -> RegionVector | None:
     """Return the region of this anatomy in this instance with its embedding, None where the model found none."""
-    region, row = RegionRow, EmbeddingRow
-    query = (
-        select(region.pk, region.x0, region.y0, region.x1, region.y1, region.score, row.v)
-        .join(row, row.region_pk == region.pk)
-        .where(
-            region.instance_pk == instance_pk,
-            region.model_pk == model_pk,
-            region.anatomy_pk == anatomy_pk,
-            row.model_pk == model_pk,
-            row.anatomy_pk == anatomy_pk,
-        )
-    )
-    found = session.execute(query).first()
+    wanted = {"instance_pk": instance_pk, "model_pk": model_pk, "anatomy_pk": anatomy_pk}
+    found = session.execute(_REGION_VECTOR, wanted).first()
     if found is None:
         return None
     pk, x0, y0, x1, y1, score, v = found
@@ -159,19 +151,18 @@ def _prepare(session: Session, leaf: str, limit: int) -> bool:
     return bool(session.execute(_PREPARE, {"ef_search": ef_search, "index": f"{leaf}_hnsw"}).one()[3])
 
 
-def _nearest(
-    session: Session,
-    stored: Any,
-    model_pk: int,
-    anatomy_pk: int,
-    dim: int,
-    vector: npt.NDArray[np.floating[Any]],
-    limit: int,
-    filters: NeighbourFilter,
-) -> list[Neighbour]:
+def _nearest(session: Session, statement: Select[Any], values: dict[str, Any]) -> list[Neighbour]:
+    return [Neighbour(*found) for found in session.execute(statement, values)]
+
+
+@lru_cache(maxsize=256)
+def _statement(dim: int, filters: tuple[str, ...], *, by_index: bool) -> Select[Any]:
+    """Return the statement that finds `:most` regions near `:vector` (`dim`,), with a condition per named filter."""
     row = EmbeddingRow
-    distance = stored.max_inner_product(cast(np.asarray(vector), HALFVEC(dim)))  # the negative inner product
-    query = (
+    stored = cast(row.v, HALFVEC(dim)) if by_index else row.v
+    wanted = cast(bindparam("vector", type_=HALFVEC(dim)), HALFVEC(dim))
+    distance = stored.max_inner_product(wanted)  # the negative inner product
+    return (
         select(
             row.instance_pk,
             row.study_pk,
@@ -181,24 +172,39 @@ def _nearest(
             row.view,
             (-distance).label("similarity"),
         )
-        .where(row.model_pk == model_pk, row.anatomy_pk == anatomy_pk, *_conditions(filters))
+        .where(row.model_pk == bindparam("model_pk"), row.anatomy_pk == bindparam("anatomy_pk"))
+        .where(*(_CONDITIONS[name](bindparam(name)) for name in filters))
         .order_by(distance)
-        .limit(limit)
+        .limit(bindparam("most"))
     )
-    return [Neighbour(*found) for found in session.execute(query)]
 
 
-def _conditions(filters: NeighbourFilter) -> list[ColumnElement[bool]]:
-    row = EmbeddingRow
-    wanted: list[tuple[Any, Any]] = [
-        (filters.exclude_patient_pk, row.patient_pk.__ne__),
-        (filters.exclude_study_pk, row.study_pk.__ne__),
-        (filters.exclude_pixel_sha256, row.pixel_sha256.__ne__),
-        (filters.study_date_first, row.study_date.__ge__),
-        (filters.study_date_last, row.study_date.__le__),
-        (filters.sex, row.sex.__eq__),
-        (filters.age_min, row.age_years.__ge__),
-        (filters.age_max, row.age_years.__le__),
-        (filters.view, row.view.__eq__),
-    ]
-    return [compare(value) for value, compare in wanted if value is not None]
+_CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
+    "exclude_patient_pk": EmbeddingRow.patient_pk.__ne__,
+    "exclude_study_pk": EmbeddingRow.study_pk.__ne__,
+    "exclude_pixel_sha256": EmbeddingRow.pixel_sha256.__ne__,
+    "study_date_first": EmbeddingRow.study_date.__ge__,
+    "study_date_last": EmbeddingRow.study_date.__le__,
+    "sex": EmbeddingRow.sex.__eq__,
+    "age_min": EmbeddingRow.age_years.__ge__,
+    "age_max": EmbeddingRow.age_years.__le__,
+    "view": EmbeddingRow.view.__eq__,
+}
+"""The condition of each field of `NeighbourFilter`, from its value."""
+
+
+def _region_vector() -> Select[Any]:
+    """Return the statement of `region_vector`: both keys are given to both tables, so that one leaf is read."""
+    region, row = RegionRow, EmbeddingRow
+    model_pk: BindParameter[int] = bindparam("model_pk")
+    anatomy_pk: BindParameter[int] = bindparam("anatomy_pk")
+    return (
+        select(region.pk, region.x0, region.y0, region.x1, region.y1, region.score, row.v)
+        .join(row, row.region_pk == region.pk)
+        .where(region.instance_pk == bindparam("instance_pk"))
+        .where(region.model_pk == model_pk, region.anatomy_pk == anatomy_pk)
+        .where(row.model_pk == model_pk, row.anatomy_pk == anatomy_pk)
+    )
+
+
+_REGION_VECTOR = _region_vector()

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     false,
@@ -229,15 +230,24 @@ def level_of(tag: str) -> Level:
 
 def find(session: Session, spec: FindSpec) -> Iterator[FindRow]:
     """Yield what matches, newest study first, below it by number: one statement, whatever is asked."""
-    fields = [_answered(field).label(f"v{n}") for n, field in enumerate(spec.fields)]
-    study_pk = literal(None, Integer) if spec.level is Level.PATIENT else StudyRow.pk
-    query = _joined(select(PatientRow.pk, study_pk, *fields), spec.level).where(*map(_condition, spec.conditions))
-    if spec.study_pks is not None:
-        query = query.where(StudyRow.pk.in_(spec.study_pks))
-    query = query.order_by(*_order(spec)).limit(spec.limit)
+    query = _answering(spec.level, spec.fields, of_studies=spec.study_pks is not None)
+    if spec.conditions:
+        query = query.where(*map(_condition, spec.conditions))
+    if spec.limit is not None:
+        query = query.limit(spec.limit)
     tags = [field.tag for field in spec.fields]
-    for patient_pk, found_study_pk, *values in session.execute(query):
-        yield FindRow(patient_pk, found_study_pk, dict(zip(tags, values, strict=True)))
+    named = {} if spec.study_pks is None else {"study_pks": spec.study_pks}
+    for patient_pk, study_pk, *values in session.execute(query, named):
+        yield FindRow(patient_pk, study_pk, dict(zip(tags, values, strict=True)))
+
+
+@lru_cache(maxsize=256)
+def _answering(level: Level, fields: tuple[Field, ...], *, of_studies: bool) -> Select[Any]:
+    """Return the statement without conditions, in order; `of_studies`: of those in `:study_pks` alone."""
+    columns = [_answered(field).label(f"v{n}") for n, field in enumerate(fields)]
+    study_pk = literal(None, Integer) if level is Level.PATIENT else StudyRow.pk
+    query = _joined(select(PatientRow.pk, study_pk, *columns), level).order_by(*_order(level, fields))
+    return query.where(StudyRow.pk.in_(bindparam("study_pks", expanding=True))) if of_studies else query
 
 
 def _joined(query: Select[Any], level: Level) -> Select[Any]:
@@ -251,14 +261,14 @@ def _joined(query: Select[Any], level: Level) -> Select[Any]:
     return query
 
 
-def _order(spec: FindSpec) -> list[Any]:
+def _order(level: Level, fields: tuple[Field, ...]) -> list[Any]:
     """Order by disclosed values: the date as this caller may see it, else nothing of it."""
-    if spec.level is Level.STUDY:
-        shown = [_seen(field)[1].desc().nulls_last() for field in spec.fields if field.tag == _STUDY_DATE]
+    if level is Level.STUDY:
+        shown = [_seen(field)[1].desc().nulls_last() for field in fields if field.tag == _STUDY_DATE]
         return [*shown, StudyRow.pk]
-    if spec.level is Level.SERIES:
+    if level is Level.SERIES:
         return [SeriesRow.series_number.asc().nulls_last(), SeriesRow.pk]
-    if spec.level is Level.IMAGE:
+    if level is Level.IMAGE:
         return [InstanceRow.instance_number.asc().nulls_last(), InstanceRow.pk]
     return [PatientRow.pk]
 

@@ -14,6 +14,8 @@ from regionmir.core.records import GenerationInfo
 
 _LOCK = 0x5247_4E47  # "RGNG": one process at a time registers or activates
 
+_ACTIVE = select(ModelRow).where(ModelRow.status == "active")
+
 
 @dataclass(frozen=True, slots=True)
 class ActiveModel:
@@ -65,7 +67,7 @@ def ensure_model(session: Session, info: GenerationInfo) -> int:
 
 def active(session: Session) -> ActiveModel | None:
     """Return the generation that searches use, None before the first one is registered."""
-    row = session.scalar(select(ModelRow).where(ModelRow.status == "active"))
+    row = session.scalar(_ACTIVE)
     return None if row is None else ActiveModel(row.pk, _info(row))
 
 

@@ -280,9 +280,12 @@ def waiting(session: Session) -> int:
     return int(session.scalar(query) or 0)
 
 
+_COUNTS_BY_STATE = select(InstanceRow.state, func.count()).group_by(InstanceRow.state)
+
+
 def counts_by_state(session: Session) -> dict[str, int]:
     """Return how many instances are in each state, all five of them."""
-    found = session.execute(select(InstanceRow.state, func.count()).group_by(InstanceRow.state))
+    found = session.execute(_COUNTS_BY_STATE)
     return {state.value: 0 for state in InstanceState} | dict(found.all())
 
 

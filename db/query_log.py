@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from db.filing import clean
 from db.tables import QueryLogRow
 
+_RECORD = insert(QueryLogRow.__table__).inline()  # type: ignore[arg-type]
+
 
 def record(
     session: Session,
@@ -36,7 +38,7 @@ def record(
         "anchor_instance_pk": anchor_instance_pk,
         "result_set_code": result_set_code,
     }
-    session.execute(insert(QueryLogRow).values(values))
+    session.execute(_RECORD, values)
 
 
 @dataclass(frozen=True, slots=True)

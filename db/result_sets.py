@@ -18,6 +18,8 @@ from regionmir.core.records import Disclosure
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 CODE_LENGTH = 8
 
+_CREATE = insert(ResultSetRow.__table__).on_conflict_do_nothing().returning(ResultSetRow.code)  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True, slots=True)
 class ResultSet:
@@ -56,8 +58,7 @@ def create(
         "hits": clean(list(hits)),
     }
     for _ in range(8):
-        statement = insert(ResultSetRow).values(code=new_code(), **values)
-        code: str | None = session.scalar(statement.on_conflict_do_nothing().returning(ResultSetRow.code))
+        code: str | None = session.scalar(_CREATE, {"code": new_code(), **values})
         if code is not None:
             return code
     raise RegionMirError("no free result-set code")

@@ -9,9 +9,10 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.dimse import _RQ_TO_MESSAGE, _RSP_TO_MESSAGE, DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_STORE, DIMSEPrimitive
+from pynetdicom.dimse_primitives import C_FIND, C_STORE, DIMSEPrimitive
 from pynetdicom.pdu_primitives import P_DATA
 
+from dicom_node.answers import PendingAnswers, is_pending
 from dicom_node.errors import InstanceTooLarge, InvalidCommand
 from dicom_node.status import STORE, status_of
 from regionmir.core.errors import InvalidUid, RegionMirError
@@ -84,6 +85,7 @@ class NodeDimse(DIMSEServiceProvider):
         self._store = store
         self._limit_bytes = limit_bytes
         self._arrival: Arrival | None = None
+        self._answers = PendingAnswers()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Process one P-DATA of the peer (called by the upper layer's thread)."""
@@ -97,12 +99,9 @@ class NodeDimse(DIMSEServiceProvider):
 
     def send_msg(self, primitive: DIMSEPrimitive, context_id: int) -> None:  # type: ignore[override]
         """Send a message; a command and its data set share one PDU where they fit (PS3.8 9.3.5.1): half the writes."""
-        kinds = _RQ_TO_MESSAGE if primitive.MessageIDBeingRespondedTo is None else _RSP_TO_MESSAGE
-        message = kinds[type(primitive)]()
-        message.primitive_to_message(primitive)  # type: ignore[arg-type]
-        message.context_id = context_id
+        message, parts = self._encoded(primitive, context_id)
         evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
-        for pdata in packed(message.encode_msg(context_id, self.maximum_pdu_size), self.maximum_pdu_size):
+        for pdata in packed(parts, self.maximum_pdu_size):
             self.dul.send_pdu(pdata)
 
     def discard(self) -> None:
@@ -110,6 +109,15 @@ class NodeDimse(DIMSEServiceProvider):
         arrival, self._arrival = self._arrival, None
         if arrival is not None:
             arrival.discard()
+
+    def _encoded(self, primitive: DIMSEPrimitive, context_id: int) -> tuple[DIMSEMessage, Iterable[P_DATA]]:
+        if isinstance(primitive, C_FIND) and is_pending(primitive):
+            return self._answers.encoded(primitive, context_id, self.maximum_pdu_size)
+        kinds = _RQ_TO_MESSAGE if primitive.MessageIDBeingRespondedTo is None else _RSP_TO_MESSAGE
+        message = kinds[type(primitive)]()
+        message.primitive_to_message(primitive)  # type: ignore[arg-type]
+        message.context_id = context_id
+        return message, message.encode_msg(context_id, self.maximum_pdu_size)
 
     def _receive_command(self, context_id: int, data: bytes) -> None:
         single = P_DATA()

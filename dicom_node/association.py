@@ -19,6 +19,7 @@ from dicom_node.access import Refusal
 from dicom_node.arrival import NodeDimse
 from dicom_node.contexts import is_storage, preferred_syntax
 from dicom_node.retrieve_service import RetrievingAssociation
+from dicom_node.waiting import Checkpoint, NotifyingQueue, WaitingDul
 from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.records import Caller
 
@@ -115,8 +116,21 @@ class NodeAssociation(RetrievingAssociation):
         self.caller: Caller | Refusal | None = None
         self.acse = NodeAcse(self)
         self.dimse = NodeDimse(self, node.store, node.settings.max_instance_bytes)
+        self._wait_for_work()
         self.bind(evt.EVT_CONN_CLOSE, _stop_waiting)
         self.bind(evt.EVT_DIMSE_SENT, _restart_idle_timer)
+
+    def _wait_for_work(self) -> None:
+        """Let both threads of the association wait instead of looking every millisecond."""
+        checkpoint = Checkpoint(self._has_work)
+        checkpoint.set()
+        self._reactor_checkpoint = checkpoint
+        self.dul = WaitingDul(self, checkpoint.notify)
+        self.acse_timeout, self.network_timeout = self.ae.acse_timeout, self.ae.network_timeout  # of the new timers
+        self.dimse.msg_queue = NotifyingQueue(checkpoint.notify)
+
+    def _has_work(self) -> bool:
+        return bool(self._kill or self.dimse.msg_queue.queue or self.dul.to_user_queue.queue)
 
     def run_reactor(self) -> None:
         """Serve the association until it ends, however it ends; nothing of an unfinished transfer stays behind."""
