@@ -3,22 +3,17 @@
 Shape letters: N films, S side of the input, A anatomies (all 29).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from models.data.errors import DataError
 from models.data.films import Film, patient_key
+from models.data.films import Progress as Progress
+from models.data.pixels import read_pixels as read_pixels
 from models.network import SLOTS
-from models.preprocess import Image as Pixels
 from models.preprocess import Letterbox, prepare
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +37,6 @@ class FilmTensors:
 
     def __len__(self) -> int:
         return len(self.films)
-
-
-def read_pixels(film: Film) -> Pixels:
-    """Return the display values (H, W) of `film` in [0, 1]. Raises `DataError` where it cannot be read."""
-    try:
-        with Image.open(film.path) as opened:
-            grey: Pixels = np.asarray(opened.convert("L"), dtype=np.float32) / np.float32(255)
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise DataError(film.path, f"cannot be read as an image ({type(error).__name__})") from None
-    if grey.shape != (film.height, film.width):
-        raise DataError(
-            film.path, f"is {grey.shape[1]} x {grey.shape[0]}, images.csv says {film.width} x {film.height}"
-        )
-    return grey
 
 
 def load_films(films: Sequence[Film], side: int, progress: Progress | None = None) -> FilmTensors:
