@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -27,15 +27,21 @@ _ENOUGH_TO_COMPARE = 4
 _PIXELS: dict[float, float] = {}
 
 
-def clean_boxes(
-    objects: Iterable[Mapping[str, Any]], width: int, height: int, noise: NoiseReport
-) -> dict[int, Box] | None:
-    """Return the boxes of an image of `width` x `height` pixels by the anatomy's key; each fault is counted.
+def of_other_size(objects: Sequence[Mapping[str, Any]], width: int, height: int) -> bool:
+    """Say whether boxes were drawn on an image of another size than `width` x `height` pixels.
 
-    None where the boxes were drawn on an image of another size (their two frames then contradict each other).
+    Their two frames then contradict each other: so it is with copies of the films that somebody made smaller.
     """
-    found: dict[int, Box] = {}
     agree = differ = 0
+    for one in objects:
+        same = _same_place(_corners(one, _ORIGINAL), _from_frame(_corners(one, _FRAMED), width, height))
+        agree, differ = agree + (same is True), differ + (same is False)
+    return differ > agree and differ >= _ENOUGH_TO_COMPARE
+
+
+def clean_boxes(objects: Sequence[Mapping[str, Any]], width: int, height: int, noise: NoiseReport) -> dict[int, Box]:
+    """Return the boxes of an image of `width` x `height` pixels by the anatomy's key; each fault is counted."""
+    found: dict[int, Box] = {}
     for one in objects:
         anatomy = _anatomy(str(one.get("bbox_name", "")).strip(), noise)
         if anatomy is None:
@@ -43,14 +49,13 @@ def clean_boxes(
         if anatomy.key in found:
             noise.add(Noise.SURPLUS_OBJECT)
             continue
-        original, framed = _corners(one, _ORIGINAL), _from_frame(_corners(one, _FRAMED), width, height)
-        same = _same_place(original, framed)
-        agree, differ = agree + (same is True), differ + (same is False)
-        box = _inside(original or _counted(framed, noise), width, height, noise)
+        corners = _corners(one, _ORIGINAL)
+        if corners is None:
+            corners = _from_frame(_corners(one, _FRAMED), width, height)
+            noise.add(Noise.NO_NUMBER if corners is None else Noise.FROM_224)
+        box = None if corners is None else _inside(corners, width, height, noise)
         if box is not None:
             found[anatomy.key] = box
-    if differ > agree and differ >= _ENOUGH_TO_COMPARE:
-        return None
     return _on_their_side(found, width, noise)
 
 
@@ -97,16 +102,7 @@ def _same_place(original: tuple[float, ...] | None, framed: tuple[float, ...] | 
         return None
 
 
-def _counted(framed: tuple[float, ...] | None, noise: NoiseReport) -> tuple[float, ...] | None:
-    if framed is not None:
-        noise.add(Noise.FROM_224)
-    return framed
-
-
-def _inside(corners: tuple[float, ...] | None, width: int, height: int, noise: NoiseReport) -> Box | None:
-    if corners is None:
-        noise.add(Noise.NO_NUMBER)
-        return None
+def _inside(corners: tuple[float, ...], width: int, height: int, noise: NoiseReport) -> Box | None:
     try:
         box = Box(*corners)
     except InvalidBox:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.data.films import Film, Progress
-from models.data.imagenome.boxes import clean_boxes
+from models.data.imagenome.boxes import clean_boxes, of_other_size
 from models.data.imagenome.images import MimicImages, find_images
 from models.data.imagenome.silver import mimic_film
 from models.data.imagenome.splits import AVOID, SPLITS, Listed, listed_films
@@ -69,9 +69,12 @@ class GoldData:
             self.noise.add(Noise.NO_IMAGE)
             return None
         width, height = image_size(path, listed.where)
+        if of_other_size(objects, width, height):
+            self.noise.add(Noise.OTHER_SIZE)
+            return None
         boxes = clean_boxes(objects, width, height, self.noise)
         if not boxes:
-            self.noise.add(Noise.OTHER_SIZE if boxes is None else Noise.NO_BOX)
+            self.noise.add(Noise.NO_BOX)
             return None
         if len(boxes.keys() & _GOLD) < len(_GOLD):
             self.noise.add(Noise.NOT_ALL_ANATOMIES)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.data.films import Film, Progress
-from models.data.imagenome.boxes import clean_boxes
+from models.data.imagenome.boxes import clean_boxes, of_other_size
 from models.data.imagenome.graphs import SceneGraphs, open_graphs
 from models.data.imagenome.images import MimicImages, find_images
 from models.data.imagenome.splits import AVOID, Listed, listed_films, patients_to_avoid, present_splits, split_sizes
@@ -76,9 +76,13 @@ class SilverData:
             self.noise.add(Noise.OTHER_PATIENT)
             return None
         width, height = image_size(path, listed.where)
-        boxes = clean_boxes(self._objects(graph), width, height, self.noise)
+        objects = list(self._objects(graph))
+        if of_other_size(objects, width, height):
+            self.noise.add(Noise.OTHER_SIZE)
+            return None
+        boxes = clean_boxes(objects, width, height, self.noise)
         if not boxes:
-            self.noise.add(Noise.OTHER_SIZE if boxes is None else Noise.NO_BOX)
+            self.noise.add(Noise.NO_BOX)
             return None
         if len(boxes) < len(anatomies()):
             self.noise.add(Noise.NOT_ALL_ANATOMIES)
