@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from statistics import median
 from typing import Any
 
 from models.data.noise import Noise, NoiseReport
@@ -124,7 +125,7 @@ def _inside(corners: tuple[float, ...], width: int, height: int, noise: NoiseRep
 def _on_their_side(boxes: dict[int, Box], width: int, noise: NoiseReport) -> dict[int, Box]:
     """Return `boxes` without those of a paired anatomy that lie on the other side; the patient's right is at x = 0."""
     centres = [_centre(boxes[a.key]) for a in anatomies() if a.name in _MIDLINE and a.key in boxes]
-    midline = sum(centres) / len(centres) if centres else width / 2
+    midline = median(centres) if centres else width / 2
     kept = {}
     for key, box in boxes.items():
         side = {"R": 1.0, "L": -1.0}.get(anatomies()[key - 1].laterality, 0.0)

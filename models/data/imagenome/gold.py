@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.data.films import Film, Progress
-from models.data.imagenome.boxes import clean_boxes, of_other_size
-from models.data.imagenome.images import MimicImages, find_images
-from models.data.imagenome.silver import mimic_film
+from models.data.imagenome.film import mimic_film
+from models.data.imagenome.images import find_images
 from models.data.imagenome.splits import AVOID, SPLITS, Listed, listed_films
-from models.data.imagenome.statements import Statement, region_findings
+from models.data.imagenome.statements import Statement
 from models.data.noise import Noise, NoiseReport
-from models.data.pixels import image_size
 from models.data.tables import table_rows
 from regionmir.core.anatomy import anatomies
 
@@ -48,38 +46,29 @@ class GoldData:
         self.noise.clear()
         if split not in (None, SPLIT):
             return
-        boxes, statements, listed = self._boxes(), self._statements(), self._listed()
-        images = find_images(self.path, self._images)
+        boxes, statements = self._boxes(), self._statements()
+        listed, images = self._listed(set(boxes)), find_images(self.path, self._images)
+        expected = [a for a in anatomies() if a.gold]
         for done, (dicom, objects) in enumerate(boxes.items(), start=1):
-            one = listed.get(dicom)
-            if one is None:
-                self.noise.add(Noise.NOT_LISTED)
+            film = None
+            if dicom in listed:
+                said = statements.get(dicom, [])
+                film = mimic_film(
+                    listed[dicom],
+                    images,
+                    objects,
+                    said,
+                    split=SPLIT,
+                    origin="gold",
+                    expected=expected,
+                    noise=self.noise,
+                )
             else:
-                film = self._film(one, objects, statements.get(dicom, []), images)
-                if film is not None:
-                    yield film
+                self.noise.add(Noise.NOT_LISTED)
+            if film is not None:
+                yield film
             if progress:
                 progress(done, len(boxes))
-
-    def _film(
-        self, listed: Listed, objects: list[dict[str, str]], statements: list[Statement], images: MimicImages
-    ) -> Film | None:
-        path = images.path(listed.subject, listed.study, listed.dicom)
-        if path is None:
-            self.noise.add(Noise.NO_IMAGE)
-            return None
-        width, height = image_size(path, listed.where)
-        if of_other_size(objects, width, height):
-            self.noise.add(Noise.OTHER_SIZE)
-            return None
-        boxes = clean_boxes(objects, width, height, self.noise)
-        if not boxes:
-            self.noise.add(Noise.NO_BOX)
-            return None
-        if len(boxes.keys() & _GOLD) < len(_GOLD):
-            self.noise.add(Noise.NOT_ALL_ANATOMIES)
-        findings = region_findings(statements, self.noise)
-        return mimic_film(listed, path, (width, height), SPLIT, boxes, "gold", findings)
 
     def _boxes(self) -> dict[str, list[dict[str, str]]]:
         found: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -96,13 +85,11 @@ class GoldData:
             found[_dicom(line)].append((line["bbox"].strip(), token))
         return found
 
-    def _listed(self) -> dict[str, Listed]:
-        """Return who is who. Raises `DataError` where the list of the gold patients is absent."""
-        files = [self._lists / AVOID, *(f for s in SPLITS if (f := self._lists / f"{s}.csv").is_file())]
-        return {one.dicom: one for file in reversed(files) for one in listed_films(file)}
-
-
-_GOLD = {a.key for a in anatomies() if a.gold}
+    def _listed(self, wanted: set[str]) -> dict[str, Listed]:
+        """Return who is who among `wanted`. Raises `DataError` where the list of the gold patients is absent."""
+        others = [file for split in SPLITS if (file := self._lists / f"{split}.csv").is_file()]
+        rows = (one for file in (*others, self._lists / AVOID) for one in listed_films(file))
+        return {one.dicom: one for one in rows if one.dicom in wanted}
 
 
 def _dicom(line: dict[str, str]) -> str:
