@@ -1,12 +1,15 @@
 """What a reader returns: films with boxes, and who belongs to whom."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.data.errors import DataError
 from regionmir.core.geometry import Box
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
 
 _KERMANY_PERSON = re.compile(r"(person\d+)_(bacteria|virus)")
 
@@ -27,9 +30,13 @@ class Film:
     boxes: dict[int, Box]
     """By the anatomy's key, in image pixels."""
     origins: dict[int, str]
-    """By the anatomy's key: `mask` or `derived`."""
+    """By the anatomy's key: `mask`, `derived`, `silver`, `gold` or `detected`."""
     mask: Path | None = None
-    """A label map of the image's size: 1 right lung, 2 left lung, 3 heart."""
+    """Label map of lungs and heart (`models.data.pixels.read_mask`); None where nobody drew one."""
+    findings: Mapping[int, Mapping[str, bool]] = field(default_factory=dict)
+    """By the anatomy's key: what is stated of that region. A finding that is missing there is unknown, not absent."""
+    listed: str = ""
+    """Where the film is listed, such as `images.csv, row 3`: errors name it."""
 
 
 def patient_key(patient: str) -> str:
@@ -39,12 +46,12 @@ def patient_key(patient: str) -> str:
 
 
 def assert_disjoint(films: Iterable[Film], file: Path) -> None:
-    """Raise `DataError` where one patient stands in two splits."""
+    """Raise `DataError` where one patient stands in two splits; `films` are the rows of `file`, the first in row 2."""
     seen: dict[str, str] = {}
-    for film in films:
+    for row, film in enumerate(films, start=2):
         split = seen.setdefault(film.patient, film.split)
         if split != film.split:
-            raise DataError(file, f"patient {film.patient!r} stands in splits {split!r} and {film.split!r}")
+            raise DataError(file, f"patient {film.patient!r} stands in splits {split!r} and {film.split!r}", row)
 
 
 def without_patients_of(films: Sequence[Film], others: Iterable[Film]) -> list[Film]:

@@ -1,11 +1,12 @@
-"""Reader of a folder with `images.csv`, `regions.csv` and the images that they name."""
+"""Reader of a folder with `images.csv`, `regions.csv`, the images that they name and, optionally, `masks`."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from models.data.errors import DataError
-from models.data.films import Film, assert_disjoint
+from models.data.films import Film, Progress, assert_disjoint
+from models.data.noise import NoiseReport
+from models.data.tables import table_rows
 from regionmir.core.anatomy import anatomy_by_name
 from regionmir.core.errors import InvalidBox, UnknownAnatomy
 from regionmir.core.geometry import Box
@@ -16,13 +17,40 @@ MIN_INSIDE = 0.25
 """A box with less of its area inside the image is refused; else the outside is cut off."""
 
 
+class FolderData:
+    """A folder of films as a `DataSet`. Nothing in it is forgiven: what is wrong is a `DataError`."""
+
+    def __init__(self, path: Path, kind: str = "folder") -> None:
+        self.path = path
+        self.kind = kind
+        self.noise = NoiseReport()
+        self._films: list[Film] | None = None
+
+    def splits(self) -> tuple[str, ...]:
+        """Return the splits there are, sorted."""
+        return tuple(sorted({f.split for f in self._all()}))
+
+    def films(self, split: str | None = None, progress: Progress | None = None) -> Iterator[Film]:
+        """Yield the films of one split or of all."""
+        films = [f for f in self._all() if split in (None, f.split)]
+        for done, film in enumerate(films, start=1):
+            yield film
+            if progress:
+                progress(done, len(films))
+
+    def _all(self) -> list[Film]:
+        if self._films is None:
+            self._films = read_folder(self.path)
+        return self._films
+
+
 def read_folder(folder: Path) -> list[Film]:
     """Return all films of `folder`, patients disjoint between splits.
 
     Raises `DataError` that names file and row (1 is the row of names).
     """
-    films = {f.name: f for _, f in _films(folder)}
-    for row, line in _rows(folder / "regions.csv", REGION_COLUMNS):
+    films = {f.name: f for f in _films(folder)}
+    for row, line in table_rows(folder / "regions.csv", REGION_COLUMNS):
         _add_box(films, line, folder / "regions.csv", row)
     assert_disjoint(films.values(), folder / "images.csv")
     return list(films.values())
@@ -38,26 +66,9 @@ def read_split(folder: Path, split: str) -> list[Film]:
     return chosen
 
 
-def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [c for c in columns if c not in (reader.fieldnames or [])]
-            if missing:
-                raise DataError(file, f"lacks the columns {', '.join(missing)}", 1)
-            for row, line in enumerate(reader, start=2):
-                if any(line[c] is None for c in columns):
-                    raise DataError(file, "has too few values", row)
-                yield row, line
-    except FileNotFoundError:
-        raise DataError(file, "does not exist") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(file, f"is no CSV file in UTF-8 ({error})") from None
-
-
-def _films(folder: Path) -> Iterator[tuple[int, Film]]:
+def _films(folder: Path) -> Iterator[Film]:
     file, seen = folder / "images.csv", set()
-    for row, line in _rows(file, IMAGE_COLUMNS):
+    for row, line in table_rows(file, IMAGE_COLUMNS):
         name = line["image"]
         if name in seen:
             raise DataError(file, f"names {name} a second time", row)
@@ -68,16 +79,28 @@ def _films(folder: Path) -> Iterator[tuple[int, Film]]:
         if not line["patient"] or not line["split"]:
             raise DataError(file, "patient and split must not be empty", row)
         width, height = (_whole(line, column, file, row) for column in ("width", "height"))
-        texts = {c: line[c] for c in ("source", "patient", "finding", "age_group", "split")}
-        mask = _mask_of(folder, name)
-        yield row, Film(name=name, path=path, width=width, height=height, boxes={}, origins={}, mask=mask, **texts)
+        yield Film(
+            name=name,
+            path=path,
+            width=width,
+            height=height,
+            source=line["source"],
+            patient=line["patient"],
+            finding=line["finding"],
+            age_group=line["age_group"],
+            split=line["split"],
+            boxes={},
+            origins={},
+            mask=_mask(folder, name),
+            listed=f"images.csv, row {row}",
+        )
 
 
-def _mask_of(folder: Path, name: str) -> Path | None:
-    """Return the label map `masks/...png` of the image `images/...`, None where there is none."""
-    if not name.startswith("images/"):
-        return None
-    mask = folder / "masks" / Path(name).relative_to("images").with_suffix(".png")
+def _mask(folder: Path, name: str) -> Path | None:
+    """Return the label map of an image: `images/a/b.jpg` has `masks/a/b.png`."""
+    parts = Path(name).parts
+    inner = Path(*parts[1:]) if len(parts) > 1 and parts[0] == "images" else Path(name)
+    mask = folder / "masks" / inner.with_suffix(".png")
     return mask if mask.is_file() else None
 
 

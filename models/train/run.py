@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from models.backbone import backbone_state
+from models.data.dataset import read_films
 from models.data.films import Film, without_patients_of
-from models.data.folder import read_folder
 from models.data.tensors import Progress as LoadProgress
 from models.data.tensors import load_films
 from models.preprocess import preprocessing_hash
@@ -45,7 +45,7 @@ def train(config: TrainConfig, data: Path, out: Path, listener: Listener, *, res
     """
     threads = config.threads or torch.get_num_threads()
     torch.set_num_threads(1)  # one small film at a time: more threads only wait for each other
-    chosen, withheld = training_films(read_folder(data))
+    chosen, withheld = training_films(read_films(data))
     listener.note(f"{len(chosen)} films; {withheld} withheld, their patients stand in another split too")
     films = load_films(chosen, config.network.side, listener.loading)
     torch.set_num_threads(threads)

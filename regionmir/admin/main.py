@@ -14,8 +14,10 @@ from regionmir.admin import (
     demo_commands,
     dicomize_commands,
     doctor_commands,
+    export_commands,
     instances_commands,
     model_commands,
+    model_data_commands,
     peers_commands,
     query_commands,
     send_commands,
@@ -58,7 +60,9 @@ query_commands.add_to(app)
 app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
 work_commands.add_to(app)
+model_data_commands.add_to(model_commands.app)
 app.add_typer(model_commands.app, name="model")
+export_commands.add_to(app)
 app.command()(dicomize_commands.dicomize)
 app.add_typer(db_commands.app, name="db")
 

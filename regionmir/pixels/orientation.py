@@ -41,6 +41,11 @@ class Turn:
         viewed = stored.T if self.transposed else stored
         return viewed[:: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
 
+    def undo(self, viewed: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return `viewed` as it was stored: `turn.undo(turn.apply(stored))` is `stored`. A view, not a copy."""
+        reversed_ = viewed[:: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
+        return reversed_.T if self.transposed else reversed_
+
     def to_stored(self, box: Box, rows: int, columns: int) -> Box:
         """Return where a box of the viewed image lies in the stored one of `rows` x `columns`."""
         height, width = (columns, rows) if self.transposed else (rows, columns)

@@ -27,7 +27,16 @@ def test_the_wheel_holds_code_migrations_templates_tables_and_weights(tmp_path: 
     (wheel,) = tmp_path.glob("regionmir-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
-    for end in (".safetensors", ".html", "anatomies.csv", "films.csv", "0001_tables.py", ".toml", ".css"):
+    for end in (
+        ".safetensors",
+        ".html",
+        "/anatomies.csv",
+        "surplus_anatomies.csv",
+        "films.csv",
+        "0001_tables.py",
+        ".toml",
+        ".css",
+    ):
         assert [name for name in names if name.endswith(end)], end
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from models.data.errors import DataError
 from models.data.films import patient_key, without_patients_of
 from models.data.folder import read_folder, read_split
+from models.data.pixels import read_mask
 from models.data.tensors import load_films, read_pixels
 from regionmir.core.geometry import Box
 
@@ -76,7 +77,7 @@ def test_a_bad_film_is_named_with_file_and_row(tmp_path: Path, row: str, message
 
 
 def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="patient 'p1' stands in splits 'train' and 'val'"):
+    with pytest.raises(DataError, match=r"images\.csv, row 3: patient 'p1' stands in splits 'train' and 'val'"):
         read_folder(folder(tmp_path, film() + film("b.png", split="val")))
 
 
@@ -108,9 +109,9 @@ def test_an_image_that_cannot_be_read_or_has_another_size_is_named(tmp_path: Pat
     films = read_folder(folder(tmp_path, film() + film("b.png", "p2")))
     (tmp_path / "a.png").write_text("not an image")
     Image.fromarray(np.zeros((10, 12), dtype=np.uint8)).save(tmp_path / "b.png")
-    with pytest.raises(DataError, match=r"a\.png: cannot be read"):
+    with pytest.raises(DataError, match=r"a\.png: cannot be read as an image \(.*images\.csv, row 2\)"):
         read_pixels(films[0])
-    with pytest.raises(DataError, match=r"b\.png: is 12 x 10, images.csv says 80 x 60"):
+    with pytest.raises(DataError, match=r"b\.png: is 12 x 10, images\.csv, row 3 says 80 x 60"):
         read_pixels(films[1])
 
 
@@ -121,3 +122,49 @@ def test_films_become_tensors_with_boxes_in_input_pixels(tmp_path: Path) -> None
     assert tensors.known.nonzero().tolist() == [[0, 8]]
     assert tensors.boxes[0, 8].tolist() == [0, 8, 32, 56]
     assert tensors.images.shape == (1, 64, 64)
+
+
+def test_more_than_eight_bits_are_refused_and_not_cut_off(tmp_path: Path) -> None:
+    films = read_folder(folder(tmp_path, film()))
+    Image.fromarray(np.full((60, 80), 4000, dtype=np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: has more than 8 bits"):
+        read_pixels(films[0])
+
+
+def masked(tmp_path: Path, labels: np.ndarray) -> Path:
+    """Write a folder with one film below `images`, and `labels` as its mask."""
+    (tmp_path / "masks" / "ours").mkdir(parents=True)
+    Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "masks" / "ours" / "a.png")
+    return folder(tmp_path, film("images/ours/a.jpg") + film("images/ours/b.jpg", "p2"))
+
+
+def test_a_mask_is_found_by_the_name_of_its_image(tmp_path: Path) -> None:
+    labels = np.arange(60 * 80).reshape(60, 80) % 4
+    films = read_folder(masked(tmp_path, labels))
+    np.testing.assert_array_equal(read_mask(films[0]), labels)
+    assert films[1].mask is None
+    with pytest.raises(DataError, match=r"b\.jpg: has no mask"):
+        read_mask(films[1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((60, 70)), r"a\.png: is 70 x 60, its image \(images\.csv, row 2\) 80 x 60"),
+        (np.full((60, 80), 4), r"a\.png: has the label 4; known are 0 to 3"),
+        (np.zeros((60, 80, 3)), r"a\.png: is a picture of mode RGB"),
+    ],
+)
+def test_a_mask_of_another_size_or_with_other_labels_is_refused(
+    tmp_path: Path, labels: np.ndarray, message: str
+) -> None:
+    films = read_folder(masked(tmp_path, labels))
+    with pytest.raises(DataError, match=message):
+        read_mask(films[0])
+
+
+def test_a_mask_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    films = read_folder(masked(tmp_path, np.zeros((60, 80))))
+    (tmp_path / "masks" / "ours" / "a.png").write_text("no image")
+    with pytest.raises(DataError, match=r"masks/ours/a\.png: cannot be read"):
+        read_mask(films[0])

@@ -113,3 +113,10 @@ def test_a_flip_after_acquisition_needs_a_stated_orientation() -> None:
         turn_of(synthetic_film(1, FieldOfViewHorizontalFlip="YES", PatientOrientation=None))
     turn, note = turn_of(synthetic_film(1, FieldOfViewHorizontalFlip="NO", PatientOrientation=None))
     assert (turn.columns_reversed, note) == (False, SIDE_NOT_STATED)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_what_was_turned_can_be_turned_back(orientation: tuple[str, str]) -> None:
+    stored = STORED[orientation]
+    turn, _ = turn_of(film(orientation, stored))
+    np.testing.assert_array_equal(turn.undo(turn.apply(stored)), stored)
