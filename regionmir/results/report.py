@@ -126,7 +126,7 @@ def _number(name: Code, value: float) -> Measurement:
 def _name_original_source(item: Dataset) -> None:
     """Name every image that a region was selected from (111040, DCM, Original Source).
 
-    highdicom writes (260753009, SCT, Source), as TID 1410 of today; Orthanc's Stone viewer then draws nothing.
+    highdicom writes (260753009, SCT, Source); Orthanc's Stone viewer then draws nothing.
     """
     if item.ValueType == "IMAGE" and item.RelationshipType == "SELECTED FROM":
         name = item.ConceptNameCodeSequence[0]
