@@ -85,6 +85,10 @@ class QueryRefused(RegionMirError):
         self.code = code
 
 
+class ResultError(RegionMirError):
+    """A result that cannot be built from what there is: no region was found, or the image is in colour."""
+
+
 class ModelError(RegionMirError):
     """Weights are missing, of another version or shape, or their hash differs."""
 

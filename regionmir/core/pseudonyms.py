@@ -25,8 +25,8 @@ class Pseudonymizer:
         digest = self._digest(f"patient:{attempt}", patient)
         return "RGN-" + base64.b32encode(digest[:7])[:10].decode("ascii")
 
-    def uid(self, kind: str, original: Uid) -> Uid:
-        """Return `2.25.<128-bit number>` (PS3.5 B.2) for a study, series, instance or frame-of-reference UID."""
+    def uid(self, kind: str, original: str) -> Uid:
+        """Return `2.25.<128-bit number>` (PS3.5 B.2) for a UID of this kind, or what tells a result from others."""
         return parse_uid(f"2.25.{int.from_bytes(self._digest(kind, original)[:16], 'big')}")
 
     def date_shift_days(self, patient: str) -> int:

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from regionmir.core.errors import UnsupportedImage
 from regionmir.pixels.orientation import turn_of
 from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.render import OTHER_PATIENTS
 
 CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -114,6 +115,8 @@ def _check_kind(dataset: Dataset) -> None:
         raise UnsupportedImage("quality control image")
     if _text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
         raise UnsupportedImage("photometric PALETTE COLOR")
+    if _text(dataset, "SeriesDescription").startswith(OTHER_PATIENTS):
+        raise UnsupportedImage("own_copy")
     if sop_class in SECONDARY_CAPTURES and _frames(dataset) > 1:
         raise UnsupportedImage("multi-frame capture")
 

@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from db.find import FindRow
+from regionmir.core.charset import set_charset
 from regionmir.core.identifiers import Uid
-from regionmir.query.charset import set_charset
 from regionmir.query.disclosure import seen_view
 from regionmir.query.matching import STUDY_INSTANCE_UID, FindRequest
 from regionmir.query.search import Answer, Hit

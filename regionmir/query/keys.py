@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
+from regionmir.core.charset import TEXT_VRS, decode, known_terms
 from regionmir.core.errors import InvalidIdentifier
-from regionmir.query.charset import TEXT_VRS, decode, known_terms
 
 SPECIFIC_CHARACTER_SET: Final = "00080005"
 QUERY_RETRIEVE_LEVEL: Final = "00080052"

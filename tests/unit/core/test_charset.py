@@ -3,7 +3,7 @@
 import pytest
 from pydicom.dataset import Dataset
 
-from regionmir.query.charset import UndecodableText, decode, fits, known_terms, set_charset
+from regionmir.core.charset import UndecodableText, decode, fits, known_terms, set_charset
 
 KOREAN = ("", "ISO 2022 IR 149")
 JAPANESE = ("", "ISO 2022 IR 87")
