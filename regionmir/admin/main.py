@@ -18,6 +18,7 @@ from regionmir.admin import (
     instances_commands,
     model_commands,
     model_data_commands,
+    model_explain_command,
     peers_commands,
     query_commands,
     send_commands,
@@ -61,6 +62,7 @@ app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
 work_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
+model_explain_command.add_to(model_commands.app)
 app.add_typer(model_commands.app, name="model")
 export_commands.add_to(app)
 app.command()(dicomize_commands.dicomize)
