@@ -1,0 +1,66 @@
+"""Films altered to see what an answer hangs on: a region blanked, another film pasted, the film cut, a region cut out.
+
+Boxes (4,) are in pixels of the array they are used on, and may be NaN: then nothing is done. S is the side of the
+model's input.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.preprocess import Image, Letterbox
+
+Floats = npt.NDArray[np.float32]
+
+
+def blanked(film: Tensor, letterbox: Letterbox, boxes: Floats) -> Tensor:
+    """Return the prepared `film` (S, S) with `boxes` (R, 4) filled with the median grey of the film itself."""
+    made = film.clone()
+    inner = film[letterbox.top :, letterbox.left :][: letterbox.height, : letterbox.width]
+    for box in boxes:
+        made[cells(box, film.shape[-1])] = inner.median()
+    return made
+
+
+def pasted_outside(film: Tensor, other: Tensor, box: Floats) -> Tensor:
+    """Return the prepared `other` film (S, S) with the `box` of `film` in its place."""
+    made, inside = other.clone(), cells(box, film.shape[-1])
+    made[inside] = film[inside]
+    return made
+
+
+def pasted_inside(film: Tensor, other: Tensor, box: Floats) -> Tensor:
+    """Return the prepared `film` (S, S) with the `box` of the `other` film in its place."""
+    return pasted_outside(other, film, box)
+
+
+def stretched(image: Image, box: Floats, side: int) -> Tensor:
+    """Return the `box` of `image` (H, W) blown up to the model's whole input (S, S), 1st to 99th percentile over 0..1.
+
+    No position, size, shape or surroundings are left.
+    """
+    part = image[cells(box, *image.shape[::-1])]
+    if part.size == 0:
+        return torch.zeros(side, side)
+    low, high = np.percentile(part, (1, 99))
+    grey = torch.from_numpy(np.ascontiguousarray(part))[None, None]
+    larger: Tensor = F.interpolate(grey, size=(side, side), mode="bilinear", antialias=True)[0, 0]
+    return ((larger - float(low)) / max(float(high - low), 1e-3)).clamp(0, 1)
+
+
+def cells(box: Floats, width: int, height: int | None = None) -> tuple[slice, slice]:
+    """Return rows and columns that `box` touches in an array of `width` x `height` (default: square)."""
+    if bool(np.isnan(box).any()):
+        return slice(0), slice(0)
+    x0, y0, x1, y1 = (float(v) for v in box)
+    rows = slice(max(0, math.floor(y0)), max(0, min(math.ceil(y1), height or width)))
+    return rows, slice(max(0, math.floor(x0)), max(0, min(math.ceil(x1), width)))
+
+
+def as_input(images: list[Tensor]) -> Tensor:
+    """Return images (S, S) as the model's input (B, 1, S, S)."""
+    return torch.stack(images)[:, None]
