@@ -18,11 +18,18 @@ Floats = npt.NDArray[np.float32]
 
 
 def blanked(film: Tensor, letterbox: Letterbox, boxes: Floats) -> Tensor:
-    """Return the prepared `film` (S, S) with `boxes` (R, 4) filled with the median grey of the film itself."""
-    made = film.clone()
-    inner = film[letterbox.top :, letterbox.left :][: letterbox.height, : letterbox.width]
-    for box in boxes:
-        made[cells(box, film.shape[-1])] = inner.median()
+    """Return the prepared `film` (S, S) with `boxes` (R, 4) filled with the median grey of the film outside them.
+
+    So no pixel of the boxes is left, nor anything computed from one.
+    """
+    made, outside = film.clone(), torch.zeros_like(film, dtype=torch.bool)
+    outside[letterbox.top : letterbox.top + letterbox.height, letterbox.left : letterbox.left + letterbox.width] = True
+    where = [cells(box, film.shape[-1]) for box in boxes]
+    for part in where:
+        outside[part] = False
+    grey = film[outside].median() if bool(outside.any()) else torch.tensor(0.5)
+    for part in where:
+        made[part] = grey
     return made
 
 

@@ -59,7 +59,7 @@ class Analysed:
     thumbnails: Floats
     """(N, T * T): the whole prepared film, mean taken off, unit length"""
     blanked_thumbnails: Floats
-    """(N, T * T): the same with both lungs' boxes filled with the film's median grey"""
+    """(N, T * T): the same with both lungs' boxes blanked"""
 
     def __len__(self) -> int:
         return len(self.films)
@@ -117,7 +117,8 @@ def in_input_pixels(film: Film, boxes: Floats, side: int) -> Floats:
     """Return `boxes` (..., 4), fractions of the size of `film`, in pixels of the model's input."""
     box = Letterbox.of(film.width, film.height, side)
     scale, shift = np.array([box.width, box.height] * 2), np.array([box.left, box.top] * 2)
-    return (boxes * scale + shift).astype(np.float32)
+    found: Floats = (boxes * scale + shift).astype(np.float32)
+    return found
 
 
 def _arrays(

@@ -7,6 +7,7 @@ import numpy as np
 
 from models.evaluate.analysed import Analysed
 from models.evaluate.cases import Cases, join, make_cases, no_cases
+from models.evaluate.retrieval import equal_pairs
 
 MEASURES = ("nearest_is_same_patient", "by_chance")
 
@@ -18,10 +19,10 @@ def reidentification_cases(database: Analysed, queries: Analysed) -> Cases:
     pixels. `by_chance` is the share of the patient's own films among them. No cases where no patient repeats.
     """
     parts = []
-    equal = queries.pixel_sums[:, None] == np.concatenate([queries.pixel_sums, database.pixel_sums])[None]
+    equal = equal_pairs(queries.pixel_sums, np.concatenate([queries.pixel_sums, database.pixel_sums]))
     patients = np.concatenate([queries.patients, database.patients])
     found = np.concatenate([queries.found, database.found])
-    own = (queries.patients[:, None] == patients[None]) & ~equal
+    own = equal_pairs(queries.patients, patients) & ~equal
     for slot in range(queries.found.shape[1]):
         candidates = np.flatnonzero(found[:, slot])
         rows = np.flatnonzero(queries.found[:, slot] & own[:, candidates].any(axis=1))

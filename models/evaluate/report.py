@@ -1,5 +1,6 @@
 """A report for readers: Markdown with tables and pictures. It shows films: keep it where the films may be kept."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def _belongs(name: str, title: str) -> bool:
     return _PLACES[name.split("-")[0].removesuffix(".png")] == title
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Return a Markdown table; nothing without rows."""
     if not rows:
         return []

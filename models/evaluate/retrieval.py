@@ -68,11 +68,19 @@ def box_only_queries(films: Analysed, slot: int) -> Array:
 
 def forbidden(queries: Analysed, database: Analysed) -> Bools:
     """Return (Q, M): pairs of one patient, of one file or of equal pixels, which are never hits."""
-    same: Bools = queries.patients[:, None] == database.patients[None]
-    equal: Bools = queries.pixel_sums[:, None] == database.pixel_sums[None]
-    files = [np.array([str(f.path.absolute()) for f in s.films]) for s in (queries, database)]
-    barred: Bools = same | equal | (files[0][:, None] == files[1][None])
-    return barred
+    files = [np.array([str(f.path.absolute()) for f in side.films]) for side in (queries, database)]
+    return (
+        equal_pairs(queries.patients, database.patients)
+        | equal_pairs(queries.pixel_sums, database.pixel_sums)
+        | equal_pairs(files[0], files[1])
+    )
+
+
+def equal_pairs(a: Texts, b: Texts) -> Bools:
+    """Return (Q, M): which of `a` (Q,) equal which of `b` (M,)."""
+    numbers = np.unique(np.concatenate([a, b]), return_inverse=True)[1]
+    pairs: Bools = numbers[: len(a), None] == numbers[None, len(a) :]
+    return pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +224,9 @@ def _precision_to_r(similarity: Array, same: Bools, permitted: npt.NDArray[np.in
 
 
 def participation_ratio(vectors: npt.NDArray[np.floating]) -> float:
-    """Return the number of directions over which `vectors` (N, D) spread: (sum l)^2 / sum l^2."""
-    values = np.linalg.eigvalsh(np.cov(vectors.astype(np.float64).T))
-    return float(values.sum() ** 2 / max((values**2).sum(), 1e-30))
+    """Return over how many directions `vectors` (N, D) spread: (sum l)^2 / sum l^2, l the eigenvalues of the covariance.
+
+    The first sum is the covariance's trace, the second that of its square; 0 for equal vectors.
+    """
+    covariance = np.cov(vectors.astype(np.float64).T)
+    return float(np.trace(covariance) ** 2 / max((covariance**2).sum(), 1e-30))

@@ -63,7 +63,7 @@ def _groups(judged: Judged, column: str) -> dict[str, Bools]:
 
 def _of(judged: Judged, keep: Bools, threshold: float) -> dict[str, Any]:
     cases = judged.anatomy.where(keep)
-    films = keep.any(axis=1)
+    films: Bools = np.asarray(keep.any(axis=1))
     return {
         "detector": _detector(judged, keep),
         "anatomy": _naming(judged, keep),

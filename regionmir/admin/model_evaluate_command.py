@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,10 +64,13 @@ def evaluate_command(
     found = or_complain(judge)
     for table in tables(found.figures):
         console.print(table)
-    writers = ((json_file, lambda f: write_json(found.figures, f)), (dump, lambda f: write_dump(found.judged, f)))
-    for target, write in (*writers, (report, lambda f: write_report(found, f))):
+    for target, write in (
+        (json_file, partial(write_json, found.figures)),
+        (dump, partial(write_dump, found.judged)),
+        (report, partial(write_report, found)),
+    ):
         if target:
-            or_complain(lambda write=write, target=target: write(target))
+            or_complain(partial(write, target))
             console.print(f"written: {target}", soft_wrap=True)
 
 
@@ -86,7 +90,10 @@ def _judged(
     from regionmir.admin.model_index import throw_away_index
     from regionmir.admin.model_negatives import negatives
 
-    check_columns(columns)
+    try:
+        check_columns(columns)
+    except ValueError as error:
+        raise ConfigurationError(f"--group-by: {error}") from None
     loaded = load_model(model, threads=machine[0], device=machine[1])
     images, why_none = negatives(refused[0], download=refused[1])
     with _progress() as told, _index(throw_away_index() if ann else None) as (search, no_index):
