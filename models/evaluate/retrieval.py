@@ -224,9 +224,9 @@ def _precision_to_r(similarity: Array, same: Bools, permitted: npt.NDArray[np.in
 
 
 def participation_ratio(vectors: npt.NDArray[np.floating]) -> float:
-    """Return over how many directions `vectors` (N, D) spread: (sum l)^2 / sum l^2, l the eigenvalues of the covariance.
+    """Return over how many directions `vectors` (N, D) spread: (sum l)^2 / sum l^2 of the eigenvalues l.
 
-    The first sum is the covariance's trace, the second that of its square; 0 for equal vectors.
+    The first sum is the trace of their covariance, the second that of its square. 0 for equal vectors.
     """
     covariance = np.cov(vectors.astype(np.float64).T)
     return float(np.trace(covariance) ** 2 / max((covariance**2).sum(), 1e-30))
