@@ -1,6 +1,6 @@
 """Figures with their uncertainty: means whose 95 % interval comes from drawing patients, not films, again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -59,7 +59,9 @@ def _draws(patients: int, seed: int) -> Floats:
     return drawn
 
 
-def statistic_figure(values: Floats, patients: npt.ArrayLike, statistic: Any, draws: int, seed: int = 0) -> Figure:
+def statistic_figure(
+    values: Floats, patients: npt.ArrayLike, statistic: Callable[[Floats], float], draws: int, seed: int = 0
+) -> Figure:
     """Return `statistic` of rows `values` (N, ...) and its interval over `draws` draws of patients, row by row."""
     _, owner = np.unique(np.asarray(patients), return_inverse=True)
     rng, count = np.random.default_rng(seed), int(owner.max()) + 1

@@ -122,7 +122,7 @@ def precision_recall(judged: Judged) -> tuple[Canvas, str] | None:
     canvas.axes[0].legend(fontsize=8)
     return (
         canvas,
-        "Precision over recall of hits with the query's finding, mean over query lungs; at recall 1: by chance.",
+        "Precision over recall of hits with the query's finding, mean over query lungs.",
     )
 
 

@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -17,6 +17,7 @@ from regionmir.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from models.evaluate.judging import Progress
+    from models.evaluate.neighbours import Search
     from models.evaluate.run import Evaluation
 
 
@@ -87,7 +88,6 @@ def _judged(
     from models.evaluate.run import evaluate
     from models.evaluate.summary import check_columns
     from models.registry import load_model
-    from regionmir.admin.model_index import throw_away_index
     from regionmir.admin.model_negatives import negatives
 
     try:
@@ -96,7 +96,7 @@ def _judged(
         raise ConfigurationError(f"--group-by: {error}") from None
     loaded = load_model(model, threads=machine[0], device=machine[1])
     images, why_none = negatives(refused[0], download=refused[1])
-    with _progress() as told, _index(throw_away_index() if ann else None) as (search, no_index):
+    with _progress() as told, _index(ann) as (search, no_index):
         found = evaluate(
             loaded,
             *sources,
@@ -113,20 +113,18 @@ def _judged(
 
 
 @contextmanager
-def _index(wanted: Any) -> Iterator[tuple[Any, str]]:
+def _index(wanted: bool) -> "Iterator[tuple[Search | None, str]]":
     """Yield the search of an approximate index, or None and why there is none."""
-    if wanted is None:
-        yield None, "not wanted"
-        return
-    try:
-        search = wanted.__enter__()
-    except (ConfigurationError, ImportError) as error:
-        yield None, str(error)
-        return
-    try:
-        yield search, ""
-    finally:
-        wanted.__exit__(None, None, None)
+    from regionmir.admin.model_index import throw_away_index
+
+    with ExitStack() as stack:
+        search, why_none = None, "" if wanted else "not wanted"
+        if wanted:
+            try:
+                search = stack.enter_context(throw_away_index())
+            except ConfigurationError as error:
+                why_none = str(error)
+        yield search, why_none
 
 
 @contextmanager
