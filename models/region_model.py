@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.acceptance import Acceptance
+from models.embedder import Embedding
 from models.network import SLOTS, RegionNetwork
 from models.preprocess import Image, Prepared, inverted, prepare, stack
 from regionmir.core.errors import InvalidBox
@@ -103,11 +104,19 @@ class RegionModel:
             return np.zeros((0, self.info.dim), dtype=np.float32)
         made = prepare(image, self.side)
         wanted = torch.tensor([[made.letterbox.to_input(b).as_tuple() for b in boxes]])
-        with self._inferring():
-            features = self.network.features(stack([made]).to(self.device))
-            vectors = self.network.embed(features, wanted.to(self.device)).vector
-        found: npt.NDArray[np.float32] = vectors[0].float().cpu().numpy()
+        found: npt.NDArray[np.float32] = self.describe(stack([made]), wanted).vector[0].numpy()
         return found
+
+    def describe(self, batch: Tensor, boxes: Tensor, slots: Tensor | None = None) -> Embedding:
+        """Return the vectors, on the CPU, of `boxes` (B, R, 4) in input pixels of prepared images (B, 1, S, S).
+
+        `slots` (R,) says which anatomy each box is meant to be; None lets the embedder name it.
+        """
+        named = None if slots is None else slots.to(self.device)
+        with self._inferring():
+            features = self.network.features(batch.to(self.device).contiguous(memory_format=torch.channels_last))
+            embedding = self.network.embed(features, boxes.to(self.device), named)
+            return Embedding(*(part.float().cpu() for part in embedding))
 
     def forward(self, batch: Tensor) -> Found:
         """Return what the network finds in prepared images (B, 1, S, S), in every slot that is switched on."""

@@ -56,16 +56,6 @@ def read_folder(folder: Path) -> list[Film]:
     return list(films.values())
 
 
-def read_split(folder: Path, split: str) -> list[Film]:
-    """Return the films of one split. Raises `DataError`, also where it is empty."""
-    films = read_folder(folder)
-    chosen = [f for f in films if f.split == split]
-    if not chosen:
-        known = ", ".join(sorted({f.split for f in films}))
-        raise DataError(folder / "images.csv", f"split {split!r} has no films; splits here: {known}")
-    return chosen
-
-
 def _films(folder: Path) -> Iterator[Film]:
     file, seen = folder / "images.csv", set()
     for row, line in table_rows(file, IMAGE_COLUMNS):

@@ -1,15 +1,16 @@
 """How well regions are found: overlap with the true boxes, beside what a mean box reaches that looks at nothing."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluate.analysed import Analysed, Bools, Floats
-from models.evaluate.figures import Figure, mean_figure
-from regionmir.core.anatomy import anatomies
+from models.data.tensors import Progress, read_pixels
+from models.evaluate.analysed import BATCH, Analysed, Floats
+from models.evaluate.cases import Cases, make_cases
+from models.preprocess import Image, prepare, stack
+from models.region_model import RegionModel
 
-Figures = Mapping[str, object]
+CUT = 0.45
+"""Share of a film that is cut away to see whether what was there is still reported."""
 
 
 def overlaps(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
@@ -35,37 +36,52 @@ def static_prior(database: Analysed, queries: Analysed) -> Floats:
     return prior
 
 
-def detection_figures(database: Analysed, queries: Analysed) -> dict[str, object]:
-    """Return the detector's figures over all true boxes of `queries`; one that was not found counts as overlap 0.
+def detection_cases(database: Analysed, queries: Analysed) -> Cases:
+    """Return a case per true box of `queries`: its overlap with the box found, 0 where it was not found.
 
     A refused film counts like any other: its boxes are judged as the detector gives them.
     """
-    iou = overlaps(queries.true_boxes, queries.boxes)
-    prior = overlaps(queries.true_boxes, static_prior(database, queries))
-    return _figures(queries, iou, prior, queries.known) | {
-        "by_age_group": {
-            str(group): _figures(queries, iou, prior, queries.known & (queries.groups == group)[:, None])
-            for group in np.unique(queries.groups)
-        }
-    }
+    rows, slots = np.nonzero(queries.known)
+    iou = overlaps(queries.true_boxes, queries.boxes)[rows, slots]
+    prior = overlaps(queries.true_boxes, static_prior(database, queries))[rows, slots]
+    values = {"mean_iou": iou, "recall_50": iou >= 0.5, "recall_75": iou >= 0.75, "static_prior_mean_iou": prior}
+    return make_cases(queries.patients, rows, slots, values)
 
 
-def _figures(
-    queries: Analysed, iou: npt.NDArray[np.float64], prior: npt.NDArray[np.float64], chosen: Bools
-) -> dict[str, object]:
-    patients = np.broadcast_to(queries.patients[:, None], chosen.shape)
+def presence_cases(
+    model: RegionModel, queries: Analysed, rows: npt.NDArray[np.int64], progress: Progress | None = None
+) -> Cases:
+    """Return a case per anatomy that is certainly not in view: whether the detector reports it all the same.
 
-    def mean(values: npt.NDArray[np.float64], of: Bools = chosen) -> Figure | None:
-        return mean_figure(values[of], patients[of])
+    Of each film in `rows` the lowest, highest, left or right 45 % (in turn) are cut away and the rest is prepared
+    anew; an anatomy is out of view where its true box lies wholly in what was cut away.
+    """
+    enabled = np.isin(np.arange(queries.true_boxes.shape[1]), model.slots.cpu().numpy())
+    film, slot, reported = [], [], []
+    for start in range(0, len(rows), BATCH):
+        part = rows[start : start + BATCH]
+        images = [_cut(read_pixels(queries.films[i]), start + n) for n, i in enumerate(part)]
+        presence = model.forward(stack([prepare(image, model.side) for image in images])).presence.numpy()
+        for n, i in enumerate(part):
+            gone = np.flatnonzero(_out_of_view(queries.true_boxes[i], start + n) & enabled)
+            film += [int(i)] * len(gone)
+            slot += gone.tolist()
+            reported += (presence[n, gone] >= model.min_presence).tolist()
+        if progress:
+            progress(min(start + BATCH, len(rows)), len(rows))
+    where = np.array(film, dtype=np.int64), np.array(slot, dtype=np.int64)
+    return make_cases(queries.patients, *where, {"presence_fpr": reported})
 
-    per_anatomy = {}
-    for anatomy in anatomies():
-        column = chosen & (np.arange(chosen.shape[1]) == anatomy.key - 1)
-        per_anatomy[anatomy.name] = mean(iou, column)
-    return {
-        "mean_iou": mean(iou),
-        "recall_50": mean((iou >= 0.5).astype(np.float64)),
-        "recall_75": mean((iou >= 0.75).astype(np.float64)),
-        "static_prior_mean_iou": mean(prior),
-        "per_anatomy": per_anatomy,
-    }
+
+def _cut(image: Image, turn: int) -> Image:
+    """Return `image` (H, W) without its lowest, highest, right or left 45 %."""
+    height, width = image.shape
+    rows, columns = max(1, round(height * (1 - CUT))), max(1, round(width * (1 - CUT)))
+    return (image[:rows], image[-rows:], image[:, :columns], image[:, -columns:])[turn % 4]
+
+
+def _out_of_view(boxes: Floats, turn: int) -> npt.NDArray[np.bool_]:
+    """Return which true boxes (A, 4) lie wholly in what `_cut` takes away; unknown ones do not."""
+    x0, y0, x1, y1 = boxes.T
+    gone: npt.NDArray[np.bool_] = (y0 >= 1 - CUT, y1 <= CUT, x0 >= 1 - CUT, x1 <= CUT)[turn % 4]
+    return gone

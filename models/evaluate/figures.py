@@ -1,6 +1,8 @@
 """Figures with their uncertainty: means whose 95 % interval comes from drawing patients, not films, again."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,22 +29,48 @@ class Figure:
 
 def mean_figure(values: npt.ArrayLike, patients: npt.ArrayLike, seed: int = 0) -> Figure | None:
     """Return the mean of `values` (N,) whose cases belong to `patients` (N,); None without cases."""
-    cases = np.asarray(values, dtype=np.float64)
-    if cases.size == 0:
-        return None
+    return mean_figures({"": values}, patients, seed)[""]
+
+
+def mean_figures(
+    values: Mapping[str, npt.ArrayLike], patients: npt.ArrayLike, seed: int = 0
+) -> dict[str, Figure | None]:
+    """Return the mean of each of `values` (N,) over the cases where it is known (not NaN); None where it never is."""
     _, owner = np.unique(np.asarray(patients), return_inverse=True)
+    return {name: _mean(np.asarray(cases, dtype=np.float64), owner, seed) for name, cases in values.items()}
+
+
+def _mean(cases: Floats, owner: Ints, seed: int) -> Figure | None:
+    known = ~np.isnan(cases)
+    if not known.any():
+        return None
+    cases, owner = cases[known], np.unique(owner[known], return_inverse=True)[1]
     sums, counts = np.bincount(owner, weights=cases), np.bincount(owner).astype(np.float64)
     drawn = _draws(len(sums), seed)
-    means = (drawn @ sums) / (drawn @ counts)
-    low, high = np.percentile(means, [2.5, 97.5])
+    low, high = np.percentile((drawn @ sums) / (drawn @ counts), [2.5, 97.5])
     return Figure(float(cases.mean()), float(low), float(high), int(cases.size))
 
 
+@lru_cache(maxsize=8)
 def _draws(patients: int, seed: int) -> Floats:
     """Return how often each of `patients` is drawn in each of the samples (DRAWS, patients)."""
     rng = np.random.default_rng(seed)
     drawn: Floats = rng.multinomial(patients, np.full(patients, 1 / patients), size=DRAWS).astype(np.float64)
     return drawn
+
+
+def statistic_figure(
+    values: Floats, patients: npt.ArrayLike, statistic: Callable[[Floats], float], draws: int, seed: int = 0
+) -> Figure:
+    """Return `statistic` of rows `values` (N, ...) and its interval over `draws` draws of patients, row by row."""
+    _, owner = np.unique(np.asarray(patients), return_inverse=True)
+    rng, count = np.random.default_rng(seed), int(owner.max()) + 1
+    found = []
+    for _ in range(draws):
+        times = rng.multinomial(count, np.full(count, 1 / count))
+        found.append(statistic(np.repeat(values, times[owner], axis=0)))
+    low, high = np.percentile(found, [2.5, 97.5])
+    return Figure(float(statistic(values)), float(low), float(high), len(values))
 
 
 def auroc(positive: Floats, negative: Floats) -> float:
@@ -55,9 +83,11 @@ def auroc(positive: Floats, negative: Floats) -> float:
 
 
 def as_json(tree: Any) -> Any:
-    """Return nested mappings of figures as JSON values; figures that could not be computed are left out."""
+    """Return nested mappings and lists of figures as JSON values; what could not be computed is left out."""
     if isinstance(tree, Figure):
         return tree.as_json()
     if isinstance(tree, dict):
         return {str(k): as_json(v) for k, v in tree.items() if v is not None and v != {}}
+    if isinstance(tree, list):
+        return [as_json(v) for v in tree]
     return tree

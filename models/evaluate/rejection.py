@@ -1,16 +1,17 @@
-"""What the model refuses: generated images that are no chest radiograph, and any folder of images to be refused."""
+"""What the model refuses: generated images that are no chest radiograph, and any images handed in to be refused."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
 
 from models.data.errors import DataError
 from models.data.tensors import read_pixels
-from models.evaluate.analysed import Analysed
-from models.evaluate.figures import Figure, auroc, mean_figure
+from models.evaluate.analysed import Analysed, Bools
+from models.evaluate.figures import Figure, Floats, auroc, mean_figure
 from models.preprocess import Image as Pixels
 from models.preprocess import prepare
 from models.region_model import RegionModel
@@ -18,11 +19,22 @@ from models.train.negatives import MAKERS
 
 GENERATED = 8
 """Images of each kind that are generated."""
-_BATCH = 16
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 
-def generated_negatives(films: Analysed, side: int, seed: int = 1) -> list[Pixels]:
+@dataclass(frozen=True, slots=True)
+class Negatives:
+    """Images (H, W) of display values that must be refused, and what they are in a few words."""
+
+    images: Sequence[Pixels]
+    described: str
+
+    def __add__(self, other: "Negatives") -> "Negatives":
+        """Return both."""
+        return Negatives([*self.images, *other.images], f"{self.described}, {other.described}")
+
+
+def generated_negatives(films: Analysed, side: int, seed: int = 1) -> Negatives:
     """Return images (S, S) to be refused, made from `films` by every kind of generator."""
     rng = torch.Generator().manual_seed(seed)
     made = []
@@ -32,10 +44,10 @@ def generated_negatives(films: Analysed, side: int, seed: int = 1) -> list[Pixel
             image = maker(film, rng).numpy()
             low, high = float(image.min()), float(image.max())
             made.append(((image - low) / max(high - low, 1e-6)).astype(np.float32))
-    return made
+    return Negatives(made, f"{len(made)} generated images")
 
 
-def folder_negatives(folder: Path) -> list[Pixels]:
+def folder_negatives(folder: Path) -> Negatives:
     """Return the images (PNG, JPEG) anywhere in `folder`. Raises `DataError` where one cannot be read, or none is."""
     made = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES):
@@ -46,22 +58,23 @@ def folder_negatives(folder: Path) -> list[Pixels]:
             raise DataError(path, f"cannot be read as an image ({type(error).__name__})") from None
     if not made:
         raise DataError(folder, "holds no PNG or JPEG")
-    return made
+    return Negatives(made, f"{len(made)} images of a folder")
 
 
-def scores(model: RegionModel, images: list[Pixels]) -> npt.NDArray[np.float64]:
-    """Return the frontal scores (N,) of `images`; 0 for a blank one."""
-    return np.array([a.frontal_score for a in model.analyse(images)], dtype=np.float64)
+def scores(model: RegionModel, negatives: Negatives) -> Floats:
+    """Return the frontal scores (N,) of images to be refused; 0 for a blank one."""
+    return np.array([a.frontal_score for a in model.analyse(negatives.images)], dtype=np.float64)
 
 
-def rejection_figures(model: RegionModel, films: Analysed, negatives: list[Pixels]) -> dict[str, Figure | None]:
-    """Return AUROC of films against `negatives`, and the shares of negatives and of films that were accepted."""
-    low = scores(model, negatives)
-    high = films.frontal.astype(np.float64)
-    accepted = (low >= model.acceptance.threshold).astype(np.float64)
-    separately = np.array([auroc(high[films.patients == p], low) for p in np.unique(films.patients)])
+def rejection_figures(films: Analysed, chosen: Bools, low: Floats, threshold: float) -> dict[str, Figure | None]:
+    """Return AUROC of the `chosen` (N,) films against images that score `low`, and the shares that were accepted.
+
+    The interval of the AUROC draws patients; that of the negatives' share draws images.
+    """
+    high, patients = films.frontal.astype(np.float64)[chosen], films.patients[chosen]
+    separately = [auroc(high[i : i + 1], low) for i in range(len(high))]
     return {
-        "auroc": mean_figure(separately, np.unique(films.patients)),
-        "false_accept_rate": mean_figure(accepted, np.arange(len(low))),
-        "film_accept_rate": mean_figure(films.accepted.astype(np.float64), films.patients),
+        "auroc": mean_figure(separately, patients),
+        "false_accept_rate": mean_figure((low >= threshold).astype(np.float64), np.arange(len(low))),
+        "film_accept_rate": mean_figure(films.accepted[chosen].astype(np.float64), patients),
     }

@@ -3,22 +3,43 @@
 Shape letters: Q queries, M database entries, N films, A anatomies (all 29), D length of a vector.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from models.evaluate.analysed import Analysed, Bools
-from models.evaluate.figures import Figure, mean_figure
+from models.evaluate.cases import Cases, Ints, Texts, join, make_cases, no_cases
 from regionmir.core.anatomy import anatomies
 
 Array = npt.NDArray[np.float32]
+Measures = dict[str, npt.NDArray[np.float64]]
 KS = (1, 5, 10)
-_CHUNK = 256
+MEASURES = ("p_at_1", "p_at_5", "p_at_10", "map_at_r", "ndcg_10", "prevalence", "lift")
+_CELLS = 2**24
+"""Largest matrix of similarities that is held at once."""
 
 Features = Callable[[Analysed, int], Array]
 """Maps films and a slot to what is compared (N, D): larger dot products are more alike."""
+Relabel = Callable[[Texts], Texts]
+"""Maps findings to the labels that are compared; "" takes no part."""
+
+
+def three_classes(findings: Texts) -> Texts:
+    """Return the findings as they are."""
+    return findings
+
+
+def normal_or_pneumonia(findings: Texts) -> Texts:
+    """Return `normal`, `pneumonia`, or "" for anything else."""
+    pneumonia = np.char.find(findings, "pneumonia") >= 0
+    return np.where(pneumonia, "pneumonia", np.where(findings == "normal", "normal", ""))
+
+
+def abnormal_only(findings: Texts) -> Texts:
+    """Return the findings without `normal`."""
+    return np.where(findings == "normal", "", findings)
 
 
 def embeddings(films: Analysed, slot: int) -> Array:
@@ -46,144 +67,166 @@ def box_only_queries(films: Analysed, slot: int) -> Array:
 
 
 def forbidden(queries: Analysed, database: Analysed) -> Bools:
-    """Return (Q, M): pairs of one patient, or of equal pixels, which are never hits."""
-    same: Bools = queries.patients[:, None] == database.patients[None]
-    equal: Bools = queries.pixel_sums[:, None] == database.pixel_sums[None]
-    return same | equal
+    """Return (Q, M): pairs of one patient, of one file or of equal pixels, which are never hits."""
+    files = [np.array([str(f.path.absolute()) for f in side.films]) for side in (queries, database)]
+    return (
+        equal_pairs(queries.patients, database.patients)
+        | equal_pairs(queries.pixel_sums, database.pixel_sums)
+        | equal_pairs(files[0], files[1])
+    )
+
+
+def equal_pairs(a: Texts, b: Texts) -> Bools:
+    """Return (Q, M): which of `a` (Q,) equal which of `b` (M,)."""
+    numbers = np.unique(np.concatenate([a, b]), return_inverse=True)[1]
+    pairs: Bools = numbers[: len(a), None] == numbers[None, len(a) :]
+    return pairs
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Full rankings of one anatomy: for each query, whether each hit shares its label, best hit first."""
+    """Rankings of one anatomy's entries, best first; the barred ones stand last."""
 
-    relevant: Bools
-    """(Q, M): False behind the last permitted hit"""
+    order: npt.NDArray[np.int64]
+    """(Q, M): rows of the database side"""
+    similarity: Array
+    """(Q, M): in that order"""
     permitted: npt.NDArray[np.int64]
-    """(Q,): number of permitted hits"""
-    patients: npt.NDArray[np.str_]
-    labels: npt.NDArray[np.str_]
+    """(Q,): number of hits that are not barred"""
 
-    def measures(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Return for each query precision at k, MAP@R, nDCG@10 and the share expected by chance."""
-        depth = np.arange(1, self.relevant.shape[1] + 1)
-        total = self.relevant.sum(axis=1)
-        found = {f"p_at_{k}": self.relevant[:, :k].sum(axis=1) / np.minimum(k, self.permitted) for k in KS}
-        precision = np.cumsum(self.relevant, axis=1) / depth
-        within = depth[None] <= total[:, None]
-        found["map_at_r"] = (precision * self.relevant * within).sum(axis=1) / np.maximum(total, 1)
-        discount = 1 / np.log2(depth[:10] + 1)
-        ideal = np.array([discount[: min(10, n)].sum() for n in total])
-        found["ndcg_10"] = (self.relevant[:, :10] * discount[: self.relevant.shape[1]]).sum(axis=1) / np.maximum(
-            ideal, 1e-9
-        )
-        found["prevalence"] = total / np.maximum(self.permitted, 1)
-        return found
+    def relevant(self, labels: Texts, base_labels: Texts) -> Bools:
+        """Return (Q, M): whether each hit has the query's label; False where it is barred."""
+        same: Bools = labels[:, None] == base_labels[self.order]
+        same &= np.arange(self.order.shape[1]) < self.permitted[:, None]
+        return same
 
 
-def rank(
-    query: Array,
-    base: Array,
-    labels: npt.NDArray[np.str_],
-    base_labels: npt.NDArray[np.str_],
-    barred: Bools,
-    patients: npt.NDArray[np.str_],
-) -> Ranked:
-    """Rank `base` (M, D) for each of `query` (Q, D); `barred` (Q, M) pairs are left out."""
-    similarity = np.where(barred, -np.inf, query @ base.T)
+def rank(query: Array, base: Array, barred: Bools) -> Ranked:
+    """Rank `base` (M, D) for each of `query` (Q, D); `barred` (Q, M) pairs are no hits."""
+    similarity = np.where(barred, -np.inf, query @ base.T).astype(np.float32)
     order = np.argsort(-similarity, axis=1, kind="stable")
-    relevant = (labels[:, None] == base_labels[None]) & ~barred
-    return Ranked(np.take_along_axis(relevant, order, axis=1), (~barred).sum(axis=1), patients, labels)
+    return Ranked(order, np.take_along_axis(similarity, order, axis=1), (~barred).sum(axis=1))
 
 
-def finding_figures(
+def measures(relevant: Bools, permitted: npt.NDArray[np.int64]) -> Measures:
+    """Return for each query (Q,) precision at k, MAP@R, nDCG@10, the share by chance, and the lift of P@5 over it.
+
+    `relevant` (Q, M) tells of each hit, best first, whether it is relevant; the first `permitted` (Q,) count. A query
+    without any relevant entry stays in, with 0.
+    """
+    depth = np.arange(1, relevant.shape[1] + 1)
+    total = relevant.sum(axis=1)
+    found = {f"p_at_{k}": relevant[:, :k].sum(axis=1) / np.clip(permitted, 1, k) for k in KS}
+    most = max(1, int(total.max(initial=0)))
+    top = relevant[:, :most]
+    precision = np.cumsum(top, axis=1) / depth[:most]
+    within = depth[None, :most] <= total[:, None]
+    found["map_at_r"] = (precision * top * within).sum(axis=1) / np.maximum(total, 1)
+    discount = 1 / np.log2(depth[:10] + 1)
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(total, len(discount))]
+    found["ndcg_10"] = (relevant[:, :10] * discount).sum(axis=1) / np.maximum(ideal, 1e-9)
+    found["prevalence"] = total / np.maximum(permitted, 1)
+    found["lift"] = found["p_at_5"] - found["prevalence"]
+    return found
+
+
+def finding_cases(
     database: Analysed,
     queries: Analysed,
-    relabel: Callable[[npt.NDArray[np.str_]], npt.NDArray[np.str_]],
+    relabels: Mapping[str, Relabel],
     features: Features = embeddings,
     query_features: Features | None = None,
-) -> dict[str, object]:
-    """Return figures of hits inside one anatomy that share the finding: overall, by anatomy and by finding.
+    slots: tuple[int, ...] | None = None,
+) -> dict[str, Cases]:
+    """Return under each name of `relabels` a case per labelled query region: do its hits share the label?
 
-    `relabel` maps findings to the labels to compare ("" takes no part): films without a label are left out.
+    Hits are regions of the same anatomy on labelled films of other patients. `slots` limits the anatomies.
     """
+    found: dict[str, list[Cases]] = {name: [] for name in relabels}
     barred = forbidden(queries, database)
-    per_anatomy: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
-    ranked: list[Ranked] = []
-    for name, q, m, slot in _labelled(database, queries, relabel):
-        ask, base = (query_features or features)(queries, slot)[q], features(database, slot)[m]
-        labels, base_labels = relabel(queries.findings)[q], relabel(database.findings)[m]
-        one = rank(ask, base, labels, base_labels, barred[np.ix_(q, m)], queries.patients[q])
-        one = _with_hits(one)
-        ranked.append(one)
-        per_anatomy[name] = one.measures()
-    if not ranked:
-        return {}
-    patients = [one.patients for one in ranked]
-    names = list(per_anatomy)
-    joined = {k: np.concatenate([per_anatomy[n][k] for n in names]) for k in per_anatomy[names[0]]}
-    everyone, labels = np.concatenate(patients), np.concatenate([one.labels for one in ranked])
-    return _summary(joined, everyone) | {
-        "per_anatomy": {n: _summary(per_anatomy[n], p) for n, p in zip(names, patients, strict=True)},
-        "per_finding": {
-            str(label): _summary({k: v[labels == label] for k, v in joined.items()}, everyone[labels == label])
-            for label in np.unique(labels)
-        },
-    }
+    for slot in slots if slots is not None else range(len(anatomies())):
+        ask, base = (query_features or features)(queries, slot), features(database, slot)
+        for q, m in _labelled(database, queries, slot):
+            ranked = rank(ask[q], base[m], barred[np.ix_(q, m)])
+            for name, relabel in relabels.items():
+                found[name].append(_relabelled(ranked, queries, database, (q, m), slot, relabel))
+    return {name: join(parts) if parts else no_cases(*MEASURES) for name, parts in found.items()}
 
 
-def _with_hits(one: Ranked) -> Ranked:
-    some = one.permitted > 0
-    return Ranked(one.relevant[some], one.permitted[some], one.patients[some], one.labels[some])
+def _labelled(database: Analysed, queries: Analysed, slot: int) -> Iterator[tuple[Ints, Ints]]:
+    """Yield rows of queries, and of the database, that show the anatomy on films with a finding: a batch at a time."""
+    ask = queries.findings != ""
+    if not (queries.known[:, slot] & ask).any():  # a finding of the lungs says nothing of what was never boxed
+        return
+    q = np.flatnonzero(queries.found[:, slot] & ask)
+    m = np.flatnonzero(database.found[:, slot] & (database.findings != ""))
+    if len(m):
+        step = max(1, _CELLS // len(m))
+        for start in range(0, len(q), step):
+            yield q[start : start + step], m
 
 
-def _labelled(
-    database: Analysed, queries: Analysed, relabel: Callable[[npt.NDArray[np.str_]], npt.NDArray[np.str_]]
-) -> Iterator[tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64], int]]:
-    """Yield each anatomy that labelled films of both sides show: name, rows of queries and database, slot."""
-    ask, base = relabel(queries.findings) != "", relabel(database.findings) != ""
-    for anatomy in anatomies():
-        slot = anatomy.key - 1
-        if not (queries.known[:, slot] & ask).any():  # a finding of the lungs says nothing of what was never boxed
-            continue
-        q, m = np.flatnonzero(queries.found[:, slot] & ask), np.flatnonzero(database.found[:, slot] & base)
-        if len(q) and len(m):
-            yield anatomy.name, q, m, slot
+def _relabelled(
+    ranked: Ranked, queries: Analysed, database: Analysed, rows: tuple[Ints, Ints], slot: int, relabel: Relabel
+) -> Cases:
+    """Return the cases of one ranking under other labels: what has none is taken out of both sides."""
+    q, m = rows
+    labels, base_labels = relabel(queries.findings)[q], relabel(database.findings)[m]
+    permitted_hit = np.arange(ranked.order.shape[1]) < ranked.permitted[:, None]
+    asked, kept = labels != "", base_labels != ""
+    relevant = ranked.relevant(labels, base_labels)[asked]
+    if not kept.all():
+        chosen = kept[ranked.order[asked]]
+        relevant = relevant[chosen].reshape(len(relevant), -1)
+        permitted_hit = permitted_hit[asked][chosen].reshape(len(relevant), -1)
+    else:
+        permitted_hit = permitted_hit[asked]
+    permitted = permitted_hit.sum(axis=1)
+    some = permitted > 0
+    if not some.any():
+        return no_cases(*MEASURES)
+    values = measures(relevant[some], permitted[some])
+    rows_of = q[asked][some]
+    return make_cases(queries.patients, rows_of, np.full(len(rows_of), slot), values, labels[asked][some])
 
 
-def _summary(measures: dict[str, npt.NDArray[np.float64]], patients: npt.NDArray[np.str_]) -> dict[str, object]:
-    figures: dict[str, object] = {name: mean_figure(values, patients) for name, values in measures.items()}
-    figures["lift"] = mean_figure(measures["p_at_5"] - measures["prevalence"], patients)
-    return figures
-
-
-def anatomy_figures(database: Analysed, queries: Analysed) -> dict[str, Figure | None]:
-    """Return how often the nearest regions of any anatomy (of other patients) are of the query's anatomy."""
+def anatomy_cases(database: Analysed, queries: Analysed) -> Cases:
+    """Return a case per query region: how many of the nearest regions of any anatomy are of its own anatomy."""
     rows, slots = np.nonzero(queries.found & queries.known)
     base_rows, base_slots = np.nonzero(database.found & database.known)
-    if not len(rows) or len(base_rows) <= max(KS):
-        return {}
+    if not len(rows) or not len(base_rows):
+        return no_cases("p_at_1", "p_at_10", "map_at_r")
     base = database.vectors[base_rows, base_slots]
-    barred = forbidden(queries, database)
-    hits = []
-    for start in range(0, len(rows), _CHUNK):
-        r, s = rows[start : start + _CHUNK], slots[start : start + _CHUNK]
+    barred, parts = forbidden(queries, database), []
+    step = max(1, _CELLS // len(base))
+    for start in range(0, len(rows), step):
+        r, s = rows[start : start + step], slots[start : start + step]
         similarity = queries.vectors[r, s] @ base.T
-        similarity[barred[np.ix_(r, base_rows)]] = -np.inf
-        top = np.argpartition(-similarity, 10, axis=1)[:, :10]
-        order = np.argsort(-np.take_along_axis(similarity, top, axis=1), axis=1)
-        top = np.take_along_axis(top, order, axis=1)
-        hits.append(base_slots[top] == s[:, None])
-    same = np.concatenate(hits)
-    patients = queries.patients[rows]
-    return {f"p_at_{k}": mean_figure(same[:, :k].mean(axis=1), patients) for k in (1, 10)}
+        shut = barred[np.ix_(r, base_rows)]
+        similarity[shut] = -np.inf
+        same = (base_slots == s[:, None]) & ~shut
+        values = _precision_to_r(similarity, same, (~shut).sum(axis=1))
+        parts.append(make_cases(queries.patients, r, s, values))
+    return join(parts)
 
 
-def participation_ratios(films: Analysed) -> dict[str, float]:
-    """Return for each anatomy the number of directions over which its vectors spread: (sum l)^2 / sum l^2."""
-    found = {}
-    for anatomy in anatomies():
-        vectors = films.vectors[films.found[:, anatomy.key - 1], anatomy.key - 1].astype(np.float64)
-        if len(vectors) > 2:
-            values = np.linalg.eigvalsh(np.cov(vectors.T))
-            found[anatomy.name] = round(float(values.sum() ** 2 / (values**2).sum()), 2)
-    return found
+def _precision_to_r(similarity: Array, same: Bools, permitted: npt.NDArray[np.int64]) -> Measures:
+    """Return measures (Q,) from `similarity` (Q, M), sorting no more than the best R, R being what is relevant."""
+    depth = min(similarity.shape[1], max(10, int(same.sum(axis=1).max(initial=0))))
+    top = np.argpartition(-similarity, depth - 1, axis=1)[:, :depth]
+    order = np.argsort(-np.take_along_axis(similarity, top, axis=1), axis=1, kind="stable")
+    relevant = np.take_along_axis(same, np.take_along_axis(top, order, axis=1), axis=1)
+    total = same.sum(axis=1)
+    at = np.arange(1, depth + 1)
+    hits = np.cumsum(relevant, axis=1) / at * relevant * (at <= total[:, None])
+    found = {f"p_at_{k}": relevant[:, :k].sum(axis=1) / np.clip(permitted, 1, k) for k in (1, 10)}
+    return found | {"map_at_r": hits.sum(axis=1) / np.maximum(total, 1)}
+
+
+def participation_ratio(vectors: npt.NDArray[np.floating]) -> float:
+    """Return over how many directions `vectors` (N, D) spread: (sum l)^2 / sum l^2 of the eigenvalues l.
+
+    The first sum is the trace of their covariance, the second that of its square. 0 for equal vectors.
+    """
+    covariance = np.cov(vectors.astype(np.float64).T)
+    return float(np.trace(covariance) ** 2 / max((covariance**2).sum(), 1e-30))

@@ -1,69 +1,75 @@
 """The whole judgement of a model on two splits of films."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from models.data.dataset import read_split
 from models.data.films import Film, without_patients_of
-from models.data.folder import read_split
-from models.evaluate.analysed import Analysed, analyse_films
-from models.evaluate.detection import detection_figures
-from models.evaluate.figures import as_json, mean_figure
-from models.evaluate.rejection import folder_negatives, generated_negatives, rejection_figures
-from models.evaluate.retrieval import (
-    anatomy_figures,
-    box_only,
-    box_only_queries,
-    finding_figures,
-    participation_ratios,
-)
+from models.evaluate.figures import as_json
+from models.evaluate.judging import Effort, Judged, Progress, judge
+from models.evaluate.neighbours import Search
+from models.evaluate.rejection import Negatives
+from models.evaluate.summary import figures, group_figures
 from models.region_model import RegionModel
 from regionmir.core.errors import RegionMirError
 
-Labels = npt.NDArray[np.str_]
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and (done, total)."""
+Split = tuple[Path, str]
+"""A folder and the name of one of its splits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was judged, and every figure as nested mappings of `Figure`; `figures.as_json` makes JSON of them."""
+
+    judged: Judged
+    figures: dict[str, Any]
 
 
 def evaluate(
     model: RegionModel,
-    database: tuple[Path, str],
-    queries: tuple[Path, str],
+    database: Split,
+    queries: Split,
     *,
-    negatives: Path | None = None,
+    group_by: Sequence[str] = (),
+    effort: Effort | None = None,
+    negatives: Negatives | None = None,
+    generate: bool = True,
+    search: Search | None = None,
     progress: Progress = lambda _what, _done, _total: None,
-) -> dict[str, Any]:
-    """Return every figure as nested mappings of `Figure`; `figures.as_json` makes JSON of them.
+) -> Evaluation:
+    """Judge `model`. Films of query patients are taken out of the database, unless both are the same split.
 
-    `database` and `queries` are each a folder and a split. Films of query patients are taken out of the database.
-    Raises `DataError`.
+    Images to be refused are generated beside the `negatives` handed in, unless `generate` is false. `group_by` are of
+    `summary.GROUPINGS`. Raises `DataError`.
     """
     base_films, query_films = read_split(*database), read_split(*queries)
-    kept = without_patients_of(base_films, query_films) if database != queries else base_films
-    base = analyse_films(model, kept, lambda d, t: progress("database", d, t))
-    asked = analyse_films(model, query_films, lambda d, t: progress("queries", d, t))
+    kept = base_films if database == queries else without_patients_of(base_films, query_films)
+    if not kept:
+        raise RegionMirError(f"split {database[1]!r} of {database[0]} has no film of a patient that does not also ask")
+    judged = judge(
+        model,
+        kept,
+        query_films,
+        effort=effort,
+        negatives=negatives,
+        generate=generate,
+        search=search,
+        progress=progress,
+    )
     progress("figures", 0, 1)
-    refused = folder_negatives(negatives) if negatives else generated_negatives(asked, model.side)
-    found = {
+    tree: dict[str, Any] = {
         "model": {"name": model.info.name, "version": model.info.version, "weights_sha256": model.info.weights_sha256},
         "database": _described(database, kept, len(base_films) - len(kept)),
         "queries": _described(queries, query_films, 0),
-        "detector": detection_figures(base, asked),
-        "anatomy": _anatomy(base, asked),
-        "retrieval": {
-            "same_anatomy": anatomy_figures(base, asked),
-            "within_anatomy_finding": _within(base, asked),
-        },
-        "controls": {"box_only": _box_only(base, asked)},
-        "participation_ratio": participation_ratios(asked),
-        "rejection": rejection_figures(model, asked, refused),
-    }
+        "effort": asdict(judged.effort),
+    } | figures(judged, model.acceptance.threshold)
+    if group_by:
+        tree["by_group"] = group_figures(judged, group_by, model.acceptance.threshold)
     progress("figures", 1, 1)
-    return found
+    return Evaluation(judged, tree)
 
 
 def write_json(found: dict[str, Any], file: Path) -> None:
@@ -75,63 +81,6 @@ def write_json(found: dict[str, Any], file: Path) -> None:
         raise RegionMirError(f"{file} cannot be written: {error.strerror}") from None
 
 
-def _described(where: tuple[Path, str], films: list[Film], withheld: int) -> dict[str, object]:
-    return {"split": where[1], "films": len(films), "films_withheld": withheld}
-
-
-def three_classes(findings: Labels) -> Labels:
-    """Return the findings as they are."""
-    return findings
-
-
-def normal_or_pneumonia(findings: Labels) -> Labels:
-    """Return `normal`, `pneumonia`, or "" for anything else."""
-    pneumonia = np.char.find(findings, "pneumonia") >= 0
-    return np.where(pneumonia, "pneumonia", np.where(findings == "normal", "normal", ""))
-
-
-def abnormal_only(findings: Labels) -> Labels:
-    """Return the findings without `normal`."""
-    return np.where(findings == "normal", "", findings)
-
-
-def _within(base: Analysed, asked: Analysed) -> dict[str, object]:
-    return finding_figures(base, asked, three_classes) | {
-        "binary": finding_figures(base, asked, normal_or_pneumonia),
-        "abnormal_only": finding_figures(base, asked, abnormal_only),
-        "leave_one_patient_out": finding_figures(asked, asked, three_classes),
-    }
-
-
-def _box_only(base: Analysed, asked: Analysed) -> dict[str, object]:
-    return finding_figures(base, asked, three_classes, box_only, box_only_queries) | {
-        "binary": finding_figures(base, asked, normal_or_pneumonia, box_only, box_only_queries)
-    }
-
-
-def _anatomy(base: Analysed, asked: Analysed) -> dict[str, object]:
-    rows, slots = np.nonzero(asked.known)
-    if not len(rows) or base.known.sum() < 2:
-        return {}
-    right = (asked.anatomy_guess[rows, slots] == slots).astype(np.float64)
-    return {
-        "accuracy_roi": mean_figure(right, asked.patients[rows]),
-        "accuracy_box_only": mean_figure(_by_nearest_box(base, asked), asked.patients[rows]),
-    }
-
-
-def _by_nearest_box(base: Analysed, asked: Analysed) -> npt.NDArray[np.float64]:
-    """Return for each true box whether most of its (at most 5) nearest boxes in the database are of its anatomy."""
-    base_rows, base_slots = np.nonzero(base.known)
-    known = base.true_boxes[base_rows, base_slots]
-    rows, slots = np.nonzero(asked.known)
-    right = np.zeros(len(rows))
-    votes_of = min(5, len(known) - 1)
-    half = (known**2).sum(axis=1) / 2
-    for start in range(0, len(rows), 512):
-        part = slice(start, start + 512)
-        closeness = asked.true_boxes[rows[part], slots[part]] @ known.T - half
-        near = base_slots[np.argpartition(-closeness, votes_of, axis=1)[:, :votes_of]]
-        votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)
-        right[part] = near[np.arange(len(near)), votes.argmax(axis=1)] == slots[part]
-    return right
+def _described(where: Split, films: list[Film], withheld: int) -> dict[str, object]:
+    patients = len({f.patient for f in films})
+    return {"split": where[1], "films": len(films), "patients": patients, "films_withheld": withheld}

@@ -15,6 +15,7 @@ from models.network import NetworkConfig, RegionNetwork
 from models.preprocess import preprocessing_hash
 from models.registry import ModelCard, save_model
 from regionmir.admin.model_commands import app
+from regionmir.admin.model_negatives import negatives
 from regionmir.core.anatomy import anatomies
 
 CONFIG = NetworkConfig(side=64, width=16, dim=24, anatomy_dim=8, finding_dim=8)
@@ -58,21 +59,43 @@ def run(*arguments: str | Path) -> tuple[int, str]:
 
 
 def test_an_evaluation_prints_tables_and_writes_every_figure(model: Path, films: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.json"
-    code, text = run("evaluate", "--model", model, "--database", films, "--queries", films, "--json", out)
+    out, dump, report = (tmp_path / name for name in ("out.json", "out.npz", "report"))
+    ask = ("evaluate", "--model", model, "--database", films, "--queries", films, "--no-ann", "--no-download")
+    more = ("--json", out, "--dump", dump, "--report", report, "--group-by", "source, age_group")
+    code, text = run(*ask, *more)
     assert code == 0, text
     assert "mean IoU" in text
+    assert dump.is_file()
+    assert "## Boxes" in (report / "report.md").read_text()
     found = json.loads(out.read_text())
     assert found["detector"]["mean_iou"].keys() == {"value", "low", "high", "n"}
     assert found["detector"]["mean_iou"]["n"] == 8
     assert found["retrieval"]["within_anatomy_finding"]["p_at_5"]["n"] == 6
     assert {"left lung", "right lung"} == found["retrieval"]["within_anatomy_finding"]["per_anatomy"].keys()
     assert found["controls"]["box_only"]["p_at_5"]["n"] == 6
-    assert found["rejection"].keys() == {"auroc", "false_accept_rate", "film_accept_rate"}
+    assert found["rejection"].keys() == {"auroc", "false_accept_rate", "film_accept_rate", "negatives"}
+    assert found["notes"] == {"rejection": "no download was wanted", "ann": "not wanted"}
+    assert found["by_group"].keys() == {"drawn", "child"}
+
+
+def test_a_column_that_nobody_can_group_by_is_one_clear_line(model: Path, films: Path) -> None:
+    ask = ("evaluate", "--model", model, "--database", films, "--queries", films, "--no-ann", "--no-download")
+    code, text = run(*ask, "--group-by", "patient")
+    assert code == 1
+    assert "--group-by: cannot group by 'patient'; known: source, age_group, origin, finding" in text
+
+
+def test_images_to_be_refused_come_from_the_folder_that_is_named(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((20, 20), dtype=np.uint8)).save(tmp_path / "black.png")
+    refused, nothing = negatives(tmp_path, download=True), negatives(None, download=False)
+    assert refused[0] is not None
+    assert (len(refused[0].images), refused[1]) == (1, "")
+    assert nothing == (None, "no download was wanted")
 
 
 def test_the_splits_that_are_asked_for_must_exist(model: Path, films: Path) -> None:
-    code, text = run("evaluate", "--model", model, "--database", films, "--queries", films, "--query-split", "test")
+    ask = ("evaluate", "--model", model, "--database", films, "--queries", films, "--no-ann", "--no-download")
+    code, text = run(*ask, "--query-split", "test")
     assert code == 1
     assert "split 'test' has no films; splits here: train, val" in text
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from pydicom import dcmread
 
-from models.data.folder import read_split
+from models.data.dataset import read_split
 from models.data.tensors import read_pixels
 from models.evaluate.analysed import analyse_films
-from models.evaluate.detection import detection_figures
+from models.evaluate.detection import detection_cases
 from models.evaluate.figures import Figure
 from models.region_model import RegionModel
 from models.registry import load_model
@@ -139,7 +139,7 @@ def test_boxes_of_val_films_overlap_well_and_better_than_mean_boxes(model: Regio
     torch.set_num_threads(2)
     cxr = shared_dir / "data" / "cxr"
     base = analyse_films(model, read_split(cxr, "train")[::100])
-    found = detection_figures(base, analyse_films(model, read_split(cxr, "val")))
+    found = detection_cases(base, analyse_films(model, read_split(cxr, "val"))).figures()
     overlap, prior = found["mean_iou"], found["static_prior_mean_iou"]
     assert isinstance(overlap, Figure)
     assert isinstance(prior, Figure)
