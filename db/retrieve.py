@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, false, select, true
+from sqlalchemy import ColumnElement, false, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from db import result_sets
@@ -85,11 +85,9 @@ def copy_identities(session: Session, instance_pks: Sequence[int]) -> dict[int, 
     return found
 
 
-def _identities() -> Select[Any]:
+def _identities() -> Any:
     rows = [(aliased(PseudonymRow), kind, original) for kind, original in _PSEUDONYMS.values()]
-    query: Select[Any] = select(
-        InstanceRow.pk, *(row.pseudonym for row, _, _ in rows), PatientRow.date_shift_days, age_band()
-    )
+    query: Any = select(InstanceRow.pk, *(row.pseudonym for row, _, _ in rows), PatientRow.date_shift_days, age_band())
     query = (
         query.select_from(InstanceRow)
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)

@@ -5,6 +5,7 @@ attributes that the table does not name, only numbers, codes and dates stay, and
 and written again, so no byte of the original's encoding remains.
 """
 
+import math
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -35,6 +36,9 @@ _KNOWN: Final = {
 _CHARACTERISTICS: Final = frozenset({0x00100040, 0x00101020, 0x00101030, 0x00102203, 0x001021A0, 0x001021C0})
 """Retain Patient Characteristics Option: sex, size, weight, neutered, smoking and pregnancy status. The age is banded,
 and what is free text (ethnic group, allergies, special needs, state) goes all the same."""
+
+_PLAUSIBLE: Final = {0x00101020: (0.1, 3.0), 0x00101030: (0.1, 600.0)}
+"""Size in metres and weight in kilograms: another number in their place might be a patient's."""
 
 _SMALL: Final = frozenset({0x00200011, 0x00200012, 0x00200013})
 """Series, acquisition and instance number: empty from 100,000 on, where they might be a date or a patient's number."""
@@ -183,7 +187,10 @@ def _plain(tag: int, vr: str, value: Any) -> Any:
 def _number(tag: int, text: str, form: re.Pattern[str]) -> str:
     if not form.fullmatch(text) or len(text) > 16:
         return ""
-    return "" if tag in _SMALL and not 0 <= int(text) < _SMALL_NUMBERS else text
+    least, most = _PLAUSIBLE.get(tag, (-math.inf, math.inf))
+    if not least <= float(text) <= most or (tag in _SMALL and not 0 <= int(text) < _SMALL_NUMBERS):
+        return ""
+    return text
 
 
 def _term(tag: int, text: str) -> str:

@@ -54,6 +54,7 @@ def _clean_frames(dataset: FileDataset, syntax: UID) -> None:
         return
     dataset.PixelData = encapsulate(frames)
     dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         dataset.pop(keyword, None)
 

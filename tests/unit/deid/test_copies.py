@@ -146,7 +146,8 @@ def test_a_copy_has_the_pseudonyms_and_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_dates_move_by_the_patients_days_and_times_go(tmp_path: Path) -> None:
-    film = synthetic_film(1, StudyDate="20200410", SeriesDate="2020.04.11", AcquisitionDateTime="20200412101112.5")
+    film = synthetic_film(1, StudyDate="20200410", AcquisitionDateTime="20200412101112.5")
+    film["SeriesDate"]._value = "2020.04.11"  # as before 1993
 
     copy = reread(copy_of(film, tmp_path))
 
@@ -217,7 +218,7 @@ def test_overlays_curves_icons_and_private_attributes_are_gone(tmp_path: Path) -
     film.add_new(0x60020022, "LO", "Overlay of Secret")
     icon = Dataset()
     icon.Rows = icon.Columns = 1
-    icon.PixelData = b"ICONICON"
+    icon.add_new(0x7FE00010, "OB", b"ICONICON")
     film.IconImageSequence = [icon]
     Canaries().private(film, "private")
 
@@ -229,21 +230,21 @@ def test_overlays_curves_icons_and_private_attributes_are_gone(tmp_path: Path) -
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_native_pixels_stay_equal_and_bytes_behind_them_go(tmp_path: Path, syntax: str) -> None:
     film = synthetic_film(1, rows=15, columns=17, transfer_syntax_uid=syntax)
+    samples = synthetic_film(1, rows=15, columns=17).pixel_array
     film.PixelData += b"SECRET TAIL!"
-    path = save(film, tmp_path / "film.dcm")
 
-    copy = pseudonymous_copy(path, SUBSTITUTION, "OURS")
+    copy = copy_of(film, tmp_path)
 
-    assert (reread(copy).pixel_array == dcmread(path).pixel_array).all()
+    assert (reread(copy).pixel_array == samples).all()
     assert b"SECRET" not in encoded(copy).getvalue()
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless])
 @pytest.mark.parametrize("signed", [False, True])
 def test_bits_that_hold_no_sample_are_cleared(tmp_path: Path, syntax: str, signed: bool) -> None:
-    samples = np.arange(256, dtype="<u2").reshape(16, 16)
+    samples = np.arange(4096, dtype="<u2").reshape(64, 64) >> 1
     hidden = samples | np.uint16(0x4000)  # an overlay in a bit above HighBit, as before 2004
-    film = synthetic_film(1, rows=16, columns=16)
+    film = synthetic_film(1, rows=64, columns=64)
     film.PixelRepresentation = int(signed)
     film.BitsStored, film.HighBit = 16, 15
     film.PixelData = hidden.tobytes()
@@ -252,7 +253,8 @@ def test_bits_that_hold_no_sample_are_cleared(tmp_path: Path, syntax: str, signe
     film.BitsStored, film.HighBit = 12, 11
 
     copy = reread(copy_of(film, tmp_path))
-    copy.decompress()
+    if copy.file_meta.TransferSyntaxUID.is_encapsulated:
+        copy.decompress()
 
     assert np.frombuffer(copy.PixelData, "<u2").tolist() == samples.ravel().tolist()
 
@@ -359,7 +361,7 @@ def test_the_transfer_syntax_stays_where_it_is_accepted(
     assert given.PatientID == "RGN-ABCDEFGH23"
 
 
-def test_a_broken_value_goes_alone(tmp_path: Path) -> None:
+def test_a_broken_value_becomes_empty_and_the_rest_stays(tmp_path: Path) -> None:
     film = synthetic_film(1)
     film.add_new(0x00181152, "IS", "12")
     path = save(film, tmp_path / "film.dcm")
@@ -368,5 +370,5 @@ def test_a_broken_value_goes_alone(tmp_path: Path) -> None:
 
     copy = pseudonymous_copy(path, SUBSTITUTION, "OURS")
 
-    assert "Exposure" not in copy
+    assert copy.Exposure in (None, "")
     assert copy.PatientID == "RGN-ABCDEFGH23"
