@@ -259,6 +259,15 @@ def test_bits_that_hold_no_sample_are_cleared(tmp_path: Path, syntax: str, signe
     assert np.frombuffer(copy.PixelData, "<u2").tolist() == samples.ravel().tolist()
 
 
+def test_a_codestream_with_room_for_more_bits_stays_where_nothing_stands_in_them(tmp_path: Path) -> None:
+    film = synthetic_film(1, rows=64, columns=64)
+    film.BitsStored, film.HighBit = 16, 15
+    film.compress(JPEG2000Lossless, generate_instance_uid=False)
+    film.BitsStored, film.HighBit = 12, 11
+
+    assert copy_of(film, tmp_path).file_meta.TransferSyntaxUID == JPEG2000Lossless
+
+
 def jpeg_film(frame: bytes, **attributes: Any) -> Dataset:
     film = synthetic_film(1, bits=8, rows=32, columns=32, **attributes)
     film.PixelData = encapsulate([frame])
