@@ -37,6 +37,9 @@ _CHARACTERISTICS: Final = frozenset({0x00100040, 0x00101020, 0x00101030, 0x00102
 """Retain Patient Characteristics Option: sex, size, weight, neutered, smoking and pregnancy status. The age is banded,
 and what is free text (ethnic group, allergies, special needs, state) goes all the same."""
 
+_PERSONAL_GROUPS: Final = frozenset({0x0010, 0x0012, 0x0032, 0x0038, 0x4008})
+"""Patient, trial, request, visit, interpretation: nothing else of them stays but dates."""
+
 _PLAUSIBLE: Final = {0x00101020: (0.1, 3.0), 0x00101030: (0.1, 600.0)}
 """Size in metres and weight in kilograms: another number in their place might be a patient's."""
 
@@ -124,7 +127,7 @@ def _value(element: DataElement, substitution: Substitution) -> Any:
         return _plain(tag, vr, element.value)
     if vr in ("DA", "DT"):
         return _each(element.value, substitution.date)
-    if action is Action.REMOVE:
+    if action is Action.REMOVE or tag >> 16 in _PERSONAL_GROUPS:
         return None
     if vr == "UI":
         keyword = keyword_for_tag(tag)

@@ -57,8 +57,7 @@ def in_accepted_syntax(copy: FileDataset, stored: UID, accepted: Collection[str]
     Raises `UnsupportedImage` or `BrokenImage` where it can be converted to none of them.
     """
     has = copy.file_meta.TransferSyntaxUID
-    keeps = has.is_encapsulated or stored not in accepted
-    if has in accepted and (keeps or stored.is_encapsulated):
+    if has in accepted and (has == stored or stored not in accepted or stored.is_encapsulated):
         return copy
     target = stored if stored in accepted and not stored.is_encapsulated else best_target(accepted)
     if target is None:
@@ -90,7 +89,7 @@ def _copied(dataset: FileDataset, substitution: Substitution, source_ae: str) ->
     clean_pixel_data(dataset)
     made = deidentified(dataset, substitution)
     made["PixelData"] = dataset["PixelData"]
-    copy = FileDataset("", made, preamble=bytes(128))
+    copy = FileDataset("", made, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True)
     copy.file_meta = _meta(made, dataset.file_meta.TransferSyntaxUID, source_ae)
     return copy
 

@@ -26,7 +26,7 @@ def clean_pixel_data(dataset: FileDataset) -> None:
     """Take out of Pixel Data, in place, all that is no sample. The data set is little endian, or encapsulated.
 
     The transfer syntax stays, but where compressed frames hide bits beside the samples, or are of a kind that cannot
-    be cleaned: then it becomes Explicit VR Little Endian. Raises `BrokenImage` or `UnsupportedImage`.
+    be cleaned or encoded again: then it becomes Explicit VR Little Endian. Raises `BrokenImage` or `UnsupportedImage`.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     if "PixelData" not in dataset:
@@ -38,13 +38,21 @@ def clean_pixel_data(dataset: FileDataset) -> None:
     else:
         _decompress(dataset, syntax)
         if syntax == RLELossless:
-            dataset.compress(RLELossless, generate_instance_uid=False)
+            _compress_again(dataset)
 
 
 def _decompress(dataset: FileDataset, syntax: UID) -> None:
     decompress(dataset, syntax)
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     _clean_native(dataset)
+
+
+def _compress_again(dataset: FileDataset) -> None:
+    """Encode as RLE what came so, where the standard has that for such pixels (PS3.5 8.2.2); else leave it native."""
+    try:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    except (ValueError, RuntimeError, NotImplementedError, AttributeError):
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
 def _clean_frames(dataset: FileDataset, syntax: UID) -> None:
