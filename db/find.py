@@ -314,7 +314,7 @@ def _seen(field: Field) -> _Column:
     if field.form is Form.SHIFTED:
         return _Kind.DATE, cast(_COLUMNS[field.tag][1] + PatientRow.date_shift_days, Date)
     if field.form is Form.BANDED:
-        return _Kind.TEXT, _age_band()
+        return _Kind.TEXT, age_band()
     computed = field.tag in _LEVEL_OF_COMPUTED
     kind, column = _computed(field.tag) if computed else _COLUMNS.get(field.tag) or _FOUND_BY_US[field.tag]
     if field.form is Form.SMALL:
@@ -335,7 +335,7 @@ def _is_known(column: Any, known: tuple[str, ...]) -> ColumnElement[bool]:
     return or_(column.in_([code for code in known if not code.endswith(".")]), *beginnings)
 
 
-def _age_band() -> ColumnElement[Any]:
+def age_band() -> ColumnElement[Any]:
     """Return the age at the study (the greatest of its instances') as an AS value of its band, null where unknown."""
     series, instance = aliased(SeriesRow), aliased(InstanceRow)
     years = (

@@ -2,18 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, false, select, true
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from db import result_sets
+from db.find import age_band
 from db.pseudonyms import INSTANCE, PATIENT, SERIES, STUDY
 from db.tables import InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid
 from regionmir.core.pseudonyms import ISSUER
-from regionmir.core.records import Disclosure
+from regionmir.core.records import CopyIdentity, Disclosure
+
+_BURNED_IN_ANNOTATION = "00280301"
+_CHUNK = 10_000
+"""Keys in one statement; PostgreSQL takes at most 65,535 parameters."""
 
 Key = Literal["PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 
@@ -34,6 +39,9 @@ class StoredInstance:
     transfer_syntax_uid: Uid
     storage_key: str
     study_instance_uid: Uid
+    pk: int
+    burned_in_annotation: str
+    """Values as received, joined by a backslash; empty where the attribute is absent or empty."""
 
 
 def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
@@ -51,6 +59,8 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
             InstanceRow.transfer_syntax_uid,
             InstanceRow.storage_key,
             StudyRow.study_instance_uid,
+            InstanceRow.pk,
+            InstanceRow.attributes[_BURNED_IN_ANNOTATION],
         )
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
@@ -60,9 +70,39 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
         .limit(limit)
     )
     return [
-        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study))
-        for instance, sop_class, syntax, key, study in session.execute(query)
+        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, _joined(burned_in))
+        for instance, sop_class, syntax, key, study, pk, burned_in in session.execute(query)
     ]
+
+
+def copy_identities(session: Session, instance_pks: Sequence[int]) -> dict[int, CopyIdentity]:
+    """Return by instance who its pseudonymous copy is of: what pseudonymous answers to C-FIND show."""
+    found: dict[int, CopyIdentity] = {}
+    for start in range(0, len(instance_pks), _CHUNK):
+        query = _IDENTITIES.where(InstanceRow.pk.in_(instance_pks[start : start + _CHUNK]))
+        for pk, patient, study, series, instance, shift, age in session.execute(query):
+            found[pk] = CopyIdentity(patient, Uid(study), Uid(series), Uid(instance), shift, age or "")
+    return found
+
+
+def _identities() -> Any:
+    rows = [(aliased(PseudonymRow), kind, original) for kind, original in _PSEUDONYMS.values()]
+    query: Any = select(InstanceRow.pk, *(row.pseudonym for row, _, _ in rows), PatientRow.date_shift_days, age_band())
+    query = (
+        query.select_from(InstanceRow)
+        .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
+        .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+        .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
+    )
+    for row, kind, original in rows:
+        query = query.join(row, (row.kind == kind) & (row.original == original))
+    return query
+
+
+def _joined(element: Any) -> str:
+    """Return the values of a DICOM JSON element, joined by a backslash."""
+    values = element.get("Value") if isinstance(element, dict) else None
+    return "\\".join("" if value is None else str(value) for value in values or [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +183,7 @@ def _matches_pseudonym(key: Key, values: list[str]) -> ColumnElement[bool]:
     kind, original = _PSEUDONYMS[key]
     row = PseudonymRow
     return original.in_(select(row.original).where(row.kind == kind, row.pseudonym.in_(values)))
+
+
+_IDENTITIES = _identities()
+"""Made once: building it takes longer than running it."""

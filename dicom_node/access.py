@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from dicom_node.node import Node
 
 STRANGER_RIGHTS = Rights(echo=True, store=True, find=True, retrieve=True)
-"""Rights of an AE that is not registered, on loopback; its disclosure is pseudonymous, so it retrieves nothing yet."""
+"""Rights of an AE that is not registered, on loopback. Its disclosure is pseudonymous, and as nobody has said that it
+accepts pseudonymous copies, it can retrieve none itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ def _known(peer: peers.Peer, address: str, *, bound_to_loopback: bool) -> Caller
         ),
         disclosure=_disclosure(peer, bound_to_loopback=bound_to_loopback),
         registered=True,
+        accepts_pseudonyms=peer.accepts_pseudonyms,
         explain_row=peer.explain_row,
         last_from=tuple(AETitle(title) for title in peer.last_from),
     )

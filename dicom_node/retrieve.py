@@ -1,10 +1,10 @@
 """C-GET and C-MOVE: what is wanted, who may have it, and the C-STORE sub-operations that send it.
 
 An instance goes byte for byte as it is stored where the receiver takes its transfer syntax, else losslessly converted
-to one that it takes. De-identified copies do not exist yet, so pseudonymous callers and destinations get nothing.
+to one that it takes. Where caller or destination is pseudonymous, its de-identified copy goes in its place.
 """
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,16 +14,16 @@ from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 
 from db import audit, peers
-from db.retrieve import StoredInstance, find_instances
+from db.retrieve import copy_identities, find_instances
 from dicom_node.errors import NotAuthorized
 from dicom_node.retrieve_identifier import read_wanted
 from dicom_node.retrieve_service import Response
 from dicom_node.status import CANCEL, PENDING, SUCCESS, failure
+from dicom_node.sub_operations import NOT_FOR_COPIES, ONLY_FILMS, Shipment, shipment
 from regionmir.core.errors import InvalidIdentifier, PeerRefused, PeerUnavailable
-from regionmir.core.records import Caller, Disclosure
-from regionmir.pixels.transcode import transcode_to_any
+from regionmir.core.records import Caller, Disclosure, lower
 from regionmir.scu.peer import PeerAddress, Timeouts
-from regionmir.scu.sending import MoveOriginator, Outgoing, message_ids
+from regionmir.scu.sending import MoveOriginator, message_ids
 from regionmir.scu.status import SubOperations
 from regionmir.scu.store import Result, Sending, SentFile, attempt, store_instances
 
@@ -40,18 +40,19 @@ TOO_MANY = 0xA701
 MAX_INSTANCES = 65_535
 """The counts of sub-operations are US (PS3.7 9.1.3.1)."""
 
-NO_COPIES = "de-identified copies are not available"
-"""Error Comment for pseudonymous callers and destinations."""
+TOO_MANY_MATCH = Response(failure(TOO_MANY, f"more than {MAX_INSTANCES} instances match"))
 
 
 def handle_get(event: Event, node: "Node") -> Iterator[Response]:
     """Answer a C-GET: send the wanted instances over the same association (PS3.4 C.4.3.2)."""
     caller = _retriever(event, node)
-    instances = _wanted(event, node, caller, destination=caller.ae_title)
-    if len(instances) > MAX_INSTANCES:
-        yield Response(failure(TOO_MANY, f"more than {MAX_INSTANCES} instances match"))
+    if caller.disclosure is Disclosure.PSEUDONYMOUS and not caller.accepts_pseudonyms:
+        raise NotAuthorized(NOT_FOR_COPIES)
+    wanted = _wanted(event, node, caller, destination=caller.ae_title, disclosure=caller.disclosure)
+    if wanted is None:
+        yield TOO_MANY_MATCH
         return
-    yield from _responses(event, instances, _sent_here(event, node, instances))
+    yield from _responses(event, wanted, _sent_here(event, wanted))
 
 
 def handle_move(event: Event, node: "Node") -> Iterator[Response]:
@@ -62,14 +63,15 @@ def handle_move(event: Event, node: "Node") -> Iterator[Response]:
     if destination is None or not destination.host or destination.port is None:
         yield Response(failure(DESTINATION_UNKNOWN, "move destination unknown"))
         return
-    if destination.disclosure is Disclosure.PSEUDONYMOUS:  # the lower of caller and destination counts
-        raise NotAuthorized(NO_COPIES)
-    instances = _wanted(event, node, caller, destination=destination.ae_title)
-    if len(instances) > MAX_INSTANCES:
-        yield Response(failure(TOO_MANY, f"more than {MAX_INSTANCES} instances match"))
+    disclosure = lower(caller.disclosure, destination.disclosure)
+    if disclosure is Disclosure.PSEUDONYMOUS and not destination.accepts_pseudonyms:
+        raise NotAuthorized(NOT_FOR_COPIES)
+    wanted = _wanted(event, node, caller, destination=destination.ae_title, disclosure=disclosure)
+    if wanted is None:
+        yield TOO_MANY_MATCH
         return
     address = PeerAddress(destination.ae_title, destination.host, destination.port)
-    yield from _responses(event, instances, _sent_there(event, node, caller, address, instances))
+    yield from _responses(event, wanted, _sent_there(event, node, caller, address, wanted))
 
 
 def _retriever(event: Event, node: "Node") -> Caller:
@@ -77,13 +79,14 @@ def _retriever(event: Event, node: "Node") -> Caller:
     caller = node.caller_of(event)
     if not caller.rights.retrieve:
         raise NotAuthorized("no right to retrieve")
-    if caller.disclosure is Disclosure.PSEUDONYMOUS:
-        raise NotAuthorized(NO_COPIES)
     return caller
 
 
-def _wanted(event: Event, node: "Node", caller: Caller, *, destination: str) -> list[StoredInstance]:
-    """Return the instances that the request means, one more than allowed at most, and record who got them."""
+def _wanted(event: Event, node: "Node", caller: Caller, *, destination: str, disclosure: Disclosure) -> Shipment | None:
+    """Return what the request means, None if it is too much, and record who gets it.
+
+    Keys match what the caller sees, whatever the destination may.
+    """
     try:
         identifier: Dataset = event.identifier
     except Exception:  # arbitrary bytes of the peer
@@ -91,18 +94,29 @@ def _wanted(event: Event, node: "Node", caller: Caller, *, destination: str) -> 
     wanted = read_wanted(identifier, str(event.request.AffectedSOPClassUID))
     with node.database.session() as session:
         found = find_instances(session, wanted, caller.disclosure, limit=MAX_INSTANCES + 1)
+        if len(found) > MAX_INSTANCES:
+            return None
+        pseudonymous = disclosure is Disclosure.PSEUDONYMOUS
+        identities = copy_identities(session, [one.pk for one in found]) if pseudonymous else {}
+        sending = shipment(node, found, identities, caller=caller.disclosure, disclosure=disclosure)
         if found:
             studies = sorted({one.study_instance_uid for one in found})
-            detail = {"destination": destination, "instances": len(found), "studies": studies[:100]}
+            detail = {
+                "destination": destination,
+                "disclosure": disclosure.value,
+                "instances": len(sending.outgoing),
+                "studies": studies[:100],
+            }
             audit.record(session, "retrieve", actor=caller.ae_title, address=caller.address, detail=detail)
-    return found
+    return sending
 
 
-def _responses(
-    event: Event, instances: list[StoredInstance], outcomes: Generator[SentFile, None, None]
-) -> Iterator[Response]:
+def _responses(event: Event, sending: Shipment, outcomes: Generator[SentFile, None, None]) -> Iterator[Response]:
     """Give a pending response after each sub-operation but the last, then the final one (PS3.4 C.4.2.3.1)."""
-    tally = _Tally(len(instances))
+    tally = _Tally(len(sending.outgoing), told=sending.told)
+    if sending.kept_back:
+        tally.failed += sending.kept_back
+        tally.why = ONLY_FILMS
     with closing(outcomes):
         while tally.remaining:
             if event.is_cancelled:
@@ -111,7 +125,7 @@ def _responses(
             try:
                 tally.add(next(outcomes))
             except (PeerUnavailable, PeerRefused) as error:
-                tally.lose(str(error), [one.sop_instance_uid for one in instances])
+                tally.lose(str(error), [one.sop_instance_uid for one in sending.outgoing])
             if tally.remaining:
                 yield Response(failure(PENDING), tally.counts)
     told = log.warning if tally.failed else log.info
@@ -124,6 +138,8 @@ class _Tally:
     """What became of the sub-operations so far; `why` is what the first failure was."""
 
     remaining: int
+    told: Mapping[str, str] = field(default_factory=dict)
+    """From the UID that is sent to the one that the caller knows."""
     completed: int = 0
     warned: int = 0
     failed: list[str] = field(default_factory=list)
@@ -141,12 +157,13 @@ class _Tally:
         elif outcome.result is Result.WARNING:
             self.warned += 1
         else:
-            self.failed.append(outcome.sop_instance_uid or "")
+            uid = outcome.sop_instance_uid or ""
+            self.failed.append(self.told.get(uid, uid))
             self.why = self.why or outcome.detail
 
     def lose(self, why: str, uids: list[str]) -> None:
         """Count all that remain, the last ones of `uids`, as failed."""
-        self.failed += uids[len(uids) - self.remaining :]
+        self.failed += [self.told.get(uid, uid) for uid in uids[len(uids) - self.remaining :]]
         self.remaining = 0
         self.why = self.why or why
 
@@ -159,39 +176,28 @@ class _Tally:
         return Response(failure(code, self.why), self.counts, tuple(self.failed))
 
 
-def _sent_here(event: Event, node: "Node", instances: list[StoredInstance]) -> Generator[SentFile, None, None]:
+def _sent_here(event: Event, sending: Shipment) -> Generator[SentFile, None, None]:
     """Send over the association of the request, in the contexts that its requestor takes as SCP."""
-    identifiers = message_ids(len(instances), first=event.message_id + 1)
-    for message_id, one in zip(identifiers, _outgoing(node, instances), strict=True):
-        outcome = attempt(event.assoc, one, message_id, Sending(_converted))
+    identifiers = message_ids(len(sending.outgoing), first=event.message_id + 1)
+    for message_id, one in zip(identifiers, sending.outgoing, strict=True):
+        outcome = attempt(event.assoc, one, message_id, Sending(sending.convert))
         if outcome is None:
             raise PeerUnavailable("the peer ended the association")
         yield outcome
 
 
 def _sent_there(
-    event: Event, node: "Node", caller: Caller, destination: PeerAddress, instances: list[StoredInstance]
+    event: Event, node: "Node", caller: Caller, destination: PeerAddress, sending: Shipment
 ) -> Generator[SentFile, None, None]:
     """Send over associations of our own to the destination."""
     settings = node.settings
     return store_instances(
         destination,
         settings.ae_title,
-        _outgoing(node, instances),
-        convert=_converted,
+        sending.outgoing,
+        convert=sending.convert,
         originator=MoveOriginator(caller.ae_title, event.message_id),
         timeouts=Timeouts(
             acse_s=settings.acse_timeout_s, dimse_s=settings.network_timeout_s, network_s=settings.network_timeout_s
         ),
     )
-
-
-def _outgoing(node: "Node", instances: list[StoredInstance]) -> Iterator[Outgoing]:
-    for one in instances:
-        yield Outgoing(
-            node.store.path(one.storage_key), one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid
-        )
-
-
-def _converted(outgoing: Outgoing, accepted: Collection[str]) -> Dataset:
-    return transcode_to_any(outgoing.path, accepted)

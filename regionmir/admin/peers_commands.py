@@ -35,7 +35,7 @@ def add(
     correct: bool = typer.Option(False, help="May replace an instance by another version of it."),
     identify: bool = typer.Option(False, help="May learn the origin of a hit (`regionmir resolve`)."),
     disclosure: Disclosure = typer.Option(Disclosure.PSEUDONYMOUS, help="What answers reveal to it."),
-    accepts_pseudonyms: bool = typer.Option(False, help="May be sent pseudonymous copies."),
+    accepts_pseudonyms: bool = typer.Option(False, help="May be sent, and get, pseudonymous copies."),
     results_to: str = typer.Option("", help="AE title that results of its queries are sent to."),
     last_from: list[str] = typer.Option([], help="AE title whose newest study LAST may mean; may be repeated."),
     explain: bool = typer.Option(True, help="Errors of similarity queries as a row that users see."),
@@ -68,7 +68,7 @@ def add(
     with open_session() as session:
         peers.upsert(session, peer)
         audit.record(session, "peer added", actor="operator", address="", detail=_as_json(peer))
-    typer.echo(f"{peer.ae_title}: {_rights(peer)}; {peer.disclosure.value}")
+    typer.echo(f"{peer.ae_title}: {_rights(peer)}; {_answers(peer)}")
 
 
 @app.command("list")
@@ -91,7 +91,7 @@ def list_(as_json: bool = JSON) -> None:
     for peer in found:
         where = f"{peer.host}:{peer.port}" if peer.is_destination else "-"
         source = peer.source_address or "any"
-        table.add_row(peer.ae_title, where, source, _rights(peer), peer.disclosure.value, peer.results_to or "-")
+        table.add_row(peer.ae_title, where, source, _rights(peer), _answers(peer), peer.results_to or "-")
     console.print(table)
 
 
@@ -170,6 +170,10 @@ def _network(text: str) -> str:
 
 def _rights(peer: "Peer") -> str:
     return " ".join(name for name in _RIGHTS if getattr(peer, f"can_{name}")) or "nothing"
+
+
+def _answers(peer: "Peer") -> str:
+    return f"{peer.disclosure.value}, copies" if peer.accepts_pseudonyms else peer.disclosure.value
 
 
 def _as_json(peer: "Peer") -> dict[str, object]:

@@ -33,6 +33,11 @@ class Disclosure(StrEnum):
     PSEUDONYMOUS = "pseudonymous"
 
 
+def lower(one: Disclosure, other: Disclosure) -> Disclosure:
+    """Return the disclosure that reveals less."""
+    return one if one is Disclosure.PSEUDONYMOUS else other
+
+
 @dataclass(frozen=True, slots=True)
 class Rights:
     """What a peer may do."""
@@ -54,8 +59,24 @@ class Caller:
     rights: Rights
     disclosure: Disclosure
     registered: bool
+    accepts_pseudonyms: bool = False
+    """May be sent pseudonymous copies: it keeps them apart from real patients' instances."""
     explain_row: bool = True
     last_from: tuple[AETitle, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CopyIdentity:
+    """Who the pseudonymous copy of an instance says that it is of: what pseudonymous answers show too."""
+
+    patient_id: str
+    """PatientID and PatientName."""
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    sop_instance_uid: Uid
+    date_shift_days: int
+    age: str = ""
+    """The first year of its band of five as an AS value (PS3.5 6.2), at most 90; empty where unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,20 @@ HTJ2K_TRANSFER_SYNTAXES = (
     UID("1.2.840.10008.1.2.4.202"),
     UID("1.2.840.10008.1.2.4.203"),
 )
-_J2K = frozenset((*JPEG2000TransferSyntaxes, *HTJ2K_TRANSFER_SYNTAXES))
-_JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
+JPEG_2000 = frozenset((*JPEG2000TransferSyntaxes, *HTJ2K_TRANSFER_SYNTAXES))
+JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
-    """Rows, columns and samples per pixel as the codestream declares them."""
+    """Rows, columns, samples per pixel and bits per sample as the codestream declares them."""
 
     rows: int
     columns: int
     samples: int
+    bits: int
 
 
 def read_frame_header(frame: bytes, transfer_syntax: UID) -> FrameHeader | None:
@@ -35,9 +36,9 @@ def read_frame_header(frame: bytes, transfer_syntax: UID) -> FrameHeader | None:
     if not frame:
         raise BrokenImage("pixel data short", "empty frame")
     try:
-        if transfer_syntax in _J2K:
+        if transfer_syntax in JPEG_2000:
             return _jpeg2000(frame)
-        if transfer_syntax in _JPEG:
+        if transfer_syntax in JPEG:
             return _jpeg(frame)
     except (struct.error, IndexError):
         raise BrokenImage("pixel data short", "codestream ends in its header") from None
@@ -52,8 +53,8 @@ def _jpeg2000(frame: bytes) -> FrameHeader:
     if start < 0:
         raise BrokenImage("not the declared compression", "no JPEG 2000 codestream")
     width, height, left, top = struct.unpack_from(">4I", frame, start + 8)
-    (samples,) = struct.unpack_from(">H", frame, start + 40)
-    return FrameHeader(height - top, width - left, samples)
+    samples, depth = struct.unpack_from(">HB", frame, start + 40)
+    return FrameHeader(height - top, width - left, samples, (depth & 0x7F) + 1)
 
 
 def _jpeg(frame: bytes) -> FrameHeader:
@@ -72,8 +73,8 @@ def _jpeg(frame: bytes) -> FrameHeader:
         elif marker in _WITHOUT_LENGTH:
             position += 2
         elif marker in _START_OF_FRAME:
-            rows, columns, samples = struct.unpack_from(">HHB", frame, position + 5)
-            return FrameHeader(rows, columns, samples)
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", frame, position + 4)
+            return FrameHeader(rows, columns, samples, bits)
         else:
             (length,) = struct.unpack_from(">H", frame, position + 2)
             position += 2 + length

@@ -72,7 +72,7 @@ def _transcoded(dataset: FileDataset, target: UID, max_pixel_bytes: int) -> File
     if not stored.is_transfer_syntax or stored.is_private:
         raise UnsupportedImage("transfer syntax", "not one of DICOM's")
     if stored.is_encapsulated:
-        _decompress(dataset, stored, max_pixel_bytes)
+        decompress(dataset, stored, max_pixel_bytes)
     return _reread(dataset, target, was_little=stored.is_little_endian)
 
 
@@ -84,8 +84,11 @@ def transcode_to_any(source: Path, accepted: Collection[str]) -> FileDataset:
     return transcode(source, target)
 
 
-def _decompress(dataset: FileDataset, stored: UID, max_pixel_bytes: int) -> None:
-    """Replace encapsulated Pixel Data by native; the decoded samples keep their colour space."""
+def decompress(dataset: FileDataset, stored: UID, max_pixel_bytes: int = MAX_PIXEL_BYTES) -> None:
+    """Replace encapsulated Pixel Data by native, in place; the decoded samples keep their colour space.
+
+    Raises as `transcode` does.
+    """
     if "PixelDataProviderURL" in dataset:
         raise UnsupportedImage("transfer syntax", "the pixel data are elsewhere (JPIP)")
     if "PixelData" not in dataset:

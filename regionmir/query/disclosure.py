@@ -8,19 +8,8 @@ from typing import Final
 from db.find import Field, Form
 from regionmir.core.pseudonyms import ISSUER
 from regionmir.core.records import Disclosure
+from regionmir.core.terms import MODALITIES, SEXES, VIEWS
 
-_MODALITIES = """
-AR ASMT AU BDUS BI BMD CFM CR CT DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO LEN LS
-MG MR NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTINTENT
-RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XAPROTOCOL XC
-"""
-MODALITIES: Final = tuple(_MODALITIES.split())
-"""Defined Terms of Modality (PS3.3 C.7.3.1.1.1): another text in its place might say who the patient is."""
-
-VIEWS: Final = ("PA", "AP", "LL", "RL", "LLD", "LLO", "RLD", "RLO")
-"""Defined Terms of View Position (PS3.3 C.8.1.1, C.8.11.5)."""
-
-SEXES: Final = ("M", "F", "O")
 STANDARD_UIDS: Final = ("1.2.840.10008.",)
 """The root of DICOM's own UIDs: a private SOP class might be made for one site."""
 

@@ -43,13 +43,17 @@ class NotAccepted(RegionMirError):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One instance on disk that is to be sent. `exact`: a Part 10 file whose meta group agrees with its data set."""
+    """One instance on disk that is to be sent. `exact`: a Part 10 file whose meta group agrees with its data set.
+
+    `copied`: what is sent is what the converter makes of it, never the file; `sop_instance_uid` is then the copy's.
+    """
 
     path: Path
     sop_class_uid: Uid
     sop_instance_uid: Uid
     transfer_syntax_uid: Uid
     exact: bool = True
+    copied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ def message_ids(count: int, first: int = 1) -> Sequence[int]:
 
 
 def _content(outgoing: Outgoing, accepted: Sequence[str], convert: Converter | None) -> Path | Dataset:
-    if outgoing.transfer_syntax_uid in accepted:
+    if outgoing.transfer_syntax_uid in accepted and not outgoing.copied:
         return outgoing.path if outgoing.exact else _with_meta(outgoing)
     if not accepted or convert is None:
         what = f"SOP class {outgoing.sop_class_uid} in transfer syntax {outgoing.transfer_syntax_uid}"

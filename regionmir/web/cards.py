@@ -6,7 +6,8 @@ from db.browse import BrowsedInstance, BrowsedStudy
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.geometry import Box
 from regionmir.core.records import InstanceState
-from regionmir.query.disclosure import MODALITIES, SEXES, seen_view
+from regionmir.core.terms import MODALITIES, SEXES
+from regionmir.query.disclosure import seen_view
 from regionmir.web.pictures import View, why_withheld
 
 _TOP_BAND = 90

@@ -44,6 +44,7 @@ class RunningNode:
         port: int | None = None,
         rights: Rights = ALL_RIGHTS,
         disclosure: Disclosure = Disclosure.IDENTIFIED,
+        accepts_pseudonyms: bool = False,
     ) -> None:
         """Make `ae_title` a peer of this machine."""
         row = Peer(
@@ -55,6 +56,7 @@ class RunningNode:
             can_find=rights.find,
             can_retrieve=rights.retrieve,
             disclosure=disclosure,
+            accepts_pseudonyms=accepts_pseudonyms,
         )
         with self.node.database.session() as session:
             peers.upsert(session, row)

@@ -241,10 +241,16 @@ def test_a_peer_is_added_listed_and_removed(regionmir: Terminal, database: Datab
     assert (found["ae_title"], found["disclosure"], found["last_from"]) == ("ORTHANC", "identified", ["CR1", "CR2"])
     assert regionmir("peers", "list") == 0
     assert "echo find retrieve correct" in regionmir.out
+    assert "copies" not in regionmir.out
     assert regionmir("peers", "remove", "ORTHANC") == 0
     assert regionmir.json("peers", "list") == []
     with database.session() as session:
         assert [event.kind for event in audit.listing(session)] == ["peer removed", "peer added"]
+
+
+def test_a_peer_that_accepts_copies_is_listed_so(regionmir: Terminal) -> None:
+    assert regionmir("peers", "add", "RESEARCH", "--accepts-pseudonyms") == 0
+    assert "pseudonymous, copies" in regionmir.out
 
 
 def test_an_identified_peer_needs_an_address_that_it_calls_from(regionmir: Terminal) -> None:

@@ -1,0 +1,105 @@
+"""What a C-GET or C-MOVE sends: stored instances as they are, or their pseudonymous copies.
+
+The lower disclosure of caller and destination decides which. A copy is made when its turn comes, on the thread of the
+association, and is kept nowhere.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from db import pseudonyms
+from db.retrieve import StoredInstance
+from dicom_node.errors import NotAuthorized
+from regionmir.core.identifiers import Uid
+from regionmir.core.records import CopyIdentity, Disclosure
+from regionmir.deid.copies import in_accepted_syntax, may_be_copied, pseudonymous_copy
+from regionmir.deid.identity import OTHER, Substitution
+from regionmir.pixels.transcode import transcode_to_any
+from regionmir.scu.sending import Outgoing
+
+if TYPE_CHECKING:
+    from dicom_node.node import Node
+
+NOT_FOR_COPIES = "not registered to accept pseudonymous copies"
+"""Error Comment where the one who would get pseudonymous copies is not marked for that."""
+
+ONLY_FILMS = "only CR, DX and SC without burned-in annotation leave"
+"""Error Comment where nothing of what is wanted may leave as a pseudonymous copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """The instances to send, and those that may not leave; `told` are their UIDs as the caller knows them."""
+
+    outgoing: Sequence[Outgoing]
+    kept_back: Sequence[str]
+    told: dict[str, str]
+    """From the SOP Instance UID that is sent to the one that the caller knows."""
+    copies: dict[str, CopyIdentity]
+    """Of each copy, by the SOP Instance UID that it is sent under."""
+    node: "Node"
+
+    def __len__(self) -> int:
+        return len(self.outgoing) + len(self.kept_back)
+
+    def convert(self, outgoing: Outgoing, accepted: Collection[str]) -> Dataset:
+        """Return the instance, or the copy of it, in one of the accepted transfer syntaxes."""
+        if not outgoing.copied:
+            return transcode_to_any(outgoing.path, accepted)
+        identity = self.copies[outgoing.sop_instance_uid]
+        substitution = Substitution(identity, lambda kind, uid: pseudonym_of(self.node, kind, uid))
+        copy = pseudonymous_copy(outgoing.path, substitution, self.node.settings.ae_title)
+        return in_accepted_syntax(copy, UID(outgoing.transfer_syntax_uid), accepted)
+
+
+def shipment(
+    node: "Node",
+    found: Sequence[StoredInstance],
+    identities: Mapping[int, CopyIdentity],
+    *,
+    caller: Disclosure,
+    disclosure: Disclosure,
+) -> Shipment:
+    """Return what is sent of the instances found. `disclosure` is the lower of caller's and destination's.
+
+    `identities` holds, for the pseudonymous one, every instance by key.
+
+    Raises `NotAuthorized` where some were found and none of them may leave as a pseudonymous copy.
+    """
+    if disclosure is Disclosure.IDENTIFIED:
+        stored = [_outgoing(node, one, one.sop_instance_uid) for one in found]
+        return Shipment(stored, (), {one.sop_instance_uid: one.sop_instance_uid for one in found}, {}, node)
+    may_leave = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
+    if found and not may_leave:
+        raise NotAuthorized(ONLY_FILMS)
+    known = {
+        one.pk: one.sop_instance_uid if caller is Disclosure.IDENTIFIED else identities[one.pk].sop_instance_uid
+        for one in found
+    }
+    leaving = {one.pk for one in may_leave}
+    return Shipment(
+        [_outgoing(node, one, identities[one.pk].sop_instance_uid, copied=True) for one in may_leave],
+        [known[one.pk] for one in found if one.pk not in leaving],
+        {identities[one.pk].sop_instance_uid: known[one.pk] for one in may_leave},
+        {identities[one.pk].sop_instance_uid: identities[one.pk] for one in may_leave},
+        node,
+    )
+
+
+def pseudonym_of(node: "Node", kind: str, uid: Uid) -> Uid:
+    """Return the pseudonym of a UID that an instance refers to: the table's, or the one that it would get there."""
+    if kind != OTHER:
+        with node.database.session() as session:
+            found = pseudonyms.for_originals(session, kind, [uid])
+        if uid in found:
+            return Uid(found[uid])
+    return node.pseudonymizer.uid(kind, uid)
+
+
+def _outgoing(node: "Node", one: StoredInstance, sent_as: Uid, *, copied: bool = False) -> Outgoing:
+    path = node.store.path(one.storage_key)
+    return Outgoing(path, one.sop_class_uid, sent_as, one.transfer_syntax_uid, copied=copied)
