@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the network says of the training films in one way of showing them."""
+    """What the network says of the training films in one way of showing them; all on the CPU."""
 
     edges: Tensor
     """(N, A, 4) as fractions of the side"""
@@ -78,21 +78,26 @@ def _look_at(
 ) -> _Seen:
     """Return what `network` sees in all films as they are, or in random views of which a share is pasted around."""
     parts: list[tuple[Tensor, ...]] = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+    device = network.embedder.centres.device
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         for start in range(0, len(films), _BATCH):
             rows = torch.arange(start, min(start + _BATCH, len(films)))
-            views, inside = _views(films, rows, view)
+            views, inside = _views(films, rows, view, device)
             features = network.features(views.images.contiguous(memory_format=torch.channels_last))
             edges = network.detect(features).edges
             _, appearance = network.embedder.describe(features.embed, views.boxes)
             true = views.boxes / network.config.side
-            parts.append((edges, true, views.known, appearance.float(), inside, features.pooled.float()))
+            seen = (edges, true, views.known, appearance.float(), inside, features.pooled.float())
+            parts.append(tuple(t.cpu() for t in seen))
             progress(int(rows[-1]) + 1)
     return _Seen(*(torch.cat(column).clone() for column in zip(*parts, strict=True)))
 
 
-def _views(films: FilmTensors, rows: Tensor, view: tuple[torch.Generator, float] | None) -> tuple[Views, Tensor]:
-    chosen = shown(films, rows)
+def _views(
+    films: FilmTensors, rows: Tensor, view: tuple[torch.Generator, float] | None, device: torch.device
+) -> tuple[Views, Tensor]:
+    """Return views of the films `rows` (B,) and which regions (B, A) may be described; see `_look_at`."""
+    chosen = shown(films, rows, device)
     if view is None:
         images = chosen.images[:, None].float() / 255
         nothing = torch.zeros_like(chosen.known)
