@@ -1,5 +1,7 @@
 """Figures of a run as TensorBoard reads them: `tensorboard --logdir OUT/logs`."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -7,6 +9,7 @@ from models.train.loop import Progress
 from regionmir.core.errors import ConfigurationError
 
 LOGS = "logs"
+FLUSH_EVERY_S = 10
 
 
 class Writer(Protocol):
@@ -15,25 +18,25 @@ class Writer(Protocol):
     def add_scalar(self, tag: str, value: float, step: int) -> object:
         """Note one figure."""
 
-    def flush(self) -> object:
-        """Write what was noted."""
 
+@contextmanager
+def event_log(out: Path) -> Iterator[Callable[[Progress], None]]:
+    """Give what notes progress in event files in `out`/logs; they are complete once this is left.
 
-def open_logs(out: Path) -> Writer:
-    """Return a writer of event files in `out`/logs. Raises `ConfigurationError` where the extra `train` is missing."""
+    Raises `ConfigurationError` where the extra `train` is missing.
+    """
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
         raise ConfigurationError("logs need tensorboardX: pip install 'regionmir[train]'") from None
-    writer: Writer = SummaryWriter(str(out / LOGS))
-    return writer
+    with SummaryWriter(str(out / LOGS), flush_secs=FLUSH_EVERY_S) as writer:
+        yield lambda progress: _note(writer, progress)
 
 
-def log_progress(writer: Writer, progress: Progress) -> None:
-    """Write every figure of `progress`: losses, their sum, learning rate, and validation where it has just been."""
+def _note(writer: Writer, progress: Progress) -> None:
+    """Note every figure of `progress`: losses, their sum, learning rate, and validation where it has just been."""
     figures = {f"loss/{name}": value for name, value in progress.losses.items()}
     figures |= {f"validation/{name}": value for name, value in progress.validation.items()}
     figures |= {"loss": progress.total, "learning_rate": progress.learning_rate, "elapsed_s": progress.elapsed_s}
     for tag, value in figures.items():
         writer.add_scalar(tag, value, progress.step)
-    writer.flush()

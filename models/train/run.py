@@ -2,7 +2,8 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from models.preprocess import preprocessing_hash
 from models.registry import SHIPPED, ModelCard, save_model
 from models.train.calibrate import calibrate
 from models.train.config import TrainConfig
-from models.train.logs import log_progress, open_logs
+from models.train.logs import event_log
 from models.train.loop import Progress, Run, Validate, train_run
 from models.train.parallel import process_group, rank, training_device
 from models.train.report import write_report
@@ -80,7 +81,8 @@ def _trained(config: TrainConfig, data: Path, out: Path, listener: Listener, *, 
     if resume:
         run.resume(out / CHECKPOINT)
         listener.note(f"goes on at step {run.step}, {run.elapsed_s:.0f} s")
-    train_run(run, out / CHECKPOINT, _reporter(out, listener), validate)
+    with _reporting(out, listener) as report:
+        train_run(run, out / CHECKPOINT, report, validate)
     return run, withheld
 
 
@@ -98,21 +100,22 @@ def _validation(films: list[Film], training: FilmTensors, config: TrainConfig, l
     return Validation(films, training, config.network.side)
 
 
-def _reporter(out: Path, listener: Listener) -> Callable[[Progress], None]:
-    """Return what tells `listener` of progress and, in the first process, writes it to event files as well."""
-    if rank() != 0:
-        return listener.training
-    try:
-        writer = open_logs(out)
-    except ConfigurationError as error:
-        listener.note(f"no event files: {error}")
-        return listener.training
+@contextmanager
+def _reporting(out: Path, listener: Listener) -> Iterator[Callable[[Progress], None]]:
+    """Give what tells `listener` of progress and, in the first process, writes it to event files as well."""
+    with ExitStack() as stack:
+        noted: list[Callable[[Progress], None]] = [listener.training]
+        if rank() == 0:
+            try:
+                noted.append(stack.enter_context(event_log(out)))
+            except ConfigurationError as error:
+                listener.note(f"no event files: {error}")
 
-    def report(progress: Progress) -> None:
-        log_progress(writer, progress)
-        listener.training(progress)
+        def report(progress: Progress) -> None:
+            for note in noted:
+                note(progress)
 
-    return report
+        yield report
 
 
 def training_films(films: list[Film]) -> tuple[list[Film], int]:

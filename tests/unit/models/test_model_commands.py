@@ -80,7 +80,7 @@ def test_the_splits_that_are_asked_for_must_exist(model: Path, films: Path) -> N
 def test_an_unknown_configuration_is_one_clear_line(films: Path, tmp_path: Path) -> None:
     code, text = run("train", "--config", "nothing", "--data", films, "--out", tmp_path)
     assert code == 1
-    assert "no training configuration 'nothing'; known: cpu-20min" in text
+    assert "no training configuration 'nothing'; known: cpu-3min" in text
 
 
 def test_a_spoilt_model_is_shown_and_makes_the_listing_fail(model: Path, tmp_path: Path) -> None:
@@ -110,5 +110,8 @@ def test_training_reports_and_says_how_to_judge(films: Path, tmp_path: Path) -> 
     code, text = run("train", "--config", tmp_path / "tiny.toml", "--data", films, "--out", tmp_path / "out")
     assert code == 0, text
     assert "step 1" in text
+    assert "validation iou" in text
     assert "model tiny" in text
+    assert "regionmir model evaluate --model" in text
+    assert (tmp_path / "out" / "report.md").is_file()
     assert (tmp_path / "out" / "model.safetensors").is_file()
