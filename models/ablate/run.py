@@ -1,9 +1,12 @@
 """Train and judge every variant for every seed; what is finished already is not done again."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from models.ablate.described import Described, by_boxes, describe
 from models.ablate.rows import BOX_ONLY, ROWS
@@ -81,7 +84,14 @@ def _trained(config: TrainConfig, sides: Sides, note: Note) -> dict[str, float]:
     train_run(run, None, told)
     calibrate(run.average, sides.database, config, lambda _done, _total: None)
     base, asked = (describe(run.average, films, run.device, config.bf16) for films in (sides.database, sides.queries))
-    return _figures(base, asked) | {"seconds": round(run.elapsed_s, 1)}
+    return _figures(base, asked) | _spread(asked) | {"seconds": round(run.elapsed_s, 1)}
+
+
+def _spread(asked: Described) -> dict[str, float]:
+    """Return the mean participation ratio over the anatomies whose vectors are not all one point."""
+    with np.errstate(invalid="ignore"):
+        ratios = [r for r in participation_ratios(asked.told).values() if not math.isnan(r)]
+    return {"participation": sum(ratios) / len(ratios)} if ratios else {}
 
 
 def _boxes_of(sides: Sides) -> tuple[Described, Described]:
@@ -92,7 +102,6 @@ def _figures(base: Described, asked: Described) -> dict[str, float]:
     """Return the figures of one line; one that cannot be computed is left out."""
     three = finding_figures(base.told, asked.told, three_classes)
     binary = finding_figures(base.told, asked.told, normal_or_pneumonia)
-    ratios = participation_ratios(asked.told)
     found = {
         "three": three.get("p_at_5"),
         "three_by_chance": three.get("prevalence"),
@@ -100,8 +109,7 @@ def _figures(base: Described, asked: Described) -> dict[str, float]:
         "binary_by_chance": binary.get("prevalence"),
         "anatomy": anatomy_figures(base.free, asked.free).get("p_at_1"),
     }
-    figures = {name: figure.value for name, figure in found.items() if isinstance(figure, Figure)}
-    return figures | ({"participation": sum(ratios.values()) / len(ratios)} if ratios else {})
+    return {name: figure.value for name, figure in found.items() if isinstance(figure, Figure)}
 
 
 def _write(file: Path, figures: dict[str, float]) -> None:

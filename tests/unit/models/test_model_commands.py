@@ -106,7 +106,8 @@ def test_a_model_is_shown_with_its_anatomies(model: Path) -> None:
 def test_training_reports_and_says_how_to_judge(films: Path, tmp_path: Path) -> None:
     network = "\n".join(f"{k} = {v}" for k, v in dataclasses.asdict(CONFIG).items())
     settings = 'name = "tiny"\ndescription = ""\nminutes = 5.0\nsteps = 1\nimagenet = false\nfilms_per_step = 2\n'
-    (tmp_path / "tiny.toml").write_text(f"{settings}[network]\n{network}\n")
+    where = 'threads = 1\nbf16 = false\ndevice = "cpu"\n'
+    (tmp_path / "tiny.toml").write_text(f"{settings}{where}[network]\n{network}\n")
     code, text = run("train", "--config", tmp_path / "tiny.toml", "--data", films, "--out", tmp_path / "out")
     assert code == 0, text
     assert "step 1" in text
