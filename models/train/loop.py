@@ -24,6 +24,8 @@ WARM_UP = 0.04
 CALM_STRENGTH = 0.5
 REPORT_EVERY_S = 5.0
 TENTHS = 10
+Curve = list[dict[str, tuple[float, int]]]
+"""For each tenth of a run and each loss: its sum, and over how many steps."""
 SEEDS_APART = 100_003
 """Between the seeds of two processes of one run."""
 
@@ -67,7 +69,7 @@ class Run:
         self.processes = world_size()
         self.step, self.elapsed_s = 0, 0.0
         self.running: dict[str, float] = {}
-        self.curve: list[dict[str, float]] = [{} for _ in range(TENTHS)]
+        self.curve: Curve = [{} for _ in range(TENTHS)]
         self.validations: list[dict[str, float]] = []
 
     def _groups(self) -> list[dict[str, object]]:
@@ -124,8 +126,8 @@ class Run:
                 kept.lerp_(now, 1 - decay)
         for name, value in losses.items():
             self.running[name] = 0.95 * self.running.get(name, value) + 0.05 * value
-        for name, value in (losses | {"steps": 1.0}).items():
-            tenth[name] = tenth.get(name, 0.0) + value
+            total, count = tenth.get(name, (0.0, 0))
+            tenth[name] = (total + value, count + 1)
 
     def state(self) -> dict[str, object]:
         """Return what `resume` needs to go on exactly here. All processes of a run must ask for it together."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.registry import ModelCard
-from models.train.loop import Run
+from models.train.loop import Curve, Run
 
 REPORT = "report.md"
 
@@ -36,14 +36,14 @@ def evaluate_command(data: Path, out: Path) -> str:
     return f"regionmir model evaluate --model {out} --database {data} --queries {data} --report {out}/evaluation"
 
 
-def _curve(curve: Sequence[dict[str, float]]) -> str:
-    names = sorted({n for tenth in curve for n in tenth} - {"total", "steps"})
+def _curve(curve: Curve) -> str:
+    names = ["total", *sorted({n for tenth in curve for n in tenth} - {"total"})]
     rows = []
     for i, tenth in enumerate(curve):
-        if steps := tenth.get("steps"):
-            means = (f"{tenth[n] / steps:.3f}" if n in tenth else "-" for n in ("total", *names))
-            rows.append((f"{10 * i}-{10 * i + 10} %", int(steps), *means))
-    return _table(("run", "steps", "total", *names), rows) if rows else "No step was taken."
+        if tenth:
+            means = (f"{tenth[n][0] / tenth[n][1]:.3f}" if n in tenth else "-" for n in names)
+            rows.append((f"{10 * i}-{10 * i + 10} %", tenth["total"][1], *means))
+    return _table(("run", "steps", *names), rows) if rows else "No step was taken."
 
 
 def _validation(validations: Sequence[dict[str, float]]) -> str:
