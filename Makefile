@@ -43,7 +43,7 @@ bench: $(STAMP)
 
 train: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS),train]'
-	$(BIN)/regionmir model train --config $(or $(CONFIG),cpu-20min) --data "$(DATA)" --out "$(OUT)"
+	$(BIN)/regionmir model train --config $(or $(CONFIG),cpu-60min) --data "$(DATA)" --out "$(OUT)"
 
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

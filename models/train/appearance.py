@@ -1,6 +1,7 @@
 """Random changes of how films look: exposure, windows, shading, vendors' sharpening, noise, borders, markers, lines.
 
-None moves anything, so boxes stay right. Shape letters: B films, S side of the input.
+None moves anything, so boxes stay right. Random numbers are drawn on the CPU, whatever the films' device: runs are then
+the same. Shape letters: B films, S side of the input.
 """
 
 import torch
@@ -30,14 +31,14 @@ def random_contrast(values: Tensor, rng: torch.Generator, strength: float = 1.0)
     count = len(values)
 
     def one(low: float, high: float) -> Tensor:
-        return uniform(rng, low * strength, high * strength, count, 1, 1, 1)
+        return uniform(rng, low * strength, high * strength, count, 1, 1, 1).to(values.device)
 
     gamma = one(-0.5, 0.5).exp()
     low, high = one(-0.1, 0.08), 1 + one(-0.08, 0.15)
     values = ((values.clamp(min=1e-4) ** gamma - low) / (high - low)).clamp(0, 1)
     blurred = F.interpolate(F.avg_pool2d(values, 2), scale_factor=2, mode="bilinear")
     mix = one(-1, 0.9).clamp(min=0)
-    noise = torch.randn(values.shape, generator=rng) * one(-0.04, 0.04).clamp(min=0)
+    noise = torch.randn(values.shape, generator=rng).to(values.device) * one(-0.04, 0.04).clamp(min=0)
     return (values * (1 - mix) + blurred * mix + noise).clamp(0, 1)
 
 
@@ -46,7 +47,7 @@ def random_shading(values: Tensor, rng: torch.Generator, strength: float = 1.0) 
     count, side = len(values), values.shape[-1]
     veil = torch.randn(count, 1, 4, 4, generator=rng) * uniform(rng, 0, 0.12 * strength, count, 1, 1, 1)
     veil = F.interpolate(veil, size=(side, side), mode="bicubic")
-    return (values + veil * sometimes(rng, 0.35, count)).clamp(0, 1)
+    return (values + (veil * sometimes(rng, 0.35, count)).to(values.device)).clamp(0, 1)
 
 
 def random_sharpness(values: Tensor, rng: torch.Generator, strength: float = 1.0) -> Tensor:
@@ -54,7 +55,7 @@ def random_sharpness(values: Tensor, rng: torch.Generator, strength: float = 1.0
     count, side = len(values), values.shape[-1]
     coarse = F.interpolate(F.adaptive_avg_pool2d(values, 8), size=(side, side), mode="bilinear")
     amount = uniform(rng, -0.3 * strength, 0.6 * strength, count, 1, 1, 1) * sometimes(rng, 0.35, count)
-    return (values - amount * (coarse - 0.5)).clamp(0, 1)
+    return (values - amount.to(values.device) * (coarse - 0.5)).clamp(0, 1)
 
 
 def random_borders(values: Tensor, rng: torch.Generator) -> Tensor:
@@ -64,7 +65,7 @@ def random_borders(values: Tensor, rng: torch.Generator) -> Tensor:
         if float(torch.rand((), generator=rng)) < 0.25:
             margin = (uniform(rng, 0, 0.07, 4) * side).long().tolist()
             grey = float(torch.rand((), generator=rng).mul(3).sub(1).clamp(0, 1))
-            edge = torch.ones(side, side, dtype=torch.bool)
+            edge = torch.ones(side, side, dtype=torch.bool, device=values.device)
             edge[margin[0] : side - margin[1], margin[2] : side - margin[3]] = False
             values[i, 0, edge] = grey
     return values
@@ -84,7 +85,7 @@ def random_markers(values: Tensor, rng: torch.Generator) -> Tensor:
 def random_lines(values: Tensor, rng: torch.Generator) -> Tensor:
     """Return images, a quarter of them with one to three thin bright or dark arcs, as tubes and cables look."""
     side = values.shape[-1]
-    at = torch.arange(side, dtype=torch.float32)
+    at = torch.arange(side, dtype=torch.float32, device=values.device)
     for i in range(len(values)):
         if float(torch.rand((), generator=rng)) >= 0.25:
             continue

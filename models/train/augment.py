@@ -52,7 +52,7 @@ class Shown(NamedTuple):
 def random_views(films: Shown, rng: torch.Generator, strength: float = 1.0) -> Views:
     """Return one random view of each of `films`; `strength` 1 is training's, less is calmer."""
     count, side = len(films.images), films.images.shape[-1]
-    linear, shift = _random_affine(count, rng, strength)
+    linear, shift = (t.to(films.boxes.device) for t in _random_affine(count, rng, strength))
     moved, seen = _moved_boxes(films.boxes / side * 2 - 1, linear, shift)
     affine = torch.cat([linear, shift[..., None]], dim=-1)
     values = _sampled(films.images[:, None].float() / 255, affine, side)
@@ -107,4 +107,4 @@ def _moved_boxes(boxes: Tensor, linear: Tensor, shift: Tensor) -> tuple[Tensor, 
 def jittered(boxes: Tensor, rng: torch.Generator, amount: float = 0.06) -> Tensor:
     """Return `boxes` (..., 4) with each edge moved by up to `amount` of the box's size."""
     size = boxes[..., 2:] - boxes[..., :2]
-    return boxes + uniform(rng, -amount, amount, *boxes.shape) * torch.cat([size, size], dim=-1)
+    return boxes + uniform(rng, -amount, amount, *boxes.shape).to(boxes.device) * torch.cat([size, size], dim=-1)

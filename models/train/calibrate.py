@@ -36,8 +36,8 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the network says of the training films in one way of showing them."""
+class Seen:
+    """What the network says of the training films in one way of showing them; all on the CPU."""
 
     edges: Tensor
     """(N, A, 4) as fractions of the side"""
@@ -64,8 +64,8 @@ def calibrate(network: RegionNetwork, films: FilmTensors, config: TrainConfig, p
     around = _look_at(network, films, config, (rng, 1.0), lambda n: progress(2 * len(films) + n, total))
     network.embedder.centres.copy_(_centres(plain))
     looks = slice(network.config.finding_dim, None)
-    network.embedder.look_map.copy_(_look_map(plain, (moved, around), looks))
-    network.detector.agreement.copy_(_agreement((plain, moved)))
+    network.embedder.look_map.copy_(look_map(plain, (moved, around), looks))
+    network.detector.agreement.copy_(agreement((plain, moved)))
     return fit_acceptance(plain.pooled, FAR)
 
 
@@ -75,24 +75,29 @@ def _look_at(
     config: TrainConfig,
     view: tuple[torch.Generator, float] | None,
     progress: Callable[[int], None],
-) -> _Seen:
+) -> Seen:
     """Return what `network` sees in all films as they are, or in random views of which a share is pasted around."""
     parts: list[tuple[Tensor, ...]] = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+    device = network.embedder.centres.device
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         for start in range(0, len(films), _BATCH):
             rows = torch.arange(start, min(start + _BATCH, len(films)))
-            views, inside = _views(films, rows, view)
+            views, inside = _views(films, rows, view, device)
             features = network.features(views.images.contiguous(memory_format=torch.channels_last))
             edges = network.detect(features).edges
             _, appearance = network.embedder.describe(features.embed, views.boxes)
             true = views.boxes / network.config.side
-            parts.append((edges, true, views.known, appearance.float(), inside, features.pooled.float()))
+            seen = (edges, true, views.known, appearance.float(), inside, features.pooled.float())
+            parts.append(tuple(t.cpu() for t in seen))
             progress(int(rows[-1]) + 1)
-    return _Seen(*(torch.cat(column).clone() for column in zip(*parts, strict=True)))
+    return Seen(*(torch.cat(column).clone() for column in zip(*parts, strict=True)))
 
 
-def _views(films: FilmTensors, rows: Tensor, view: tuple[torch.Generator, float] | None) -> tuple[Views, Tensor]:
-    chosen = shown(films, rows)
+def _views(
+    films: FilmTensors, rows: Tensor, view: tuple[torch.Generator, float] | None, device: torch.device
+) -> tuple[Views, Tensor]:
+    """Return views of the films `rows` (B,) and which regions (B, A) may be described; see `_look_at`."""
+    chosen = shown(films, rows, device)
     if view is None:
         images = chosen.images[:, None].float() / 255
         nothing = torch.zeros_like(chosen.known)
@@ -107,14 +112,14 @@ def _views(films: FilmTensors, rows: Tensor, view: tuple[torch.Generator, float]
     return Views(*(t[len(rows) :] for t in made)), inside[len(rows) :]
 
 
-def _centres(plain: _Seen) -> Tensor:
+def _centres(plain: Seen) -> Tensor:
     """Return the mean appearance (A, E) of each anatomy; zeros where it has none."""
     total = (plain.appearance * plain.inside[..., None]).sum(dim=0)
     centres: Tensor = total / plain.inside.sum(dim=0).clamp(min=1)[:, None]
     return centres
 
 
-def _look_map(plain: _Seen, others: tuple[_Seen, ...], looks: slice) -> Tensor:
+def look_map(plain: Seen, others: tuple[Seen, ...], looks: slice) -> Tensor:
     """Return the map (L, L) after which a look varies along directions as far as they can be relied on.
 
     As in linear discriminant analysis: whitened by how much one film's look changes with its view, then each direction
@@ -149,7 +154,7 @@ def _reliable(total: Tensor, noise: Tensor) -> Tensor:
     return scaled
 
 
-def _agreement(ways: tuple[_Seen, ...]) -> Tensor:
+def agreement(ways: tuple[Seen, ...]) -> Tensor:
     """Return the correction (4A + 1, 4A): for each edge a ridge regression of its error on all edges that are found.
 
     The ridge is scaled to the edges' spread, and slots without boxes take no part.

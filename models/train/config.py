@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.network import NetworkConfig
+from models.train.losses import WEIGHTS
 from regionmir.core.errors import ConfigurationError
 
 
@@ -23,12 +24,15 @@ class TrainConfig:
     """The run also ends after this many steps (0: no matter how many): a busy machine then takes longer, not less."""
     seed: int = 7
     threads: int = 2
+    device: str = ""
+    """torch's name, as `cpu` or `cuda`; "" takes a GPU where there is one."""
     bf16: bool = True
+    """Compute features in bfloat16, on a CPU and on a GPU; the rest stays in float32."""
     imagenet: bool = True
     frozen_stages: int = 2
     """The backbone's stem and this many first stages keep their ImageNet weights."""
     films_per_step: int = 11
-    """Each is shown twice, in two augmented views."""
+    """Each is shown twice, in two augmented views. Of each process, where `torchrun` starts several."""
     negatives_per_step: int = 3
     paste: float = 0.6
     """Chance that a film's second view keeps one region only and shows another patient's film around it."""
@@ -46,19 +50,28 @@ class TrainConfig:
     anatomy_stage: float = 0.4
     """Share of the time after which the classifiers (RegionMIR's second stage) join the contrastive losses."""
     checkpoint_minutes: float = 2.0
+    validate_minutes: float = 10.0
+    """How often figures on split `val` are computed; their time does not count as the run's. 0: never."""
+    untrained: bool = False
+    """Take no step at all: what random or ImageNet weights alone are worth."""
+    crop_px: int = 0
+    """Describe each region from a crop of this side instead of the shared map (see `crop.CropNetwork`); 0: do not."""
     weights: dict[str, float] = field(default_factory=dict)
     """Weights of losses that differ from `models.train.losses.WEIGHTS`."""
 
 
 def config_names() -> list[str]:
-    """Return the names of the configurations that come with the program."""
+    """Return the names of the configurations that come with the program, those of ablations left out."""
     return sorted(p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
 
 
 def read_config(name: str) -> TrainConfig:
-    """Return the configuration called `name`, or in the TOML file `name`. Raises `ConfigurationError`."""
-    own = _folder() / f"{name}.toml"
-    if "/" not in name and own.is_file():
+    """Return the configuration called `name` (`cpu-60min`, `ablation/crop`), or in the TOML file `name`.
+
+    Raises `ConfigurationError`.
+    """
+    own = _folder().joinpath(*f"{name}.toml".split("/"))
+    if not Path(name).is_absolute() and own.is_file():
         text = own.read_text(encoding="utf-8")
     elif Path(name).is_file():
         text = Path(name).read_text(encoding="utf-8")
@@ -74,6 +87,9 @@ def parse_config(values: dict[str, Any]) -> TrainConfig:
     """Return `values` as a configuration. Raises `TypeError` or `ValueError` that names what is wrong."""
     values = dict(values)
     network = NetworkConfig(**_checked(NetworkConfig, values.pop("network", {})))
+    unknown = sorted(values.get("weights", {}).keys() - WEIGHTS.keys())
+    if unknown:
+        raise ValueError(f"weights: no loss is called {unknown[0]!r}; known: {', '.join(WEIGHTS)}")
     return TrainConfig(network=network, **_checked(TrainConfig, values))
 
 

@@ -47,7 +47,7 @@ def within_anatomy_losses(regions: Regions, pneumonia: Tensor, temperature: floa
     look_logits = look_cosines / temperature
     comparable = regions.known[:, :, None] & regions.known[:, None, :]
     other_patient = regions.patient[:, None] != regions.patient[None]  # (Q, Q)
-    itself = torch.eye(len(regions.film), dtype=torch.bool)
+    itself = torch.eye(len(regions.film), dtype=torch.bool, device=regions.film.device)
     same_film = (regions.film[:, None] == regions.film[None]) & ~itself
     alike = likeness(regions.finding, regions.finding, pneumonia)
     labelled = (regions.finding >= 0)[:, None] & (regions.finding >= 0)[None]

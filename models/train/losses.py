@@ -81,10 +81,10 @@ def presence_loss(logits: Tensor, present: Tensor, absent: Tensor) -> Tensor:
 
 def anatomy_contrast(vectors: Tensor, known: Tensor, temperature: float) -> Tensor:
     """Supervised contrast over all regions (B, A, D) of a batch: those of one anatomy belong together."""
-    anatomy = torch.arange(known.shape[1]).expand_as(known)[known]
+    anatomy = torch.arange(known.shape[1], device=known.device).expand_as(known)[known]
     chosen = vectors[known]
     same = anatomy[:, None] == anatomy[None]
-    itself = torch.eye(len(chosen), dtype=torch.bool)
+    itself = torch.eye(len(chosen), dtype=torch.bool, device=chosen.device)
     return weighted_contrast(chosen @ chosen.T / temperature, (same & ~itself).float(), ~itself)
 
 

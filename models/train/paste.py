@@ -16,21 +16,22 @@ TOLERANCE_PX = 2.0
 def pasted(views: Views, films: Tensor, chance: float, rng: torch.Generator) -> tuple[Views, Tensor, Tensor]:
     """Return views in which some are pasted, which regions (B, A) may be described, and which views (B,) are whole.
 
-    `films` (B,) names the film of each view: what is pasted comes from another one. The first view of each film
-    stays whole. Large regions and small ones are kept equally often.
+    `films` (B,), on the CPU, names the film of each view: what is pasted comes from another one. The first view of each
+    film stays whole. Large regions and small ones are kept equally often.
     """
-    images, inside = views.images.clone(), views.known.clone()
+    images, inside = views.images.clone(), views.known.cpu().clone()
+    boxes, known = views.boxes.cpu(), views.known.cpu()
     whole = torch.ones(len(films), dtype=torch.bool)
     for i in range(len(films) // 2, len(films)):
         others = (films != films[i]).nonzero().squeeze(-1)
-        if float(torch.rand((), generator=rng)) >= chance or not views.known[i].any() or not len(others):
+        if float(torch.rand((), generator=rng)) >= chance or not known[i].any() or not len(others):
             continue
-        kept = views.boxes[i, _chosen(views, i, rng)]
+        kept = boxes[i, _chosen(boxes[i], known[i], rng)]
         other = others[int(torch.randint(0, len(others), (), generator=rng))]
         images[i] = keep_inside(views.images[i], views.images[other], kept)
-        inside[i] &= _within(views.boxes[i], kept)
+        inside[i] &= _within(boxes[i], kept)
         whole[i] = False
-    return views._replace(images=images), inside, whole
+    return views._replace(images=images), inside.to(images.device), whole.to(images.device)
 
 
 def keep_inside(image: Tensor, other: Tensor, box: Tensor) -> Tensor:
@@ -41,10 +42,11 @@ def keep_inside(image: Tensor, other: Tensor, box: Tensor) -> Tensor:
     return made
 
 
-def _chosen(views: Views, i: int, rng: torch.Generator) -> int:
-    size = (views.boxes[i, :, 2:] - views.boxes[i, :, :2]).clamp(min=0).prod(dim=-1)
+def _chosen(boxes: Tensor, known: Tensor, rng: torch.Generator) -> int:
+    """Return the row of one of the `known` (A,) `boxes` (A, 4): by their size half of the time, else any."""
+    size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=-1)
     by_size = float(torch.rand((), generator=rng)) < 0.5
-    chance = (size if by_size else torch.ones_like(size)) * views.known[i]
+    chance = (size if by_size else torch.ones_like(size)) * known
     return int(torch.multinomial(chance, 1, generator=rng))
 
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from torch import Tensor
 from models.backbone import backbone_state
 from models.data.dataset import read_films
 from models.data.films import Film, without_patients_of
+from models.data.tensors import FilmTensors, load_films
 from models.data.tensors import Progress as LoadProgress
-from models.data.tensors import load_films
 from models.preprocess import preprocessing_hash
 from models.registry import SHIPPED, ModelCard, save_model
 from models.train.calibrate import calibrate
 from models.train.config import TrainConfig
-from models.train.loop import Progress, Run, train_run
+from models.train.logs import event_log
+from models.train.loop import Progress, Run, Validate, train_run
+from models.train.parallel import process_group, rank, training_device
+from models.train.report import write_report
+from models.train.validate import Validation
 from regionmir.core.anatomy import anatomies
 from regionmir.core.errors import ConfigurationError
 
@@ -37,25 +42,75 @@ class Listener:
     note: Callable[[str], None]
 
 
-def train(config: TrainConfig, data: Path, out: Path, listener: Listener, *, resume: bool = False) -> ModelCard:
+def _ignore(*_: object) -> None:
+    """Take any news."""
+
+
+_SILENT = Listener(_ignore, _ignore, _ignore, _ignore)
+
+
+def train(config: TrainConfig, data: Path, out: Path, listener: Listener, *, resume: bool = False) -> ModelCard | None:
     """Train on split `train` of the folder `data` and write a model to `out`; return its card.
 
-    Films of patients who also stand in another split are withheld. Raises `DataError`, `ConfigurationError`, or
+    Films of patients who also stand in another split are withheld. Under `torchrun` all processes train one network
+    and the first one writes and reports; the others return None. Raises `DataError`, `ConfigurationError`, or
     `ModelError` where a loss is not finite or the checkpoint does not fit.
     """
+    with process_group(training_device(config.device)):
+        first = rank() == 0
+        run, withheld = _trained(config, data, out, listener if first else _SILENT, resume=resume)
+    if not first:
+        return None
+    card = export(run, withheld, out, listener.calibrating)
+    write_report(run, card, data, out)
+    return card
+
+
+def _trained(config: TrainConfig, data: Path, out: Path, listener: Listener, *, resume: bool) -> tuple[Run, int]:
+    """Return the finished run and how many films were withheld."""
     threads = config.threads or torch.get_num_threads()
     torch.set_num_threads(1)  # one small film at a time: more threads only wait for each other
-    chosen, withheld = training_films(read_films(data))
+    films = read_films(data)
+    chosen, withheld = training_films(films)
     listener.note(f"{len(chosen)} films; {withheld} withheld, their patients stand in another split too")
-    films = load_films(chosen, config.network.side, listener.loading)
+    tensors = load_films(chosen, config.network.side, listener.loading)
+    validate = _validation([f for f in films if f.split == "val"], tensors, config, listener)
     torch.set_num_threads(threads)
-    run = Run(config, films, imagenet_weights() if config.imagenet else None)
+    run = Run(config, tensors, imagenet_weights() if config.imagenet else None)
     out.mkdir(parents=True, exist_ok=True)
     if resume:
         run.resume(out / CHECKPOINT)
         listener.note(f"goes on at step {run.step}, {run.elapsed_s:.0f} s")
-    train_run(run, out / CHECKPOINT, listener.training)
-    return export(run, withheld, out, listener.calibrating)
+    with _reporting(out, listener) as report:
+        train_run(run, out / CHECKPOINT, report, validate)
+    return run, withheld
+
+
+def _validation(films: list[Film], training: FilmTensors, config: TrainConfig, listener: Listener) -> Validate | None:
+    if rank() != 0 or not config.validate_minutes:
+        return None
+    if not films:
+        listener.note("no validation while training: the data have no split `val`")
+        return None
+    return Validation(films, training, config.network.side)
+
+
+@contextmanager
+def _reporting(out: Path, listener: Listener) -> Iterator[Callable[[Progress], None]]:
+    """Give what tells `listener` of progress and, in the first process, writes it to event files as well."""
+    with ExitStack() as stack:
+        noted: list[Callable[[Progress], None]] = [listener.training]
+        if rank() == 0:
+            try:
+                noted.append(stack.enter_context(event_log(out)))
+            except ConfigurationError as error:
+                listener.note(f"no event files: {error}")
+
+        def report(progress: Progress) -> None:
+            for note in noted:
+                note(progress)
+
+        yield report
 
 
 def training_films(films: list[Film]) -> tuple[list[Film], int]:
@@ -106,6 +161,8 @@ def _training(run: Run, withheld: int) -> dict[str, Any]:
         "config": dataclasses.asdict(run.config),
         "seconds": round(run.elapsed_s),
         "steps": run.step,
+        "processes": run.processes,
+        "device": run.device.type,
         "films": len(run.films),
         "films_by_source": sources,
         "films_withheld": withheld,

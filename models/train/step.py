@@ -19,10 +19,12 @@ from models.train.contrast import Regions, within_anatomy_losses
 from models.train.heads import TrainHeads
 from models.train.losses import WEIGHTS, anatomy_contrast, box_losses, mask_loss, presence_loss
 from models.train.negatives import negatives
+from models.train.parallel import summed
 from models.train.paste import pasted
 
 FINDING_STEP, LOOK_STEP = 0.3, 0.8
 """How far the centres of the parts move to the mean of each batch."""
+CPU = torch.device("cpu")
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Batch:
     """(B,) bool: views that nothing was pasted around; only in these may regions be looked for"""
     negative: Tensor
     rows: Tensor
-    """(B,) int64: the film of each view"""
+    """(B,) int64, on the CPU: the film of each view"""
 
 
 class Sampler:
@@ -57,35 +59,53 @@ class Sampler:
         return torch.multinomial(self.chance, min(count, len(self.chance)), generator=rng)
 
 
-def shown(films: FilmTensors, rows: Tensor) -> Shown:
-    """Return the films `rows` (B,) to make views of."""
-    return Shown(films.images[rows], films.boxes[rows], films.known[rows], films.masks[rows], films.masked[rows])
+def shown(films: FilmTensors, rows: Tensor, device: torch.device) -> Shown:
+    """Return the films `rows` (B,) to make views of, on `device`; all the others stay where they are."""
+    every = Shown(films.images, films.boxes, films.known, films.masks, films.masked)
+    return Shown(*(t[rows].to(device) for t in every))
 
 
 def make_batch(
-    films: FilmTensors, sampler: Sampler, config: TrainConfig, rng: torch.Generator, strength: float = 1.0
+    films: FilmTensors,
+    chosen: Tensor,
+    config: TrainConfig,
+    rng: torch.Generator,
+    strength: float = 1.0,
+    device: torch.device = CPU,
 ) -> Batch:
-    """Return the next batch; `strength` is that of the views."""
-    rows = sampler.draw(config.films_per_step, rng).repeat(2)
-    views, inside, whole = pasted(random_views(shown(films, rows), rng, strength), rows, config.paste, rng)
+    """Return two views of each of the films `chosen` (n,), and negatives; `strength` is that of the views."""
+    rows = chosen.repeat(2)
+    views, inside, whole = pasted(random_views(shown(films, rows, device), rng, strength), rows, config.paste, rng)
     others = torch.randint(0, len(films), (config.negatives_per_step,), generator=rng)
-    return Batch(views, inside, whole, negatives(films.images[others], rng), rows)
+    return Batch(views, inside, whole, negatives(films.images[others], rng).to(device), rows)
 
 
 class Step:
     """Computes the losses of one batch."""
 
-    def __init__(self, network: RegionNetwork, heads: TrainHeads, films: FilmTensors, config: TrainConfig) -> None:
-        self.network, self.heads, self.films, self.config = network, heads, films, config
-        self.pneumonia = torch.tensor(["pneumonia" in n for n in films.finding_names] or [False])
+    def __init__(
+        self,
+        network: RegionNetwork,
+        heads: TrainHeads,
+        films: FilmTensors,
+        config: TrainConfig,
+        device: torch.device = CPU,
+        *,
+        alone: bool = False,
+    ) -> None:
+        """Compute with `network` and `heads` on `device`; `alone`: in this process, whatever others do."""
+        self.network, self.heads, self.films, self.config, self.device = network, heads, films, config, device
+        self.pneumonia = torch.tensor(["pneumonia" in n for n in films.finding_names] or [False], device=device)
         self.weights = WEIGHTS | config.weights
-        self.slots = films.known.any(dim=0).nonzero().squeeze(-1)  # the others have no box to learn from
+        slots = films.known.any(dim=0).nonzero().squeeze(-1)  # the others have no box to learn from
+        self.slots = slots.to(device)
+        self.summed = (lambda values: values) if alone else summed
 
     def losses(self, batch: Batch, rng: torch.Generator, classify: bool) -> dict[str, Tensor]:
         """Return every loss by name, unweighted. `classify` adds the second stage's classifier of anatomies."""
         views, count = batch.views, len(batch.rows)
         images = torch.cat([views.images, batch.negative]).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
             features = self.network.features(images)
             found = self.network.detect(features)
             masks = self.heads.draw_masks(features.detect[:count][batch.whole])
@@ -106,22 +126,22 @@ class Step:
         views, count, refused = batch.views, len(batch.rows), len(batch.negative)
         located = Detection(*(t[:count][batch.whole] for t in found))
         losses = box_losses(located, views.boxes[batch.whole] / self.network.config.side, views.known[batch.whole])
-        judged = torch.cat([batch.whole, torch.ones(refused, dtype=torch.bool)])
+        judged = torch.cat([batch.whole, torch.ones(refused, dtype=torch.bool, device=self.device)])
         present = F.pad(views.known, (0, 0, 0, refused))
         absent = F.pad(views.absent, (0, 0, 0, refused), value=True)
         losses["presence"] = presence_loss(found.presence[judged], present[judged], absent[judged])
-        frontal = torch.cat([torch.ones(count), torch.zeros(refused)])
+        frontal = (torch.arange(count + refused, device=self.device) < count).float()
         losses["frontal"] = F.binary_cross_entropy_with_logits(found.frontal[judged], frontal[judged])
         return losses
 
     def _description(self, embedding: Embedding, known: Tensor, rows: Tensor, classify: bool) -> dict[str, Tensor]:
-        finding = self.films.finding[rows]
+        finding = self.films.finding[rows].to(self.device)
         regions = Regions(
             embedding.finding.transpose(0, 1),
             embedding.look.transpose(0, 1),
             known.T,
-            rows,
-            self.films.patient[rows],
+            rows.to(self.device),
+            self.films.patient[rows].to(self.device),
             finding,
         )
         losses = within_anatomy_losses(regions, self.pneumonia, self.config.temperature)
@@ -138,9 +158,10 @@ class Step:
         which findings a batch happens to hold, so it is taken over several.
         """
         parts = self.network.config.parts
-        step = torch.cat([torch.full((parts.finding,), FINDING_STEP), torch.full((parts.look,), LOOK_STEP)])
-        count = known.sum(dim=0)
-        mean = (uncentred * known[..., None]).sum(dim=0) / count.clamp(min=1)[:, None]
+        step = torch.full((parts.finding + parts.look,), LOOK_STEP, device=self.device)
+        step[: parts.finding] = FINDING_STEP
+        count = self.summed(known.sum(dim=0))
+        mean = self.summed((uncentred * known[..., None]).sum(dim=0)) / count.clamp(min=1)[:, None]
         seen, centres = self.slots[count > 0], self.network.embedder.centres
         fresh = ~centres[seen].any(dim=-1, keepdim=True)
         centres[seen] = torch.where(fresh, mean[count > 0], centres[seen].lerp(mean[count > 0], step))

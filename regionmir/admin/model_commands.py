@@ -33,14 +33,19 @@ def train_command(
         regionmir model train --config cpu-60min --data ../shared/data/cxr --out runs/a
 
         regionmir model train --config cpu-60min --data ../shared/data/cxr --out runs/a --resume
+
+        torchrun --nproc-per-node 2 -m regionmir.admin model train --config gpu-10min --data DIR --out runs/b
     """
     from models.train.config import read_config
+    from models.train.report import judging_command
     from models.train.run import train
 
     with _bars() as bars:
         card = or_complain(lambda: train(read_config(config), data, out, _listener(bars), resume=resume))
-    console.print(f"model {card.name} {card.version} in {out}, {card.training['steps']} steps")
-    console.print(f"judge it: regionmir model evaluate --model {out} --database {data} --queries {data}")
+    if card is None:  # the first process of several tells
+        return
+    console.print(f"model {card.name} {card.version} in {out}, {card.training['steps']} steps; see {out}/report.md")
+    console.print(f"judge it: {judging_command(data, out)}", soft_wrap=True)
 
 
 app.command("evaluate")(evaluate_command)
@@ -119,7 +124,9 @@ def _listener(bars: Bars) -> "Listener":
     def told(progress: Progress) -> None:
         bars.update(training, completed=round(100 * progress.share), visible=True)
         losses = "  ".join(f"{n} {v:.3f}" for n, v in progress.losses.items())
-        bars.console.print(f"step {progress.step}  {progress.elapsed_s:.0f} s  {losses}", soft_wrap=True)
+        figures = "".join(f"  validation {n} {v:.3f}" for n, v in progress.validation.items())
+        line = f"step {progress.step}  {progress.elapsed_s:.0f} s{figures}  total {progress.total:.3f}  {losses}"
+        bars.console.print(line, soft_wrap=True)
 
     return Listener(
         lambda d, t: bars.update(loading, completed=d, total=t),

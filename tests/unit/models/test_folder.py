@@ -120,8 +120,27 @@ def test_films_become_tensors_with_boxes_in_input_pixels(tmp_path: Path) -> None
     Image.fromarray(np.tile(np.arange(80, dtype=np.uint8), (60, 1))).save(tmp_path / "a.png")
     tensors = load_films(films, 64)
     assert tensors.known.nonzero().tolist() == [[0, 8]]
-    assert tensors.boxes[0, 8].tolist() == [0, 8, 32, 56]
+    assert tensors.boxes[0, 8].tolist() == [0, 0, 32, 64]
     assert tensors.images.shape == (1, 64, 64)
+    assert not bool(tensors.masked.any())
+
+
+def test_a_mask_comes_at_half_the_size_and_tells_of_the_regions_that_have_boxes(tmp_path: Path) -> None:
+    row = film("images/a.png")
+    films = folder(tmp_path, row, "images/a.png,left lung,40,0,80,60,mask\n")
+    labels = np.zeros((60, 80), dtype=np.uint8)
+    labels[:, 40:] = 2
+    for name, pixels in (("images", labels * 100), ("masks", labels)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "a.png")
+    tensors = load_films(read_folder(films), 64)
+    assert tensors.masked.tolist() == [[False, True, False]]
+    assert tensors.masks.shape == (1, 32, 32)
+    assert tensors.masks[0, :, 16:].unique().tolist() == [2]
+    assert tensors.masks[0, :, :16].unique().tolist() == [0]
+    Image.fromarray(labels[:50]).save(tmp_path / "masks" / "a.png")
+    with pytest.raises(DataError, match=r"is 80 x 50, its image \(images\.csv, row 2\) 80 x 60"):
+        load_films(read_folder(films), 64)
 
 
 def test_more_than_eight_bits_are_refused_and_not_cut_off(tmp_path: Path) -> None:

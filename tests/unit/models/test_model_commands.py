@@ -103,7 +103,7 @@ def test_the_splits_that_are_asked_for_must_exist(model: Path, films: Path) -> N
 def test_an_unknown_configuration_is_one_clear_line(films: Path, tmp_path: Path) -> None:
     code, text = run("train", "--config", "nothing", "--data", films, "--out", tmp_path)
     assert code == 1
-    assert "no training configuration 'nothing'; known: cpu-20min" in text
+    assert "no training configuration 'nothing'; known: cpu-3min" in text
 
 
 def test_a_spoilt_model_is_shown_and_makes_the_listing_fail(model: Path, tmp_path: Path) -> None:
@@ -129,9 +129,13 @@ def test_a_model_is_shown_with_its_anatomies(model: Path) -> None:
 def test_training_reports_and_says_how_to_judge(films: Path, tmp_path: Path) -> None:
     network = "\n".join(f"{k} = {v}" for k, v in dataclasses.asdict(CONFIG).items())
     settings = 'name = "tiny"\ndescription = ""\nminutes = 5.0\nsteps = 1\nimagenet = false\nfilms_per_step = 2\n'
-    (tmp_path / "tiny.toml").write_text(f"{settings}[network]\n{network}\n")
+    where = 'threads = 1\nbf16 = false\ndevice = "cpu"\n'
+    (tmp_path / "tiny.toml").write_text(f"{settings}{where}[network]\n{network}\n")
     code, text = run("train", "--config", tmp_path / "tiny.toml", "--data", films, "--out", tmp_path / "out")
     assert code == 0, text
     assert "step 1" in text
+    assert "validation iou" in text
     assert "model tiny" in text
+    assert "regionmir model evaluate --model" in text
+    assert (tmp_path / "out" / "report.md").is_file()
     assert (tmp_path / "out" / "model.safetensors").is_file()

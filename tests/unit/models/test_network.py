@@ -1,5 +1,6 @@
 """Shapes and promises of the networks, with random weights."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,7 +8,10 @@ from models.acceptance import Acceptance, fit_acceptance
 from models.backbone import OUTPUT_WIDTHS, STAGES, Backbone, backbone_state
 from models.detector import Detector
 from models.network import SLOTS, NetworkConfig, RegionNetwork
-from models.region_model import overlap
+from models.region_model import RegionModel, overlap
+from regionmir.core.anatomy import anatomies
+from regionmir.core.geometry import Box
+from regionmir.core.records import GenerationInfo
 
 CONFIG = NetworkConfig(side=64, width=16, dim=24, anatomy_dim=8, finding_dim=8)
 
@@ -18,10 +22,10 @@ def network() -> RegionNetwork:
     return RegionNetwork(CONFIG).eval()
 
 
-def test_the_backbone_gives_maps_of_strides_8_16_and_32() -> None:
+def test_the_backbone_gives_maps_of_strides_8_16_16_and_32() -> None:
     maps = Backbone()(torch.rand(2, 1, 64, 96))
     assert [tuple(m.shape) for m in maps] == [
-        (2, w, 64 // s, 96 // s) for w, s in zip(OUTPUT_WIDTHS, (8, 16, 32), strict=True)
+        (2, w, 64 // s, 96 // s) for w, s in zip(OUTPUT_WIDTHS, (8, 16, 16, 32), strict=True)
     ]
 
 
@@ -58,6 +62,33 @@ def test_a_vector_and_each_of_its_parts_have_unit_length(network: RegionNetwork)
     for part in (found.vector, found.anatomy, found.finding, found.look):
         torch.testing.assert_close(part.norm(dim=-1), torch.ones(2, 2))
     torch.testing.assert_close(found.vector[..., :8], 0.3**0.5 * found.anatomy)
+
+
+def test_a_region_is_described_without_what_lies_beyond_the_receptive_field(network: RegionNetwork) -> None:
+    """178 pixels around a place are seen; the map that finds regions sees the whole film."""
+    film = torch.rand(1, 1, 96, 512, generator=torch.Generator().manual_seed(0))
+    other = film.clone()
+    other[..., 320:] = 1 - other[..., 320:]
+    boxes = torch.tensor([[[8.0, 8, 72, 88]]])
+    with torch.no_grad():
+        features, changed = network.features(film), network.features(other)
+        vectors = [network.embed(f, boxes, torch.tensor([3])).vector for f in (features, changed)]
+    torch.testing.assert_close(vectors[0], vectors[1], atol=1e-6, rtol=0)
+    assert not torch.allclose(features.detect[..., :8], changed.detect[..., :8], atol=1e-4)
+    other[..., 80:] = 1 - other[..., 80:]
+    with torch.no_grad():
+        near = network.embed(network.features(other), boxes, torch.tensor([3])).vector
+    assert not torch.allclose(vectors[0], near, atol=1e-6)
+
+
+def test_bfloat16_hardly_turns_a_vector(network: RegionNetwork) -> None:
+    film = np.random.default_rng(0).random((60, 80)).astype(np.float32)
+    boxes = [Box(5, 10, 38, 50), Box(40, 10, 75, 50)]
+    info = GenerationInfo("small", "1", "", CONFIG.dim, "", anatomies()[:9])
+    acceptance = Acceptance(torch.zeros(320), torch.eye(320), 2.0)
+    exact, rounded = (RegionModel(network, info, acceptance, bf16=b).embed_boxes(film, boxes) for b in (False, True))
+    assert not np.array_equal(exact, rounded)
+    assert float((exact * rounded).sum(axis=1).min()) > 0.999
 
 
 def test_boxes_are_ordered_and_inside_whatever_the_weights_say() -> None:

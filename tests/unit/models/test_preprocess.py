@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.preprocess import Letterbox, prepare, preprocessing_hash
+from models.preprocess import MAX_STRETCH, Letterbox, prepare, preprocessing_hash
 from regionmir.core.geometry import Box
 
 sizes = st.integers(min_value=3, max_value=5000)
@@ -30,6 +30,13 @@ def test_the_whole_image_fills_its_part_of_the_square(width: int, height: int) -
     assert inner.y0 >= 0
     assert inner.x1 <= 256 + 1e-6
     assert inner.y1 <= 256 + 1e-6
+
+
+def test_a_film_is_stretched_to_a_square_and_a_very_long_one_keeps_a_margin() -> None:
+    assert Letterbox.of(800, 600, 256) == Letterbox(256 / 800, 256 / 600, 0, 0, 256, 256)
+    long = Letterbox.of(900, 300, 300)
+    assert (long.width, long.height) == (300, round(300 * MAX_STRETCH / 3))
+    assert (long.left, long.top) == (0, (300 - long.height) // 2)
 
 
 def test_a_bright_rectangle_lands_where_the_letterbox_says() -> None:

@@ -96,8 +96,12 @@ def test_the_same_film_has_the_same_answer_alone_and_in_a_batch(model: RegionMod
     for a, b, c in zip(alone.regions, together[0].regions, again.regions, strict=True):
         assert a.region == c.region
         np.testing.assert_array_equal(a.vector, c.vector)
-        assert a.region.box.as_tuple() == pytest.approx(b.region.box.as_tuple(), abs=0.02)
-        np.testing.assert_allclose(a.vector, b.vector, atol=1e-4)
+        if model.bf16:
+            assert a.region.box.as_tuple() == pytest.approx(b.region.box.as_tuple(), abs=0.005 * max(films[0].shape))
+            assert float(a.vector @ b.vector) > 0.999
+        else:
+            assert a.region.box.as_tuple() == pytest.approx(b.region.box.as_tuple(), abs=0.02)
+            np.testing.assert_allclose(a.vector, b.vector, atol=1e-4)
 
 
 def test_the_found_box_embeds_like_the_region(model: RegionModel, films: list[Image]) -> None:

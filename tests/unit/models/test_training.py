@@ -2,39 +2,28 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from models.data.folder import read_folder
+from models.data.folder import read_split
 from models.data.tensors import FilmTensors, load_films
-from models.network import NetworkConfig
 from models.registry import load_model, read_card
-from models.train.augment import random_views
-from models.train.config import TrainConfig, config_names, parse_config, read_config
+from models.train.augment import MASK_CELLS, Shown, random_views
+from models.train.config import config_names, parse_config, read_config
 from models.train.contrast import Regions, within_anatomy_losses
 from models.train.loop import Progress, Run, save_checkpoint, train_run
 from models.train.losses import giou, likeness
 from models.train.negatives import MAKERS, negatives
 from models.train.run import Listener, train
+from models.train.validate import Validation
 from regionmir.core.errors import ConfigurationError, ModelError
+from tests.support.drawn import SMALL, drawn_folder
 
-SMALL = TrainConfig(
-    name="small",
-    description="",
-    minutes=5,
-    steps=2,
-    threads=0,
-    imagenet=False,
-    bf16=False,
-    films_per_step=3,
-    negatives_per_step=1,
-    network=NetworkConfig(side=64, width=16, dim=24, anatomy_dim=8, finding_dim=8),
-)
+SIDE = 64
 
 
 @pytest.fixture(autouse=True)
@@ -48,38 +37,51 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of six drawn films of three patients' findings, in the format of the reader."""
-    root = tmp_path_factory.mktemp("films")
-    images = ["image,width,height,source,patient,finding,age_group,split"]
-    regions = ["image,anatomy,x0,y0,x1,y1,origin"]
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        pixels = (rng.random((60, 80)) * 255).astype(np.uint8)
-        Image.fromarray(pixels).save(root / f"{i}.png")
-        finding = ("normal", "viral pneumonia", "")[i % 3]
-        images.append(
-            f"{i}.png,80,60,drawn,p{i},{finding},{'adult' if i % 2 else 'child'},{'val' if i == 5 else 'train'}"
-        )
-        regions += [f"{i}.png,left lung,40,10,75,50,mask", f"{i}.png,right lung,5,10,38,50,mask"]
-    (root / "images.csv").write_text("\n".join(images) + "\n")
-    (root / "regions.csv").write_text("\n".join(regions) + "\n")
-    return root
+    """Return a folder of six drawn films, one of them to validate on."""
+    return drawn_folder(tmp_path_factory.mktemp("films"))
 
 
 @pytest.fixture(scope="module")
 def films(folder: Path) -> FilmTensors:
-    return load_films([f for f in read_folder(folder) if f.split == "train"], 64)
+    return load_films(read_split(folder, "train"), SIDE)
 
 
 def ignore(*_: object) -> None:
     """Take any news."""
 
 
-def test_a_run_ends_with_a_model_that_loads(folder: Path, tmp_path: Path) -> None:
-    card = train(SMALL, folder, tmp_path / "out", Listener(ignore, ignore, ignore))
+def same_weights(a: Run, b: Run) -> bool:
+    """Return whether two runs have the same weights and the same running averages, to the last bit."""
+    pairs = [(a.network, b.network), (a.average, b.average), (a.heads, b.heads)]
+    tensors = [(x.state_dict(), y.state_dict()) for x, y in pairs]
+    return all(torch.equal(x[name], y[name]) for x, y in tensors for name in x)
+
+
+def test_a_run_ends_with_a_model_that_loads_and_a_report(folder: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    config = dataclasses.replace(SMALL, validate_minutes=60)
+    out = tmp_path / "out"
+    card = train(config, folder, out, Listener(ignore, seen.append, ignore, ignore))
+    assert card is not None
     assert [a.short for a in card.anatomies] == ["RL", "LL"]
     assert card.training["steps"] == 2
-    assert load_model(str(tmp_path / "out")).info == read_card(tmp_path / "out").info
+    assert load_model(str(out)).info == read_card(out).info
+    assert seen[-1].validation.keys() == {"iou", "loss"}
+    report = (out / "report.md").read_text()
+    assert "| 0-10 % | 1 |" in report
+    assert "| 50-60 % | 1 |" in report
+    assert f"| 100 % | 2 | {seen[-1].validation['iou']:.3f} |" in report
+    assert "| films_per_step | 3 |" in report
+    assert f"regionmir model evaluate --model {out} --database {folder}" in report
+
+
+def test_two_runs_of_one_seed_have_the_same_weights(films: FilmTensors) -> None:
+    runs = [Run(config, films, None) for config in (SMALL, SMALL, dataclasses.replace(SMALL, seed=8))]
+    for run in runs:
+        run.advance()
+        run.advance()
+    assert same_weights(runs[0], runs[1])
+    assert not same_weights(runs[0], runs[2])
 
 
 def test_a_resumed_run_takes_the_same_steps_as_one_that_never_stopped(films: FilmTensors, tmp_path: Path) -> None:
@@ -91,8 +93,46 @@ def test_a_resumed_run_takes_the_same_steps_as_one_that_never_stopped(films: Fil
     resumed.resume(tmp_path / "checkpoint.pt")
     resumed.advance()
     assert resumed.step == whole.step == 2
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    assert same_weights(whole, resumed)
+    assert (resumed.running, resumed.curve) == (whole.running, whole.curve)
+
+
+def test_validation_leaves_the_training_as_it_would_be_without(folder: Path, films: FilmTensors) -> None:
+    validate = Validation(read_split(folder, "val"), films, SIDE)
+    plain, validated = Run(SMALL, films, None), Run(dataclasses.replace(SMALL, validate_minutes=1e-9), films, None)
+    train_run(plain, None, ignore)
+    train_run(validated, None, ignore, validate)
+    assert [v["step"] for v in validated.validations] == [1, 2]
+    assert 0 <= validated.validations[-1]["iou"] <= 1
+    assert math.isfinite(validated.validations[-1]["loss"])
+    assert same_weights(plain, validated)
+    assert validate(plain) == validate(validated)
+
+
+def test_the_time_of_validation_does_not_count(films: FilmTensors) -> None:
+    def slow(_run: Run) -> dict[str, float]:
+        time.sleep(0.5)
+        return {"iou": 0.0, "loss": 0.0}
+
+    run = Run(dataclasses.replace(SMALL, validate_minutes=1e-9), films, None)
+    started = time.monotonic()
+    train_run(run, None, ignore, slow)
+    assert run.elapsed_s < time.monotonic() - started - 0.4
+
+
+def test_an_untrained_run_takes_no_step(films: FilmTensors) -> None:
+    run, fresh = (Run(dataclasses.replace(SMALL, untrained=True), films, None) for _ in range(2))
+    train_run(run, None, ignore)
+    assert run.step == 0
+    assert same_weights(run, fresh)
+
+
+def test_a_device_that_is_not_there_is_named(films: FilmTensors) -> None:
+    with pytest.raises(ConfigurationError, match="'abacus'"):
+        Run(dataclasses.replace(SMALL, device="abacus"), films, None)
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigurationError, match="sees no GPU"):
+            Run(dataclasses.replace(SMALL, device="cuda"), films, None)
 
 
 def test_a_checkpoint_of_other_films_or_no_checkpoint_is_refused(films: FilmTensors, tmp_path: Path) -> None:
@@ -108,7 +148,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_films(films: Film
     run = Run(SMALL, films, None)
     with torch.no_grad():
         run.network.detector.heat.bias.fill_(math.nan)
-    with pytest.raises(ModelError, match=r"step 0: the loss is not finite; films: \d.png"):
+    with pytest.raises(ModelError, match=r"step 0: the loss is not finite; films: images/\d.png"):
         run.advance()
 
 
@@ -120,34 +160,52 @@ def test_progress_is_reported_with_finite_losses(films: FilmTensors) -> None:
 
 
 def test_shipped_configurations_read_and_wrong_ones_are_named() -> None:
-    assert {"cpu-20min", "cpu-3min"} <= set(config_names())
+    assert {"cpu-60min", "cpu-3min", "gpu-10min", "imagenome"} == set(config_names())
     assert all(read_config(name).name == name for name in config_names())
-    with pytest.raises(ConfigurationError, match="known: cpu-20min"):
+    with pytest.raises(ConfigurationError, match="known: cpu-3min"):
         read_config("gpu-forever")
     with pytest.raises(ValueError, match="unknown setting 'wheels'"):
         parse_config({"name": "x", "description": "", "minutes": 1, "wheels": 4})
+    with pytest.raises(ValueError, match="no loss is called 'bocks'"):
+        parse_config({"name": "x", "description": "", "minutes": 1, "weights": {"bocks": 2.0}})
     with pytest.raises(ValueError, match="minutes is 'soon'"):
         parse_config({"name": "x", "description": "", "minutes": "soon"})
 
 
+def blank_films(count: int, side: int, slot: int, box: tuple[float, float, float, float]) -> Shown:
+    """Return black films of which the region `slot` is known, and masked as heart where `box` is."""
+    boxes, known = torch.zeros(count, 29, 4), torch.zeros(count, 29, dtype=torch.bool)
+    boxes[:, slot], known[:, slot] = torch.tensor(box), True
+    masks = torch.zeros(count, side // 2, side // 2, dtype=torch.uint8)
+    x0, y0, x1, y1 = (round(v / 2) for v in box)
+    masks[:, y0:y1, x0:x1] = 3
+    masked = torch.tensor([[False, False, True]]).repeat(count, 1)
+    return Shown(torch.zeros(count, side, side, dtype=torch.uint8), boxes, known, masks, masked)
+
+
+def test_masks_move_with_the_boxes() -> None:
+    views = random_views(blank_films(12, 96, 3, (24, 30, 70, 62)), torch.Generator().manual_seed(2))
+    assert views.masks.shape == (12, 3, 24, 24)
+    assert float(views.masks[:, :2].max()) == 0
+    for mask, box in zip(views.masks[:, 2], views.boxes[:, 3], strict=True):
+        rows, columns = (mask > 0.5).nonzero().unbind(-1)
+        hull = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) * MASK_CELLS
+        assert float((hull - box).abs().max()) < 2 * MASK_CELLS + 1
+
+
 def test_boxes_follow_a_bright_rectangle_through_random_views() -> None:
-    images = torch.zeros(12, 96, 96, dtype=torch.uint8)
-    images[:, 30:62, 24:70] = 255
-    boxes, known = torch.zeros(12, 29, 4), torch.zeros(12, 29, dtype=torch.bool)
-    boxes[:, 3], known[:, 3] = torch.tensor([24.0, 30, 70, 62]), True
-    views = random_views(images, boxes, known, torch.Generator().manual_seed(2))
+    films = blank_films(12, 96, 3, (24, 30, 70, 62))
+    films.images[:, 30:62, 24:70] = 255
+    views = random_views(films, torch.Generator().manual_seed(2))
     assert bool(views.known[:, 3].all())
     inside = 0
     for image, box in zip(views.images[:, 0], views.boxes[:, 3].round().long().tolist(), strict=True):
         inside += int(image[box[1] : box[3], box[0] : box[2]].mean() > image.mean() + 0.2)
-    assert inside == len(images)
+    assert inside == len(views.images)
 
 
 def test_a_box_that_left_the_view_is_absent_and_never_known() -> None:
-    images = torch.zeros(40, 64, 64, dtype=torch.uint8)
-    boxes, known = torch.zeros(40, 29, 4), torch.zeros(40, 29, dtype=torch.bool)
-    boxes[:, 0], known[:, 0] = torch.tensor([0.0, 0, 3, 3]), True
-    views = random_views(images, boxes, known, torch.Generator().manual_seed(0))
+    views = random_views(blank_films(40, 64, 0, (0, 0, 3, 3)), torch.Generator().manual_seed(0))
     assert bool(views.absent[:, 0].any())
     assert not bool((views.absent & views.known).any())
     assert not bool(views.known[:, 1:].any())
@@ -188,13 +246,12 @@ def test_regions_that_are_unknown_move_no_loss() -> None:
     appearance = torch.nn.functional.normalize(torch.randn(2, 4, 8, generator=rng), dim=-1)
     known = torch.tensor([[True] * 4, [True, True, True, False]])
     meta = (torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 0, 1]))
-    before = within_anatomy_losses(
-        Regions(appearance, appearance, known, *meta), None, torch.tensor([False, True]), 0.1
-    )
+    pneumonia = torch.tensor([False, True])
+    before = within_anatomy_losses(Regions(appearance, appearance, known, *meta), pneumonia, 0.1)
     moved = appearance.clone()
     moved[1, 3] = -moved[1, 3]
-    after = within_anatomy_losses(Regions(moved, moved, known, *meta), None, torch.tensor([False, True]), 0.1)
-    assert before.keys() == after.keys() == {"finding_contrast", "same_region", "spread"}
+    after = within_anatomy_losses(Regions(moved, moved, known, *meta), pneumonia, 0.1)
+    assert before.keys() == after.keys() == {"finding_contrast", "alignment", "same_region", "spread"}
     for name in before:
         assert float(before[name]) == float(after[name])
         assert math.isfinite(float(before[name]))

@@ -1,0 +1,128 @@
+"""Train and judge every variant for every seed; what is finished already is not done again."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models.ablate.described import Described, by_boxes, describe
+from models.ablate.rows import BOX_ONLY, ROWS
+from models.ablate.table import Results, write_table
+from models.data.dataset import read_films
+from models.data.films import Film
+from models.data.tensors import FilmTensors, load_films
+from models.evaluate.figures import Figure
+from models.evaluate.retrieval import (
+    anatomy_cases,
+    finding_cases,
+    normal_or_pneumonia,
+    participation_ratio,
+    three_classes,
+)
+from models.train.calibrate import calibrate
+from models.train.config import TrainConfig, read_config
+from models.train.loop import Progress, Run, train_run
+from models.train.run import imagenet_weights, training_films
+from regionmir.core.errors import ConfigurationError
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The films to learn from and search, and those that ask."""
+
+    database: FilmTensors
+    queries: FilmTensors
+
+
+def ablate(
+    data: Path,
+    out: Path,
+    seeds: Sequence[int],
+    note: Note,
+    *,
+    steps: int | None = None,
+    adapt: Callable[[TrainConfig], TrainConfig] = lambda config: config,
+) -> Path:
+    """Write `ablation.md` to `out` and return it: splits `train` (database) and `val` (queries) of the folder `data`.
+
+    Each finished training leaves a JSON file; a second call goes on after the last one. `steps` replaces the budget of
+    every variant and `adapt` changes its configuration. Raises `DataError` or `ConfigurationError`.
+    """
+    configs = {row.config: adapt(_budgeted(read_config(f"ablation/{row.config}"), steps)) for row in ROWS}
+    (side,) = {config.network.side for config in configs.values()}
+    sides = _load(read_films(data), side)
+    out.mkdir(parents=True, exist_ok=True)
+    results: Results = {BOX_ONLY.config: [_figures(*_boxes_of(sides))]}
+    for seed in seeds:
+        for name, config in configs.items():
+            file = out / f"{name}-{config.steps}-steps-seed-{seed}.json"
+            if not file.is_file():
+                note(f"{name}, seed {seed}: {config.steps} steps")
+                _write(file, _trained(replace(config, seed=seed), sides, note))
+            results.setdefault(name, []).append(json.loads(file.read_text(encoding="utf-8")))
+    return write_table(out / "ablation.md", results, _heading(configs, sides, seeds))
+
+
+def _budgeted(config: TrainConfig, steps: int | None) -> TrainConfig:
+    return replace(config, steps=steps) if steps else config
+
+
+def _load(films: list[Film], side: int) -> Sides:
+    chosen, _ = training_films(films)
+    asking = [f for f in films if f.split == "val"]
+    if not asking:
+        raise ConfigurationError("the data have no split `val` to judge by")
+    return Sides(load_films(chosen, side), load_films(asking, side))
+
+
+def _trained(config: TrainConfig, sides: Sides, note: Note) -> dict[str, float]:
+    """Return the figures of one variant and one seed."""
+    run = Run(config, sides.database, imagenet_weights() if config.imagenet else None)
+
+    def told(progress: Progress) -> None:
+        note(f"  step {progress.step}, {progress.elapsed_s:.0f} s, total {progress.total:.3f}")
+
+    train_run(run, None, told)
+    calibrate(run.average, sides.database, config, lambda _done, _total: None)
+    base, asked = (describe(run.average, films, run.device, config.bf16) for films in (sides.database, sides.queries))
+    return _figures(base, asked) | _spread(asked) | {"seconds": round(run.elapsed_s, 1)}
+
+
+def _spread(asked: Described) -> dict[str, float]:
+    """Return the mean participation ratio over the anatomies whose vectors are not all one point."""
+    shown = [asked.told.vectors[found, slot] for slot, found in enumerate(asked.told.found.T) if found.sum() > 2]
+    ratios = [ratio for ratio in map(participation_ratio, shown) if ratio > 0]
+    return {"participation": sum(ratios) / len(ratios)} if ratios else {}
+
+
+def _boxes_of(sides: Sides) -> tuple[Described, Described]:
+    return by_boxes(sides.database, asking=False), by_boxes(sides.queries, asking=True)
+
+
+def _figures(base: Described, asked: Described) -> dict[str, float]:
+    """Return the figures of one line; one that cannot be computed is left out."""
+    relabels = {"three": three_classes, "binary": normal_or_pneumonia}
+    cases = finding_cases(base.told, asked.told, relabels)
+    three, binary = (cases[name].figures() for name in relabels)
+    found = {
+        "three": three.get("p_at_5"),
+        "three_by_chance": three.get("prevalence"),
+        "binary": binary.get("p_at_5"),
+        "binary_by_chance": binary.get("prevalence"),
+        "anatomy": anatomy_cases(base.free, asked.free).figures().get("p_at_1"),
+    }
+    return {name: figure.value for name, figure in found.items() if isinstance(figure, Figure)}
+
+
+def _write(file: Path, figures: dict[str, float]) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    part.replace(file)
+
+
+def _heading(configs: dict[str, TrainConfig], sides: Sides, seeds: Sequence[int]) -> str:
+    steps = sorted({config.steps for config in configs.values() if not config.untrained})
+    budget = f"{', '.join(str(s) for s in steps)} steps for each trained line, seeds {', '.join(map(str, seeds))}"
+    return f"{len(sides.database)} films searched, {len(sides.queries)} films ask. {budget}."

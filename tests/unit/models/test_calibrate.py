@@ -1,0 +1,62 @@
+"""What is computed in closed form once the network has learnt."""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from models.detector import Detector
+from models.network import SLOTS
+from models.train.calibrate import Seen, agreement, look_map
+
+FILMS = 400
+
+
+def seen(edges: Tensor, true_edges: Tensor, known: Tensor, appearance: Tensor) -> Seen:
+    """Return what a network might have said of the films."""
+    return Seen(edges, true_edges, known, appearance, known, torch.zeros(len(known), 1))
+
+
+def two_known() -> Tensor:
+    known = torch.zeros(FILMS, SLOTS, dtype=torch.bool)
+    known[:, :2] = True
+    return known
+
+
+def test_edges_whose_error_is_a_linear_function_of_others_are_corrected() -> None:
+    rng = torch.Generator().manual_seed(0)
+    true = torch.rand(FILMS, SLOTS, 4, generator=rng) * 0.2 + torch.tensor([0.2, 0.2, 0.6, 0.6])
+    found = true.clone()
+    found[:, 1] += 0.4 * (true[:, 0] - 0.5) + 0.03
+    learnt = agreement((seen(found, true, two_known(), torch.zeros(FILMS, SLOTS, 1)),))
+    detector = Detector(SLOTS, 16, 8)
+    detector.agreement.copy_(learnt)
+    corrected = found + detector._correction(found)
+    assert float((found - true)[:, :2].abs().max()) > 0.1
+    assert float((corrected - true)[:, :2].abs().max()) < 0.01
+    torch.testing.assert_close(corrected[:, 2:], found[:, 2:])
+
+
+def test_a_direction_of_the_look_that_changes_with_the_view_hardly_counts() -> None:
+    rng = torch.Generator().manual_seed(0)
+
+    def views_of(own: Tensor) -> Tensor:
+        appearance = torch.zeros(FILMS, SLOTS, 3)
+        appearance[:, :2, 1] = own + 0.05 * torch.randn(FILMS, 2, generator=rng)
+        appearance[:, :2, 2] = torch.randn(FILMS, 2, generator=rng)
+        return appearance
+
+    own = torch.randn(FILMS, 2, generator=rng)
+    edges = torch.zeros(FILMS, SLOTS, 4)
+    plain = seen(edges, edges, two_known(), views_of(own))
+    others = tuple(dataclasses.replace(plain, appearance=views_of(own)) for _ in range(2))
+    weights = look_map(plain, others, slice(1, None)).norm(dim=1)
+    assert float(weights[0]) > 0.5
+    assert float(weights[1]) < 0.05 * float(weights[0])
+
+
+def test_a_look_that_never_changes_is_left_as_it_is() -> None:
+    appearance = torch.randn(FILMS, SLOTS, 4, generator=torch.Generator().manual_seed(0))
+    edges = torch.zeros(FILMS, SLOTS, 4)
+    plain = seen(edges, edges, two_known(), appearance)
+    torch.testing.assert_close(look_map(plain, (plain,), slice(1, None)), torch.eye(3))
