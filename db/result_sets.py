@@ -2,7 +2,7 @@
 
 import datetime as dt
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ class ResultSet:
     disclosure: Disclosure
     created_at: dt.datetime
     hits: tuple[dict[str, Any], ...]
+    asked: dict[str, Any]
+    """`anatomies`: their numbers in the order asked; `combine`; `box`: a drawn one, x0, y0, x1, y1."""
 
 
 def create(
@@ -44,6 +46,7 @@ def create(
     caller_ae: str,
     disclosure: Disclosure,
     hits: Sequence[dict[str, Any]],
+    asked: Mapping[str, Any] | None = None,
 ) -> str:
     """Keep an answer and return its code: eight random digits of Crockford's base 32."""
     values = {
@@ -54,6 +57,7 @@ def create(
         "caller_ae": clean(caller_ae),
         "disclosure": disclosure.value,
         "hits": clean(list(hits)),
+        "asked": dict(asked or {}),
     }
     for _ in range(8):
         statement = insert(ResultSetRow).values(code=new_code(), **values)
@@ -78,6 +82,7 @@ def get(session: Session, code: str) -> ResultSet | None:
         Disclosure(row.disclosure),
         row.created_at,
         tuple(row.hits),
+        row.asked,
     )
 
 

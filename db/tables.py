@@ -339,6 +339,8 @@ class ResultSetRow(Base):
     disclosure: Mapped[str]
     created_at: Mapped[Now]
     hits: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    asked: Mapped[Json]
+    """What was asked beside the anchor: several anatomies, how they combine, a drawn box."""
 
 
 class DeliveryRow(Base):

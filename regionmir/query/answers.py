@@ -49,7 +49,7 @@ def hit_extra(found: Answer, hit: Hit) -> dict[str, str]:
 
     The coverage stands in Study Comments (0032,4000), sent unasked with every hit.
     """
-    words = ("SIM", found.code, found.anatomy.short, f"#{hit.rank:03d}", f"{hit.similarity:.2f}", seen_view(hit.view))
+    words = ("SIM", found.code, found.label, f"#{hit.rank:03d}", f"{hit.similarity:.2f}", seen_view(hit.view))
     coverage = f"{found.indexed} of {found.total} indexed"
     return {"StudyDescription": " ".join(words).strip(), "StudyComments": coverage}
 

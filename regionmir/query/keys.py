@@ -1,7 +1,7 @@
 """The keys of a query: what an Identifier (or a URL) asks for, decoded, before any of it is interpreted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -18,6 +18,10 @@ QUERY_RETRIEVE_LEVEL: Final = "00080052"
 MAX_UIDS_LENGTH: Final = 262_144
 MAX_KEY_LENGTH: Final = 1024
 """Characters of one key, a list of UIDs or another. The limits of VRs are not applied: clients exceed them."""
+
+BLOCK_GROUP: Final = 0x0099
+BLOCK_CREATOR: Final = "REGIONMIR QUERY"
+"""The private block of structured queries (`regionmir.query.block`)."""
 
 _NUMBER_BYTES = {"US": 2, "UL": 4, "SS": 2, "SL": 4}
 
@@ -53,6 +57,8 @@ class Keys:
 
     by_tag: Mapping[str, Key] = field(default_factory=dict)
     charset: tuple[str, ...] = ()
+    block: Mapping[int, str] = field(default_factory=dict)
+    """Elements of our private block that have a value, by the last byte of their tag."""
 
     def text(self, tag: str) -> str:
         """Return the single value of a key, values joined by a backslash, "" where it asks nothing."""
@@ -64,18 +70,20 @@ class Keys:
         key = self.by_tag.get(tag)
         if key is None:
             return self
-        return Keys({**self.by_tag, tag: Key(tag, key.vr)}, self.charset)
+        return replace(self, by_tag={**self.by_tag, tag: Key(tag, key.vr)})
 
 
 def read_keys(identifier: Dataset) -> Keys:
-    """Return the keys of an Identifier. Raises `InvalidKey` or `UndecodableText`. Private keys are left out."""
+    """Return the keys of an Identifier. Raises `InvalidKey` or `UndecodableText`.
+
+    Private keys are left out but those of our own block."""
     charset = known_terms(_plain(identifier, SPECIFIC_CHARACTER_SET).split("\\"))
     found = {}
     for tag in sorted(identifier.keys()):
         if tag.group > 0x0002 and tag.element != 0 and not tag.is_private and f"{tag:08X}" != SPECIFIC_CHARACTER_SET:
             key = _key(identifier, tag, charset)
             found[key.tag] = key
-    return Keys(found, charset)
+    return Keys(found, charset, _block(identifier, charset))
 
 
 def values_of(text: str) -> tuple[str, ...]:
@@ -107,6 +115,22 @@ def _key(identifier: Dataset, tag: BaseTag, charset: tuple[str, ...]) -> Key:
     if len(text) > (MAX_UIDS_LENGTH if vr == "UI" else MAX_KEY_LENGTH):
         raise InvalidKey(f"{key.keyword} is too long")
     return key
+
+
+def _block(identifier: Dataset, charset: tuple[str, ...]) -> dict[int, str]:
+    """Return the values of our private block (PS3.5 7.8.1), whatever VR they came with."""
+    ours = [tag for tag in identifier.keys() if tag.group == BLOCK_GROUP]  # noqa: SIM118 - elements are what it yields
+    reserved = {
+        tag.element
+        for tag in ours
+        if 0x10 <= tag.element <= 0xFF and _plain(identifier, f"{tag:08X}").strip(" \0") == BLOCK_CREATOR
+    }
+    values = {
+        tag.element & 0xFF: "\\".join(_key(identifier, tag, charset).values)
+        for tag in ours
+        if tag.element >> 8 in reserved
+    }
+    return {element: text for element, text in values.items() if text}
 
 
 def _vr(tag: BaseTag, sent: str) -> str:
