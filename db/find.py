@@ -60,6 +60,7 @@ class Form(Enum):
     KNOWN = "one of the known codes, else empty"
     SMALL = "a number below 100,000, else empty"
     FIXED = "the same for all"
+    REGIONS = "the anatomies that the active model found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,8 @@ def _answered(field: Field) -> ColumnElement[Any]:
         row = PseudonymRow
         found = select(row.pseudonym).where(row.kind == kind, row.original == original)
         return found.correlate(PatientRow, StudyRow, SeriesRow, InstanceRow).scalar_subquery()
+    if field.form is Form.REGIONS:
+        return _found_regions()
     if field.form is Form.ORIGINAL and field.tag not in _ANSWERED_FROM_COLUMN and field.tag not in _LEVEL_OF_COMPUTED:
         return _ATTRIBUTES[level_of(field.tag)][field.tag]
     kind_of, column = _seen(field)
@@ -375,13 +378,20 @@ def _aged(field: Field, ages: Ages) -> ColumnElement[bool]:
     return and_(years.is_not(None), func.floor(func.least(years, _TOP_BAND) / _BAND_YEARS).between(first, last))
 
 
-def _has_region(wanted: HasRegion) -> ColumnElement[bool]:
+def _regions_of_instance(column: Any) -> Select[Any]:
+    """Return the statement that selects `column` of the regions that the active model found in the instance."""
     active = select(ModelRow.pk).where(ModelRow.status == "active").scalar_subquery()
     row = RegionRow
-    found = select(literal(1)).where(
-        row.instance_pk == InstanceRow.pk, row.model_pk == active, row.anatomy_pk.in_(wanted.anatomy_pks)
-    )
-    return found.correlate(InstanceRow).exists()
+    return select(column).where(row.instance_pk == InstanceRow.pk, row.model_pk == active).correlate(InstanceRow)
+
+
+def _has_region(wanted: HasRegion) -> ColumnElement[bool]:
+    return _regions_of_instance(literal(1)).where(RegionRow.anatomy_pk.in_(wanted.anatomy_pks)).exists()
+
+
+def _found_regions() -> ColumnElement[Any]:
+    row = RegionRow
+    return _regions_of_instance(func.array_agg(aggregate_order_by(row.anatomy_pk, row.anatomy_pk))).scalar_subquery()
 
 
 def _computed(tag: str) -> _Column:

@@ -10,13 +10,14 @@ from pynetdicom.events import Event
 from db.find import find
 from dicom_node.errors import NotAuthorized
 from dicom_node.find_similar import Response, similar_responses
-from dicom_node.identifier import is_combined, read_identifier, read_root
+from dicom_node.identifier import called_ae, is_combined, read_identifier, read_root
 from dicom_node.status import CANCEL, FIND, PENDING, PENDING_WITHOUT_OPTIONAL_KEYS, failure, status_of
 from regionmir.core.errors import RegionMirError, origin
 from regionmir.core.records import Caller
 from regionmir.query import trail
 from regionmir.query.answers import answer
 from regionmir.query.matching import FindRequest, read_request
+from regionmir.query.request import is_below_hit, without_expressions
 
 if TYPE_CHECKING:
     from dicom_node.node import Node
@@ -43,6 +44,8 @@ def _responses(event: Event, node: "Node") -> Iterator[Response]:
     if not caller.rights.find:
         raise NotAuthorized("this AE may not query")
     keys, root = read_identifier(event), read_root(event)
+    if is_below_hit(keys, root, called_ae(event)):
+        keys = without_expressions(keys)
     request = read_request(keys, root, caller.disclosure, combined=is_combined(event))
     similar = similar_responses(event, node, caller, keys, request)
     yield from similar if similar is not None else _matches(event, node, caller, request)

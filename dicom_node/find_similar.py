@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 
 from db.find import Condition, FindRow, find
+from db.result_sets import normal_code
 from dicom_node.identifier import called_ae
 from dicom_node.status import CANCEL, PENDING_WITHOUT_OPTIONAL_KEYS, failure
 from regionmir.core.errors import QueryRefused
@@ -15,6 +16,7 @@ from regionmir.core.identifiers import parse_uid
 from regionmir.core.records import Caller
 from regionmir.query import block, trail
 from regionmir.query.answers import answer, explanation, hit_extra
+from regionmir.query.drawn import embed_drawn
 from regionmir.query.keys import Keys
 from regionmir.query.matching import FindRequest, Root, read_request
 from regionmir.query.narrowing import narrowing, without_filters
@@ -94,24 +96,23 @@ def _search(
     """Return the answer and the hits' studies by key; what it says is written down before any of it is sent."""
     started = time.perf_counter()
     node.failed_anchors.check(caller.ae_title)
-    settings = node.settings
+    query, drawn = _query(node, token, narrow), None
+    if query.box is not None or normal_code(query.anchor):  # the code of an answer may stand for a box
+        query, drawn = embed_drawn(node.database, node.queue, query, caller)
     with node.database.session() as session:
         found = None if narrow else kept_answer(session, token, caller)
-        if found is None:
-            query = RegionQuery(
-                token.anchor,
-                token.anatomies,
-                token.k or settings.default_k,
-                token.combine,
-                narrow,
-                token.box,
-                last_within_s=settings.last_within_s,
-            )
-            found = search(session, query, caller)
+        found = found or search(session, query, caller, drawn=drawn)
         spec = request.spec(limit=None, study_pks=tuple(hit.study_pk for hit in found.hits))
         rows = {row.study_pk: row for row in find(session, spec)} if not request.matches_nothing else {}
         trail.record_answer(session, found, caller, duration_ms=(time.perf_counter() - started) * 1000)
     return found, rows
+
+
+def _query(node: "Node", token: Token, narrow: tuple[Condition, ...]) -> RegionQuery:
+    settings = node.settings
+    k = token.k or settings.default_k
+    within_s = settings.last_within_s
+    return RegionQuery(token.anchor, token.anatomies, k, token.combine, narrow, token.box, last_within_s=within_s)
 
 
 def _refusal(node: "Node", caller: Caller, request: FindRequest, error: QueryRefused) -> Iterator[Response]:

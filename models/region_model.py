@@ -15,6 +15,7 @@ from torch import Tensor
 from models.acceptance import Acceptance
 from models.network import SLOTS, RegionNetwork
 from models.preprocess import Image, Prepared, inverted, prepare, stack
+from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import InvalidBox
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo
@@ -97,15 +98,21 @@ class RegionModel:
         passed = self.forward(stack([inverted(made)]))
         return self.acceptance.score(passed.frontal[0], passed.pooled[0]) >= self.acceptance.threshold
 
-    def embed_boxes(self, image: Image, boxes: Sequence[Box]) -> npt.NDArray[np.float32]:
-        """Return the unit vectors (R, D) of free `boxes` in pixels of `image`, whatever they show."""
+    def embed_boxes(
+        self, image: Image, boxes: Sequence[Box], anatomies: Sequence[Anatomy] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the unit vectors (R, D) of free `boxes` in pixels of `image`, whatever they show.
+
+        `anatomies` says what each box is meant to be; None lets the model name it.
+        """
         if not boxes:
             return np.zeros((0, self.info.dim), dtype=np.float32)
         made = prepare(image, self.side)
         wanted = torch.tensor([[made.letterbox.to_input(b).as_tuple() for b in boxes]])
+        slots = None if anatomies is None else torch.tensor([a.key - 1 for a in anatomies], device=self.device)
         with self._inferring():
             features = self.network.features(stack([made]).to(self.device))
-            vectors = self.network.embed(features, wanted.to(self.device)).vector
+            vectors = self.network.embed(features, wanted.to(self.device), slots).vector
         found: npt.NDArray[np.float32] = vectors[0].float().cpu().numpy()
         return found
 

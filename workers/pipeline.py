@@ -18,7 +18,9 @@ import structlog
 from db import instances
 from db.engine import Database
 from db.instances import ClaimedInstance
+from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage, origin
+from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
 from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage, display_image, read_dataset
 from regionmir.pixels.eligibility import check_frontal_chest
@@ -43,6 +45,9 @@ class Analyser(Protocol):
     @property
     def info(self) -> GenerationInfo: ...
     def analyse(self, images: Sequence[npt.NDArray[np.float32]]) -> Sequence[Analysis]: ...
+    def embed_boxes(
+        self, image: npt.NDArray[np.float32], boxes: Sequence[Box], anatomies: Sequence[Anatomy]
+    ) -> npt.NDArray[np.float32]: ...
 
 
 class ObjectPaths(Protocol):

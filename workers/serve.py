@@ -25,7 +25,7 @@ from workers.indexer import Indexer
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
 from workers.reconcile import reconcile
-from workers.tasks import add_index_task, add_reconcile_task
+from workers.tasks import add_index_task, add_reconcile_task, add_search_task
 
 POLL_S = 2.0
 """An index worker that nobody wakes looks into the table after this time: a lost broker delays work, no more."""
@@ -54,6 +54,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
         at_end.callback(poll.stop)
         at_end.callback(indexer.close)
         add_index_task(app, indexer.drain)
+        add_search_task(app, partial(indexer.embed_boxes, wait=False))
         poll.start()
         return _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
 

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
-from regionmir.core.errors import InvalidIdentifier
+from regionmir.core.errors import InvalidIdentifier, RegionMirError
 from regionmir.query.charset import TEXT_VRS, decode, known_terms
 
 SPECIFIC_CHARACTER_SET: Final = "00080005"
@@ -18,6 +18,10 @@ QUERY_RETRIEVE_LEVEL: Final = "00080052"
 MAX_UIDS_LENGTH: Final = 262_144
 MAX_KEY_LENGTH: Final = 1024
 """Characters of one key, a list of UIDs or another. The limits of VRs are not applied: clients exceed them."""
+
+ANATOMIC_REGION: Final = "00082218"
+_MATCHED_SEQUENCES: Final = frozenset({ANATOMIC_REGION, "00082220"})
+"""Anatomic Region Sequence and its Modifier Sequence."""
 
 BLOCK_GROUP: Final = 0x0099
 BLOCK_CREATOR: Final = "REGIONMIR QUERY"
@@ -40,6 +44,8 @@ class Key:
     values: tuple[str, ...] = ()
     has_items: bool = False
     """A sequence with an item that holds a value."""
+    items: "tuple[Mapping[str, Key], ...]" = ()
+    """The keys of each item by tag, for sequences that are matched."""
 
     @property
     def keyword(self) -> str:
@@ -104,7 +110,7 @@ def _key(identifier: Dataset, tag: BaseTag, charset: tuple[str, ...]) -> Key:
     element = identifier.get_item(tag)
     vr = _vr(tag, str(element.VR or "") if element is not None else "")
     if vr == "SQ":
-        return Key(name, vr, has_items=_has_items(identifier, tag))
+        return _sequence(identifier, tag, name, charset)
     if isinstance(element, RawDataElement):
         text = _text(element, vr, charset)
     else:
@@ -161,10 +167,15 @@ def _plain(identifier: Dataset, tag: str) -> str:
     return value if isinstance(value, str) else "\\".join(value)
 
 
-def _has_items(identifier: Dataset, tag: BaseTag) -> bool:
+def _sequence(identifier: Dataset, tag: BaseTag, name: str, charset: tuple[str, ...]) -> Key:
     try:
         items = identifier[tag].value
-        return isinstance(items, Sequence) and any(_holds_value(item) for item in items)
+        has_items = isinstance(items, Sequence) and any(_holds_value(item) for item in items)
+        matched = items if has_items and name in _MATCHED_SEQUENCES else ()
+        found = ({key.tag: key for t in item.keys() for key in (_key(item, t, charset),)} for item in matched)  # noqa: SIM118
+        return Key(name, "SQ", has_items=has_items, items=tuple(found))
+    except RegionMirError:
+        raise
     except Exception:  # pydicom raises many kinds on a broken sequence
         raise InvalidKey(f"{keyword_for_tag(tag)} cannot be decoded") from None
 

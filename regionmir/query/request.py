@@ -17,7 +17,7 @@ from regionmir.core.anatomy import (
 from regionmir.core.errors import QueryRefused, UnknownAnatomy
 from regionmir.core.geometry import Box
 from regionmir.query.keys import Keys
-from regionmir.query.matching import SERVICE_TAGS, FindRequest, Root
+from regionmir.query.matching import SERVICE_TAGS, FindRequest, Root, read_level
 from regionmir.query.narrowing import FILTER_TAGS
 
 STUDY_DESCRIPTION: Final = "00081030"
@@ -104,6 +104,11 @@ def expression_tag(keys: Keys, request: FindRequest, called_ae: str) -> str | No
     tag, words = next(iter(found.items()))
     is_hit = len(words) > _RANK_AT and _RANK.fullmatch(words[_RANK_AT]) is not None
     return tag if is_hit or _is_alone(keys, {*found, *SERVICE_TAGS, *FILTER_TAGS}) else None
+
+
+def is_below_hit(keys: Keys, root: Root, called_ae: str) -> bool:
+    """Return whether a query asks below a study at `RGN_*`: a description that it repeats is no attribute then."""
+    return called_ae.startswith(AE_PREFIX) and read_level(keys, root).depth > Level.STUDY.depth
 
 
 def without_expressions(keys: Keys) -> Keys:

@@ -109,7 +109,7 @@ def search(
     nothing is written, and the answer has no code (pages that only read). `drawn`: the embedding of `query.box`.
     """
     kept = reopen(session, query.anchor, caller)
-    query = _completed(query, kept)
+    query = completed(query, kept)
     model = active_model(session)
     for anatomy in query.anatomies:
         check_searchable(anatomy, model)
@@ -165,8 +165,8 @@ def check_searchable(anatomy: Anatomy, model: ActiveModel) -> None:
         raise QueryRefused("region-off", f"{anatomy.short} is not searched by this model; searched: {known}")
 
 
-def _completed(query: RegionQuery, kept: Answer | None) -> RegionQuery:
-    """Return the query with what the code of a kept answer says where it says nothing itself."""
+def completed(query: RegionQuery, kept: Answer | None) -> RegionQuery:
+    """Return the query with what a kept answer, whose code is its anchor, says where it says nothing itself."""
     if kept is not None and not query.anatomies:
         return replace(query, anatomies=kept.anatomies, box=query.box or kept.box)
     return query

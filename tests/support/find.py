@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.config import IGNORE
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pynetdicom import AE
@@ -68,6 +68,8 @@ class FindNode:
 
 class _NoQueue:
     def wake(self) -> None: ...
+
+    def wake_search(self) -> None: ...
 
     def depth(self) -> int:
         return 0
@@ -132,8 +134,9 @@ def keys(level: str, **values: Any) -> Dataset:
     identifier.QueryRetrieveLevel = level
     for keyword, value in values.items():
         if isinstance(value, str):  # whatever it is: a client may send a range where pydicom knows none
-            value = DataElement(tag_for_keyword(keyword), dictionary_VR(keyword), value, validation_mode=IGNORE)
-        setattr(identifier, keyword, value)
+            identifier.add(DataElement(keyword, dictionary_VR(keyword), value, validation_mode=IGNORE))
+        else:
+            setattr(identifier, keyword, value)
     return identifier
 
 

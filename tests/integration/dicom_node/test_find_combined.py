@@ -267,3 +267,52 @@ def test_the_command_asks_for_more_than_the_nodes_default(node: FindNode) -> Non
     assert query_similar(address, KNOWN, "ACC0", BOTH, k=2).regions == BOTH
     with pytest.raises(UnknownAnatomy):
         query_similar(address, KNOWN, "ACC0", f"{FIRST.short}+KNEE")
+
+
+def images(node: FindNode, code: str, scheme: str, side: str = "", *, calling: str = KNOWN, number: int = 1) -> Found:
+    """Ask at level IMAGE for the instances of a series in which this anatomy was found."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = code, scheme
+    if side:
+        modifier = Dataset()
+        modifier.CodeValue, modifier.CodingSchemeDesignator = side, "SCT"
+        item.AnatomicRegionModifierSequence = [modifier]
+    if calling == KNOWN:
+        uids = {"StudyInstanceUID": f"1.2.826.0.1.{number}", "SeriesInstanceUID": f"1.2.826.0.1.{number}.1"}
+    else:
+        study = similar(node, f"SIM ACC0 {FIRST.short}", calling=calling).rows[0].StudyInstanceUID
+        series = find(node.port, "SERIES", calling=calling, StudyInstanceUID=study, SeriesInstanceUID="").rows[0]
+        uids = {"StudyInstanceUID": study, "SeriesInstanceUID": series.SeriesInstanceUID}
+    return find(
+        node.port, "IMAGE", calling=calling, called="RGN_ALL", **uids, SOPInstanceUID="", AnatomicRegionSequence=[item]
+    )
+
+
+@pytest.mark.parametrize("calling", [KNOWN, "STRANGER"])
+def test_an_image_is_found_by_the_anatomic_regions_that_it_shows(node: FindNode, calling: str) -> None:
+    found = images(node, SECOND.code_value, "SCT", "24028007", calling=calling)
+    assert (found.status, found.pending) == (0x0000, [0xFF00])
+    items = found.rows[0].AnatomicRegionSequence
+    assert [item.CodeValue for item in items] == [a.code_value for a in anatomies()[:5]]
+    assert items[0].AnatomicRegionModifierSequence[0].CodeMeaning == "Right"
+    assert images(node, SECOND.code_value, "SCT", calling=calling).pending == [0xFF00], "either side"
+    assert images(node, SECOND.code_value, "SCT", "7771000", calling=calling).rows == [], "the other side"
+    assert images(node, "80891009", "SCT", calling=calling).rows == [], "not found by this model"
+    assert images(node, "12738006", "SCT", calling=calling).rows == [], "the brain"
+
+
+def test_an_anatomic_region_that_cannot_be_read_is_refused(node: FindNode) -> None:
+    assert images(node, SECOND.code_value, "SCT", "51440002").status == 0xA900, "both sides are no side"
+    assert images(node, "", "SCT").status == 0xA900
+
+
+def test_lower_levels_of_a_hit_answer_from_uids_alone_whatever_the_client_repeats(node: FindNode) -> None:
+    for calling in (KNOWN, "STRANGER"):
+        hit = similar(node, f"SIM ACC0 {FIRST.short}", calling=calling).rows[0]
+        repeated = {"StudyInstanceUID": hit.StudyInstanceUID, "StudyDescription": hit.StudyDescription}
+        asked = {"calling": calling, "called": FIRST.ae_title}
+        (series,) = find(node.port, "SERIES", **asked, **repeated, SeriesInstanceUID="", Modality="").rows
+        repeated |= {"PatientID": hit.PatientID, "SeriesInstanceUID": series.SeriesInstanceUID}
+        (image,) = find(node.port, "IMAGE", **asked, **repeated, SOPInstanceUID="").rows
+        assert image.SOPInstanceUID.startswith("2.25." if calling == "STRANGER" else "1.2.826.")
+        assert image.RetrieveAETitle == "REGIONMIR"
