@@ -26,6 +26,8 @@ MAX_REGIONS: Final = 8
 
 _FINDING_SITES = frozenset({("SCT", "363698007"), ("SRT", "G-C0E3")})
 _LATERALITIES = frozenset({("SCT", "272741003"), ("SRT", "G-C171")})
+_AREAS = frozenset({"POLYLINE", "INTERPOLATED", "CIRCLE", "ELLIPSE", "RECTANGLE"})
+_FEWEST_POINTS = 4  # two are a length, three an angle; an ellipse has the four ends of its axes
 _OUR_NAME = "RegionMIR"
 _MAX_DEPTH = 32
 
@@ -118,7 +120,7 @@ def _around(points: Sequence[tuple[float, float]], kind: str) -> Box | None:
         (x, y), (u, v) = points
         radius = ((x - u) ** 2 + (y - v) ** 2) ** 0.5
         points = [(x - radius, y - radius), (x + radius, y + radius)]
-    elif len(points) < 3 and kind not in ("RECTANGLE", "MULTIPOINT"):
+    elif len(points) < _FEWEST_POINTS or kind not in _AREAS:
         return None
     try:
         columns, rows = zip(*points, strict=True)
