@@ -74,14 +74,10 @@ class Indexer:
         finally:
             self._one_at_a_time.release()
 
-    def embed_boxes(self, *, wait: bool = True) -> int:
-        """Embed the drawn boxes that wait and return how many; while another thread drains, that one does it."""
-        if not self._one_at_a_time.acquire(blocking=wait):
-            return 0
-        try:
+    def embed_boxes(self) -> int:
+        """Embed the drawn boxes that wait and return how many. A thread that drains does so between its batches."""
+        with self._one_at_a_time:
             return self._embed_boxes()
-        finally:
-            self._one_at_a_time.release()
 
     def stop(self) -> None:
         """Let `drain` end after the batch it is at. Safe in a signal handler."""

@@ -56,7 +56,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
         at_end.callback(poll.stop)
         at_end.callback(indexer.close)
         add_index_task(app, indexer.drain)
-        add_search_task(app, partial(indexer.embed_boxes, wait=False))
+        add_search_task(app, indexer.embed_boxes)
         poll.start()
         return _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
 

@@ -14,6 +14,7 @@ from regionmir.core.anatomy import SIDES, Anatomy, anatomies_by_code
 from regionmir.core.errors import InvalidBox, InvalidUid, UnsupportedImage
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid, parse_uid
+from regionmir.pixels.quiet import quiet_pydicom
 
 GSPS: Final = "1.2.840.10008.5.1.4.1.1.11.1"
 KOS: Final = "1.2.840.10008.5.1.4.1.1.88.59"
@@ -46,14 +47,15 @@ def read_annotation(dataset: Dataset) -> tuple[AnnotatedRegion, ...]:
 
     Raises `UnsupportedImage` where it marks nothing that a query can start from, and for what we made ourselves.
     """
-    if str(dataset.get("Manufacturer", "")) == _OUR_NAME:
-        raise UnsupportedImage("own_copy")
-    try:
-        found = tuple(dict.fromkeys(_regions(dataset)))
-    except UnsupportedImage:
-        raise
-    except Exception as error:  # pydicom raises many kinds for values that are not what their VR says
-        raise UnsupportedImage("annotation cannot be read", type(error).__name__) from None
+    with quiet_pydicom():
+        try:
+            if str(dataset.get("Manufacturer", "")) == _OUR_NAME:
+                raise UnsupportedImage("own_copy")
+            found = tuple(dict.fromkeys(_regions(dataset)))
+        except UnsupportedImage:
+            raise
+        except Exception as error:  # pydicom raises many kinds for values that are not what their VR says
+            raise UnsupportedImage("annotation cannot be read", type(error).__name__) from None
     if not found:
         raise UnsupportedImage("annotation without a region or key image")
     return found[:MAX_REGIONS]

@@ -236,7 +236,7 @@ def embedding(site: Site) -> Iterator[None]:
     def work() -> None:
         while not over.is_set():
             site.indexer.embed_boxes()
-            time.sleep(0.05)
+            over.wait(0.05)
 
     worker = threading.Thread(target=work)
     worker.start()
