@@ -103,7 +103,8 @@ class RegionModel:
     ) -> npt.NDArray[np.float32]:
         """Return the unit vectors (R, D) of free `boxes` in pixels of `image`, whatever they show.
 
-        `anatomies` says what each box is meant to be; None lets the model name it.
+        `anatomies` (R,) says what each box is meant to be: what all regions of it share is taken off its vector. None
+        lets the model name it, which compares with regions only as far as it names well.
         """
         if not boxes:
             return np.zeros((0, self.info.dim), dtype=np.float32)
