@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,6 +79,29 @@ class Database:
                 if time.monotonic() >= end:
                     raise
                 time.sleep(0.1)
+
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[Callable[[str, float], bool]]:
+        """Yield a function that waits for a notification with this payload on `channel`, so many seconds at most.
+
+        It returns whether one came. The connection is one of the pool's while the block runs. Raises
+        `DatabaseUnavailable`.
+        """
+        with mapped_errors(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"LISTEN {channel}"))
+            driver: Any = connection.connection.driver_connection
+
+            def notified(payload: str, timeout_s: float) -> bool:
+                end = time.monotonic() + timeout_s
+                while (left := end - time.monotonic()) > 0:
+                    if any(one.payload == payload for one in driver.notifies(timeout=left, stop_after=1)):
+                        return True
+                return False
+
+            try:
+                yield notified
+            finally:
+                connection.execute(text("UNLISTEN *"))
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -4,7 +4,7 @@ A `Field` says in which form an attribute is seen. Matching and answering use th
 found out by matching that the answer would not show.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from functools import lru_cache
@@ -34,7 +34,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db import pseudonyms
 from db.filing import PATIENT_TAGS, SERIES_TAGS, STUDY_TAGS
-from db.tables import InstanceRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from db.tables import InstanceRow, ModelRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
 from regionmir.core.records import DateRange
 
 
@@ -61,6 +61,7 @@ class Form(Enum):
     KNOWN = "one of the known codes, else empty"
     SMALL = "a number below 100,000, else empty"
     FIXED = "the same for all"
+    REGIONS = "the anatomies that the active model found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,23 @@ class Numbers:
     values: tuple[float, ...]
 
 
-Test = OneOf | Wildcard | NameLike | Days | Instants | Numbers
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """A patient's age at the study from `first` to `last` whole years, both inclusive; where ages are seen in bands, in
+    a band from the one of `first` to the one of `last`."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class HasRegion:
+    """An instance in which the active model found one of these anatomies."""
+
+    anatomy_pks: tuple[int, ...]
+
+
+Test = OneOf | Wildcard | NameLike | Days | Instants | Numbers | Ages | HasRegion
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +166,7 @@ class FindRow:
 
 
 _TOP_BAND = 90
+_BAND_YEARS = 5
 _SMALL_NUMBERS = 100_000
 
 
@@ -281,6 +299,8 @@ def _answered(field: Field) -> ColumnElement[Any]:
         row = PseudonymRow
         found = select(row.pseudonym).where(row.kind == kind, row.original == original)
         return found.correlate(PatientRow, StudyRow, SeriesRow, InstanceRow).scalar_subquery()
+    if field.form is Form.REGIONS:
+        return _found_regions()
     if field.form is Form.ORIGINAL and field.tag not in _ANSWERED_FROM_COLUMN and field.tag not in _LEVEL_OF_COMPUTED:
         return _ATTRIBUTES[level_of(field.tag)][field.tag]
     kind_of, column = _seen(field)
@@ -291,6 +311,10 @@ def _condition(condition: Condition) -> ColumnElement[bool]:
     if condition.time is not None:
         return or_(false(), *(_together(condition.field, condition.time, test) for test in condition.tests))
     field = condition.field
+    if any(isinstance(test, Ages) for test in condition.tests):
+        return or_(false(), *(_aged(field, test) for test in condition.tests if isinstance(test, Ages)))
+    if any(isinstance(test, HasRegion) for test in condition.tests):
+        return or_(false(), *(_has_region(test) for test in condition.tests if isinstance(test, HasRegion)))
     if field.form is Form.PSEUDONYM:
         kind, original = _PSEUDONYMS[field.tag]
         row = PseudonymRow
@@ -335,19 +359,49 @@ def _is_known(column: Any, known: tuple[str, ...]) -> ColumnElement[bool]:
     return or_(column.in_([code for code in known if not code.endswith(".")]), *beginnings)
 
 
-def age_band() -> ColumnElement[Any]:
-    """Return the age at the study (the greatest of its instances') as an AS value of its band, null where unknown."""
+def _age_years() -> Any:
+    """Return the age at the study in years, the greatest of its instances', null where unknown."""
     series, instance = aliased(SeriesRow), aliased(InstanceRow)
-    years = (
+    return (
         select(func.max(instance.age_years))
         .join(series, series.pk == instance.series_pk)
         .where(series.study_pk == StudyRow.pk)
         .correlate(StudyRow)
         .scalar_subquery()
     )
-    band = cast(func.floor(func.least(years, _TOP_BAND) / 5) * 5, Integer)
+
+
+def age_band() -> ColumnElement[Any]:
+    """Return the age at the study (the greatest of its instances') as an AS value of its band, null where unknown."""
+    years = _age_years()
+    band = cast(func.floor(func.least(years, _TOP_BAND) / _BAND_YEARS) * _BAND_YEARS, Integer)
     shown = func.lpad(cast(band, String), 3, "0") + "Y"
     return case((years.is_not(None), shown))  # LEAST passes over a null: an unknown age would be the top band
+
+
+def _aged(field: Field, ages: Ages) -> ColumnElement[bool]:
+    """Match an age in whole years, or, where the caller sees bands, by the bands alone."""
+    years = _age_years()
+    if field.form is not Form.BANDED:
+        return func.floor(years).between(ages.first, ages.last)
+    first, last = (min(age, _TOP_BAND) // _BAND_YEARS for age in (ages.first, ages.last))
+    return and_(years.is_not(None), func.floor(func.least(years, _TOP_BAND) / _BAND_YEARS).between(first, last))
+
+
+def _regions_of_instance(column: Any) -> Select[Any]:
+    """Return the statement that selects `column` of the regions that the active model found in the instance."""
+    active = select(ModelRow.pk).where(ModelRow.status == "active").scalar_subquery()
+    row = RegionRow
+    return select(column).where(row.instance_pk == InstanceRow.pk, row.model_pk == active).correlate(InstanceRow)
+
+
+def _has_region(wanted: HasRegion) -> ColumnElement[bool]:
+    return _regions_of_instance(literal(1)).where(RegionRow.anatomy_pk.in_(wanted.anatomy_pks)).exists()
+
+
+def _found_regions() -> ColumnElement[Any]:
+    row = RegionRow
+    return _regions_of_instance(func.array_agg(aggregate_order_by(row.anatomy_pk, row.anatomy_pk))).scalar_subquery()
 
 
 def _computed(tag: str) -> _Column:
@@ -403,6 +457,14 @@ def _passes(kind: _Kind, column: Any, test: Test) -> ColumnElement[bool]:
             return and_(column != "", _between(_digits(column, len(first)), first, last))
         case Numbers(values):
             return cast(column, Numeric).in_(values)
+        case Ages() | HasRegion():
+            raise AssertionError("matched by itself, not by the value of a column")
+
+
+def studies_that_pass(conditions: Sequence[Condition]) -> Select[int]:
+    """Return the statement that selects the keys of the studies that pass all conditions (of level STUDY or above)."""
+    studies = select(StudyRow.pk).select_from(PatientRow).join(StudyRow, StudyRow.patient_pk == PatientRow.pk)
+    return studies.where(*map(_condition, conditions))
 
 
 def _between(column: Any, first: Any, last: Any) -> ColumnElement[bool]:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ class ResultSet:
     disclosure: Disclosure
     created_at: dt.datetime
     hits: tuple[dict[str, Any], ...]
+    asked: dict[str, Any]
+    """`anatomies`: their numbers in the order asked; `combine`; `box`: a drawn one, x0, y0, x1, y1."""
 
 
 def create(
@@ -46,6 +48,7 @@ def create(
     caller_ae: str,
     disclosure: Disclosure,
     hits: Sequence[dict[str, Any]],
+    asked: Mapping[str, Any] | None = None,
 ) -> str:
     """Keep an answer and return its code: eight random digits of Crockford's base 32."""
     values = {
@@ -56,6 +59,7 @@ def create(
         "caller_ae": clean(caller_ae),
         "disclosure": disclosure.value,
         "hits": clean(list(hits)),
+        "asked": dict(asked or {}),
     }
     for _ in range(8):
         code: str | None = session.scalar(_CREATE, {"code": new_code(), **values})
@@ -79,6 +83,7 @@ def get(session: Session, code: str) -> ResultSet | None:
         Disclosure(row.disclosure),
         row.created_at,
         tuple(row.hits),
+        row.asked,
     )
 
 

@@ -339,6 +339,74 @@ class ResultSetRow(Base):
     disclosure: Mapped[str]
     created_at: Mapped[Now]
     hits: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    asked: Mapped[Json]
+    """What was asked beside the anchor: several anatomies, how they combine, a drawn box."""
+
+
+class DrawnBoxRow(Base):
+    """A box that somebody drew, to be embedded on demand as one anatomy; in stored pixels, half-open."""
+
+    __tablename__ = "drawn_box"
+    __table_args__ = (
+        UniqueConstraint("instance_pk", "model_pk", "anatomy_pk", "x0", "y0", "x1", "y1", name="drawn_box_identity"),
+        CheckConstraint("state IN ('waiting', 'embedding', 'embedded', 'failed')", name="drawn_box_state_known"),
+        CheckConstraint("(state = 'embedded') = (v IS NOT NULL)", name="drawn_box_answer"),
+        Index("drawn_box_waiting", "asked_at", postgresql_where=text("state IN ('waiting', 'embedding')")),
+    )
+    pk: Mapped[Pk]
+    instance_pk: Mapped[Big] = mapped_column(ForeignKey("instance.pk"))
+    model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
+    anatomy_pk: Mapped[Small] = mapped_column(ForeignKey("anatomy.pk"))
+    x0: Mapped[float]
+    y0: Mapped[float]
+    x1: Mapped[float]
+    y1: Mapped[float]
+    state: Mapped[str]
+    reason: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_until: Mapped[dt.datetime | None]
+    asked_at: Mapped[Now]
+    v: Mapped[Any | None] = mapped_column(HALFVEC)
+
+
+class WantedAnswerRow(Base):
+    """An answer that is wanted later, for a film sent to `RGN_*` (way A) or an annotation that arrived (way C).
+
+    `instance_pk` is what was sent, `anchor_instance_pk` the film to start from: known at once, or when an annotation
+    has been read. No `anatomy_pks`: all regions found in the anchor.
+    """
+
+    __tablename__ = "wanted_answer"
+    __table_args__ = (
+        CheckConstraint("way IN ('A', 'C')", name="wanted_answer_way_known"),
+        CheckConstraint("state IN ('unread', 'waiting', 'answered', 'refused')", name="wanted_answer_state_known"),
+        Index(
+            "wanted_answer_once",
+            "instance_pk",
+            "caller_ae",
+            "anatomy_pks",
+            "box",
+            unique=True,
+            postgresql_where=text("state IN ('unread', 'waiting')"),
+            postgresql_nulls_not_distinct=True,
+        ),
+        Index("wanted_answer_waiting", "asked_at", postgresql_where=text("state = 'waiting'")),
+    )
+    pk: Mapped[Pk]
+    way: Mapped[str]
+    instance_pk: Mapped[Big] = mapped_column(ForeignKey("instance.pk"))
+    anchor_instance_pk: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("instance.pk"))
+    anatomy_pks: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    box: Mapped[list[float] | None] = mapped_column(ARRAY(Float))
+    caller_ae: Mapped[str]
+    address: Mapped[str]
+    disclosure: Mapped[str]
+    destination: Mapped[str]
+    state: Mapped[str]
+    reason: Mapped[str]
+    result_set_code: Mapped[str | None] = mapped_column(ForeignKey("result_set.code"))
+    asked_at: Mapped[Now]
+    answered_at: Mapped[dt.datetime | None]
 
 
 class DeliveryRow(Base):

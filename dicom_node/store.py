@@ -8,15 +8,19 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from db import instances
+from db import instances, peers, wanted_answers
+from db.engine import Session
+from db.wanted_answers import Way
 from dicom_node.arrival import Arrival, arrival_of
 from dicom_node.errors import NotAuthorized, NotToCorrect, SopMismatch
 from dicom_node.node import Node
 from dicom_node.status import PROCESSING_FAILURE, STORE, SUCCESS, status_of
+from regionmir.core.anatomy import AE_PREFIX, anatomy_by_ae_title
 from regionmir.core.errors import InvalidHeader, origin
 from regionmir.core.header import read_header
 from regionmir.core.records import Caller, InstanceHeader
 from regionmir.pixels.compare import same_pixels_and_header
+from regionmir.query.annotations import ANNOTATIONS
 from regionmir.storage import Incoming
 from regionmir.storage.scan import scan_dataset
 
@@ -54,18 +58,39 @@ def _receive(event: Event, arrival: Arrival | None, node: Node) -> None:
 def _file(event: Event, incoming: Incoming, header: InstanceHeader, caller: Caller, node: Node) -> instances.Receipt:
     """Make the object durable, then commit its row: in this order, and the response comes after both."""
     stored = node.store.keep(incoming)
+    called = str(cast(A_ASSOCIATE, event.assoc.requestor.primitive).called_ae_title).strip()
     with node.database.session() as session:
-        return instances.receive(
+        receipt = instances.receive(
             session,
             header,
             stored,
             source_ae=caller.ae_title,
             source_address=caller.address,
-            called_ae=cast(A_ASSOCIATE, event.assoc.requestor.primitive).called_ae_title,
+            called_ae=called,
             pseudonymizer=node.pseudonymizer,
             may_correct=caller.rights.correct,
             same_content=lambda old, new: same_pixels_and_header(node.store.path(old), node.store.path(new)),
         )
+        if receipt.outcome != "conflict":
+            _want(session, header, caller, called)
+    return receipt
+
+
+def _want(session: Session, header: InstanceHeader, caller: Caller, called: str) -> None:
+    """Note that the sender wants similar regions: of a film sent to `RGN_*`, or of what an annotation marks.
+
+    An annotation to our own title asks only for senders whose results have a destination: others just archive it.
+    """
+    is_annotation = header.sop_class_uid in ANNOTATIONS
+    to_region = called.startswith(AE_PREFIX)
+    if not (is_annotation or to_region):
+        return
+    peer = peers.get(session, caller.ae_title) if caller.registered else None
+    destination = peer.results_to if peer else ""
+    if to_region or destination:
+        by_ae = anatomy_by_ae_title(called)
+        way: Way = "C" if is_annotation else "A"
+        wanted_answers.want(session, way, header.sop_instance_uid, [by_ae] if by_ae else [], caller, destination)
 
 
 def _arrived(arrival: Arrival | None) -> Incoming:

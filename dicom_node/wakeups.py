@@ -33,6 +33,13 @@ class Wakeups:
         """Have the workers woken soon. Never blocks, never raises."""
         self._wanted.set()
 
+    def wake_search(self) -> None:
+        """Have a worker look at once for drawn boxes. Never raises: while the broker is away, workers look by turns."""
+        try:
+            self._queue.wake_search()
+        except BrokerUnavailable as error:
+            log.warning("broker away, workers are not woken for a drawn box", why=str(error))
+
     def depth(self) -> int:
         """Return how many wake-ups wait on the broker. Raises `BrokerUnavailable`."""
         return self._queue.depth()

@@ -16,6 +16,7 @@ from models.acceptance import Acceptance
 from models.embedder import Embedding
 from models.network import SLOTS, RegionNetwork
 from models.preprocess import Image, Prepared, inverted, prepare, stack
+from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import InvalidBox
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo
@@ -98,13 +99,20 @@ class RegionModel:
         passed = self.forward(stack([inverted(made)]))
         return self.acceptance.score(passed.frontal[0], passed.pooled[0]) >= self.acceptance.threshold
 
-    def embed_boxes(self, image: Image, boxes: Sequence[Box]) -> npt.NDArray[np.float32]:
-        """Return the unit vectors (R, D) of free `boxes` in pixels of `image`, whatever they show."""
+    def embed_boxes(
+        self, image: Image, boxes: Sequence[Box], anatomies: Sequence[Anatomy] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the unit vectors (R, D) of free `boxes` in pixels of `image`, whatever they show.
+
+        `anatomies` (R,) says what each box is meant to be: what all regions of it share is taken off its vector. None
+        lets the model name it, which compares with regions only as far as it names well.
+        """
         if not boxes:
             return np.zeros((0, self.info.dim), dtype=np.float32)
         made = prepare(image, self.side)
         wanted = torch.tensor([[made.letterbox.to_input(b).as_tuple() for b in boxes]])
-        found: npt.NDArray[np.float32] = self.describe(stack([made]), wanted).vector[0].numpy()
+        slots = None if anatomies is None else torch.tensor([a.key - 1 for a in anatomies])
+        found: npt.NDArray[np.float32] = self.describe(stack([made]), wanted, slots).vector[0].numpy()
         return found
 
     def describe(self, batch: Tensor, boxes: Tensor, slots: Tensor | None = None) -> Embedding:

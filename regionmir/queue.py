@@ -19,6 +19,7 @@ SEARCH_QUEUE = "search"
 LIGHT_QUEUE = "light"
 
 TASK_INDEX = "regionmir.index"
+TASK_SEARCH = "regionmir.search"
 TASK_RECONCILE = "regionmir.reconcile"
 
 VISIBILITY_TIMEOUT_S = 120
@@ -39,6 +40,9 @@ class IndexQueue(Protocol):
     def wake(self) -> None:
         """Say that instances in state `received` are waiting. Raises `BrokerUnavailable`."""
 
+    def wake_search(self) -> None:
+        """Say that a drawn box is waiting to be embedded. Raises `BrokerUnavailable`."""
+
     def depth(self) -> int:
         """Return how many wake-ups wait on the broker. Raises `BrokerUnavailable`."""
 
@@ -56,12 +60,11 @@ class CeleryQueue:
 
     def wake(self) -> None:
         """Say that instances in state `received` are waiting. Raises `BrokerUnavailable`."""
-        self._refuse_while_pausing()
-        try:
-            if self._redis.llen(INDEX_QUEUE) < ENOUGH_WAITING:
-                self._app.send_task(TASK_INDEX, queue=INDEX_QUEUE, retry=False, ignore_result=True)
-        except _BROKER_ERRORS as error:
-            raise self._unavailable(error) from error
+        self._send(TASK_INDEX, INDEX_QUEUE)
+
+    def wake_search(self) -> None:
+        """Say that a drawn box is waiting to be embedded. Raises `BrokerUnavailable`."""
+        self._send(TASK_SEARCH, SEARCH_QUEUE)
 
     def depth(self) -> int:
         """Return how many wake-ups wait on the broker. Raises `BrokerUnavailable`."""
@@ -75,6 +78,14 @@ class CeleryQueue:
         """Close the connections to the broker."""
         self._app.close()
         self._redis.close()
+
+    def _send(self, task: str, queue: str) -> None:
+        self._refuse_while_pausing()
+        try:
+            if self._redis.llen(queue) < ENOUGH_WAITING:
+                self._app.send_task(task, queue=queue, retry=False, ignore_result=True)
+        except _BROKER_ERRORS as error:
+            raise self._unavailable(error) from error
 
     def _refuse_while_pausing(self) -> None:
         if time.monotonic() < self._closed_until:

@@ -18,6 +18,7 @@ from db.engine import Database
 from db.instances import ClaimedInstance
 from regionmir.core.errors import Transient
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
+from workers.boxes import embed_waiting
 from workers.periodic import Periodic
 from workers.pipeline import Analyser, Film, ObjectPaths, Outcome, index_batch, read_film, write_outcome
 
@@ -73,6 +74,11 @@ class Indexer:
         finally:
             self._one_at_a_time.release()
 
+    def embed_boxes(self) -> int:
+        """Embed the drawn boxes that wait and return how many. A thread that drains does so between its batches."""
+        with self._one_at_a_time:
+            return self._embed_boxes()
+
     def stop(self) -> None:
         """Let `drain` end after the batch it is at. Safe in a signal handler."""
         self._stopping.set()
@@ -90,13 +96,18 @@ class Indexer:
     def _drain(self) -> int:
         done = 0
         model_pk = self._registered_model()
+        self._embed_boxes()
         batch = self._next_batch()
         while batch.rows and not self._stopping.is_set():
             following = Batch() if batch.alone else self._next_batch()
             done += self._index(batch, model_pk)
+            self._embed_boxes()
             batch = following if following.rows else self._next_batch()
         self._release(self._held)
         return done
+
+    def _embed_boxes(self) -> int:
+        return embed_waiting(self.database, self.objects, self.model, self.max_pixels)
 
     def _registered_model(self) -> int:
         if self._model_pk is None:

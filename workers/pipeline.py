@@ -15,13 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from db import instances
-from db.engine import Database
+from db import instances, wanted_answers
+from db.engine import Database, Session
 from db.instances import ClaimedInstance
+from db.wanted_answers import Marked
+from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage, origin
+from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
 from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage, display_image, read_dataset
 from regionmir.pixels.eligibility import check_frontal_chest
+from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion, read_annotation
 
 NOT_A_CHEST = "not a frontal chest radiograph"
 
@@ -43,6 +47,9 @@ class Analyser(Protocol):
     @property
     def info(self) -> GenerationInfo: ...
     def analyse(self, images: Sequence[npt.NDArray[np.float32]]) -> Sequence[Analysis]: ...
+    def embed_boxes(
+        self, image: npt.NDArray[np.float32], boxes: Sequence[Box], anatomies: Sequence[Anatomy]
+    ) -> npt.NDArray[np.float32]: ...
 
 
 class ObjectPaths(Protocol):
@@ -67,12 +74,16 @@ class Outcome:
     reason: str = ""
     film: Film | None = None
     regions: tuple[EmbeddedRegion, ...] = ()
+    marked: tuple[AnnotatedRegion, ...] = ()
+    """What an annotation marks: it asks, and is not indexed itself."""
 
 
 def read_film(objects: ObjectPaths, max_pixels: int, claimed: ClaimedInstance) -> Film | Outcome:
     """Return the decoded film, or the outcome that it is not one. Attributes are judged before pixels are decoded."""
     try:
         dataset = read_dataset(objects.path(claimed.storage_key), max_pixels=max_pixels)
+        if claimed.sop_class_uid in ANNOTATIONS:
+            return Outcome(InstanceState.UNSUPPORTED, wanted_answers.ANNOTATION, marked=read_annotation(dataset))
         view = check_frontal_chest(dataset)
         return Film(display_image(dataset, max_pixels=max_pixels), view)
     except UnsupportedImage as error:
@@ -166,7 +177,8 @@ def write_outcome(database: Database, owner: str, model_pk: int, claimed: Claime
                     view=outcome.film.view,
                 )
             elif outcome.state is InstanceState.UNSUPPORTED:
-                instances.finish_unsupported(session, claimed, owner=owner, reason=outcome.reason)
+                reason = _annotation_read(session, claimed, outcome) or outcome.reason
+                instances.finish_unsupported(session, claimed, owner=owner, reason=reason)
             else:
                 instances.finish_failed(session, claimed, owner=owner, reason=outcome.reason)
     except (Transient, StorageFull):
@@ -175,3 +187,14 @@ def write_outcome(database: Database, owner: str, model_pk: int, claimed: Claime
         log.error("regions not written", sop_instance_uid=claimed.sop_instance_uid, at=origin(error))
         with database.session() as session:
             instances.finish_failed(session, claimed, owner=owner, reason=f"cannot be written: {type(error).__name__}")
+
+
+def _annotation_read(session: Session, claimed: ClaimedInstance, outcome: Outcome) -> str:
+    """Let an annotation ask what it marks; return the reason of its state where that is not the outcome's own."""
+    if claimed.sop_class_uid not in ANNOTATIONS:
+        return ""
+    if not outcome.marked:
+        wanted_answers.refuse_unread(session, claimed.pk, outcome.reason)
+        return ""
+    marked = [Marked(one.sop_instance_uid, one.box, one.anatomy) for one in outcome.marked]
+    return wanted_answers.resolve(session, claimed.pk, marked)

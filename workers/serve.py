@@ -20,12 +20,13 @@ from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.storage import FileStore
+from workers.answering import Answering
 from workers.app import make_app
 from workers.indexer import Indexer
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
 from workers.reconcile import reconcile
-from workers.tasks import add_index_task, add_reconcile_task
+from workers.tasks import add_index_task, add_reconcile_task, add_search_task
 
 POLL_S = 2.0
 """An index worker that nobody wakes looks into the table after this time: a lost broker delays work, no more."""
@@ -33,6 +34,7 @@ POLL_S = 2.0
 _LIGHT_THREADS = 4
 _DATABASE_DEADLINE_S = 300.0
 _HOUSEKEEPING_S = 600.0
+_ANSWER_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
         at_end.callback(poll.stop)
         at_end.callback(indexer.close)
         add_index_task(app, indexer.drain)
+        add_search_task(app, indexer.embed_boxes)
         poll.start()
         return _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
 
@@ -65,9 +68,11 @@ def serve_light(settings: Settings) -> int:
     with ExitStack() as at_end:
         queue = at_end.enter_context(closing(CeleryQueue(settings.require_redis_url())))
         database = at_end.enter_context(_database(settings, "regionmir light worker"))
+        answering = Answering(database, settings.default_k)
         look_after = partial(reconcile, database, queue)
         timers = [
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
+            Periodic("wanted-answers", _ANSWER_S, answering.answer_waiting, immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
         add_reconcile_task(app, look_after)

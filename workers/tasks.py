@@ -5,7 +5,7 @@ from collections.abc import Callable
 from celery import Celery
 
 from regionmir.core.errors import Transient
-from regionmir.queue import TASK_INDEX, TASK_RECONCILE
+from regionmir.queue import TASK_INDEX, TASK_RECONCILE, TASK_SEARCH
 
 RETRY_AT_MOST_S = 30
 """Longest pause before a retry; below the visibility timeout, or the broker would give the waiting task to another."""
@@ -25,6 +25,14 @@ def add_index_task(app: Celery, drain: Callable[[], object]) -> None:
     @app.task(name=TASK_INDEX, **_RETRIES)  # type: ignore[untyped-decorator]
     def index() -> None:
         drain()
+
+
+def add_search_task(app: Celery, embed: Callable[[], object]) -> None:
+    """Let the wake-up `regionmir.search` call `embed`."""
+
+    @app.task(name=TASK_SEARCH, **_RETRIES)  # type: ignore[untyped-decorator]
+    def search() -> None:
+        embed()
 
 
 def add_reconcile_task(app: Celery, reconcile: Callable[[], object]) -> None:

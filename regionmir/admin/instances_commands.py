@@ -93,6 +93,30 @@ def conflicts(as_json: bool = JSON) -> None:
         typer.echo("To let a sender replace instances: regionmir peers add AE_TITLE --correct ...")
 
 
+@app.command()
+def wanted(as_json: bool = JSON) -> None:
+    """List what films sent to `RGN_*` and annotations asked, newest first, with the answer's code or why there is none.
+
+    Example: regionmir instances wanted
+    """
+    from db import wanted_answers
+
+    with open_session() as session:
+        found = wanted_answers.listing(session)
+    lines = [{**asdict(one), "anatomies": "+".join(a.short for a in one.anatomies)} for one in found]
+    if as_json:
+        print_json(lines)
+        return
+    if not lines:
+        typer.echo("nothing was asked so")
+        return
+    table = Table("way", "asked by", "regions", "state", "answer", "for", "reason", box=None, pad_edge=False)
+    for line in lines:
+        shown = ("way", "caller_ae", "anatomies", "state", "result_set_code", "destination", "reason")
+        table.add_row(*(str(line[name] or "") for name in shown))
+    console.print(table)
+
+
 def _summary(found: "InstanceSummary") -> dict[str, Any]:
     return {**asdict(found), "state": found.state.value}
 

@@ -21,8 +21,8 @@ def add_to(app: typer.Typer) -> None:
 
 def query(
     anchor: str = typer.Option(metavar="UID|ACCESSION|LAST", help="The study to start from."),
-    region: str = typer.Option(metavar="SHORT", help="Region to compare, such as LLLZ."),
-    k: int = typer.Option(10, "-k", min=1, max=200, help="Most hits; the node gives at most its default_k."),
+    region: str = typer.Option(metavar="SHORT", help="Region to compare, such as LLLZ; several: LLLZ+RLLZ."),
+    k: int = typer.Option(10, "-k", min=1, max=200, help="Most hits."),
     image: Path | None = typer.Option(None, metavar="OUT.PNG", help="Write a picture of the query beside its hits."),
     to: str | None = TO,
     calling: str = CALLING,
@@ -57,8 +57,8 @@ def as_report(answer: "SimilarAnswer") -> dict[str, Any]:
     return {
         "code": answer.code,
         "anchor": answer.anchor,
-        "region": answer.anatomy.short,
-        "anatomy": answer.anatomy.name,
+        "region": answer.regions,
+        "anatomy": " + ".join(anatomy.name for anatomy in answer.anatomies),
         "coverage": answer.coverage,
         "seconds": round(answer.seconds, 4),
         "hits": [asdict(hit) for hit in answer.hits],
@@ -66,7 +66,7 @@ def as_report(answer: "SimilarAnswer") -> dict[str, Any]:
 
 
 def _print(answer: "SimilarAnswer") -> None:
-    name = f"{answer.anatomy.name} ({answer.anatomy.short})"
+    name = f"{' + '.join(anatomy.name for anatomy in answer.anatomies)} ({answer.regions})"
     if not answer.hits:
         typer.echo(f"{name}: no similar study")
         return

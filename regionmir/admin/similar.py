@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from regionmir.core.anatomy import Anatomy, anatomy_by_short
+from regionmir.core.anatomy import ALL_REGIONS_AE, Anatomy, anatomy_by_short
 from regionmir.core.errors import QueryRefused
 from regionmir.core.identifiers import AETitle
 from regionmir.scu.find import find
@@ -43,30 +43,41 @@ class SimilarAnswer:
 
     code: str
     anchor: str
-    anatomy: Anatomy
+    anatomies: tuple[Anatomy, ...]
     hits: tuple[SimilarHit, ...]
     coverage: str
     seconds: float
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Return the region asked for, the first of several."""
+        return self.anatomies[0]
+
+    @property
+    def regions(self) -> str:
+        """Return the short forms of the regions, joined by `+`."""
+        return "+".join(anatomy.short for anatomy in self.anatomies)
 
 
 def query_similar(
     node: PeerAddress,
     calling_ae: str,
     anchor: str,
-    region: str,
+    regions: str,
     *,
     k: int = 10,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> SimilarAnswer:
     """Return the studies whose region is most like the anchor's, best first, at most `k`.
 
-    `anchor`: accession number, UID, result-set code or LAST; `region`: short form such as LLLZ. Raises
-    `UnknownAnatomy`, `QueryRefused` with the node's reason, `PeerUnavailable`, `PeerRefused`.
+    `anchor`: accession number, UID, result-set code or LAST; `regions`: short forms such as LLLZ or
+    LLLZ+RLLZ. Raises `UnknownAnatomy`, `QueryRefused` with the node's reason, `PeerUnavailable`, `PeerRefused`.
     """
-    anatomy = anatomy_by_short(region)
-    called = PeerAddress(AETitle(anatomy.ae_title), node.host, node.port)
+    anatomies = tuple(anatomy_by_short(short) for short in regions.split("+"))
+    title = anatomies[0].ae_title if len(anatomies) == 1 else ALL_REGIONS_AE
+    called = PeerAddress(AETitle(title), node.host, node.port)
     started = time.perf_counter()
-    answer = find(called, calling_ae, _identifier(anchor, anatomy), limit=k, timeouts=timeouts)
+    answer = find(called, calling_ae, _identifier(f"SIM {anchor} {regions} k={k}"), limit=k, timeouts=timeouts)
     seconds = time.perf_counter() - started
     for match in answer.matches:
         explained = _EXPLANATION.fullmatch(_text(match, "StudyDescription"))
@@ -78,16 +89,16 @@ def query_similar(
     code = read[0][0] if read else ""
     coverage = _text(answer.matches[0], "StudyComments") if answer.matches else ""
     hits = tuple(sorted((hit for _, hit in read), key=lambda hit: hit.rank))
-    return SimilarAnswer(code, anchor, anatomy, hits, coverage, seconds)
+    return SimilarAnswer(code, anchor, anatomies, hits, coverage, seconds)
 
 
-def _identifier(anchor: str, anatomy: Anatomy) -> Dataset:
+def _identifier(expression: str) -> Dataset:
     identifier = Dataset()
     identifier.SpecificCharacterSet = "ISO_IR 192"
     identifier.QueryRetrieveLevel = "STUDY"
     for keyword in _RETURN_KEYS:
         setattr(identifier, keyword, None)
-    identifier.StudyDescription = f"SIM {anchor} {anatomy.short}"
+    identifier.StudyDescription = expression
     return identifier
 
 

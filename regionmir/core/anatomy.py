@@ -10,6 +10,9 @@ from regionmir.core.errors import UnknownAnatomy
 
 AE_PREFIX = "RGN_"
 ALL_REGIONS_AE = "RGN_ALL"
+SIDES = {("SCT", "24028007"): "R", ("SCT", "7771000"): "L", ("SRT", "G-A100"): "R", ("SRT", "G-A101"): "L"}
+"""Codes of laterality (CID 244), by scheme and value; SRT is SNOMED's older spelling."""
+SIDE_CODES = {"R": ("24028007", "SCT", "Right"), "L": ("7771000", "SCT", "Left")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,15 @@ def anatomy_by_short(short: str) -> Anatomy:
     except KeyError:
         known = " ".join(a.short for a in anatomies())
         raise UnknownAnatomy(f"unknown region {short[:16]!r}; known: {known}") from None
+
+
+def anatomies_by_code(value: str, scheme: str = "", laterality: str = "") -> tuple[Anatomy, ...]:
+    """Return the anatomies of a code, in any coding scheme and on either side where none is named; none is unknown."""
+    return tuple(
+        a
+        for a in anatomies()
+        if a.code_value == value and scheme in ("", a.coding_scheme) and laterality in ("", a.laterality)
+    )
 
 
 def anatomy_by_ae_title(title: str) -> Anatomy | None:

@@ -13,7 +13,9 @@ from pydicom.valuerep import format_number_as_ds
 from db.find import FindRow
 from regionmir.core.charset import set_charset
 from regionmir.core.identifiers import Uid
+from regionmir.query.anatomic import region_items
 from regionmir.query.disclosure import seen_view
+from regionmir.query.keys import ANATOMIC_REGION
 from regionmir.query.matching import STUDY_INSTANCE_UID, FindRequest
 from regionmir.query.search import Answer, Hit
 
@@ -34,7 +36,10 @@ def answer(request: FindRequest, row: FindRow, *, retrieve_ae: str, extra: dict[
     found = Dataset()
     vrs = {key.tag: key.vr for key in request.wanted}
     for tag in request.answered_tags():
-        found.add(_element(tag, vrs.get(tag) or dictionary_VR(int(tag, 16)), row.values.get(tag)))
+        value = row.values.get(tag)
+        if tag == ANATOMIC_REGION and isinstance(value, list):
+            value = region_items(value)
+        found.add(_element(tag, vrs.get(tag) or dictionary_VR(int(tag, 16)), value))
     found.QueryRetrieveLevel = request.level.value
     found.RetrieveAETitle = retrieve_ae
     found.InstanceAvailability = AVAILABILITY
@@ -49,7 +54,7 @@ def hit_extra(found: Answer, hit: Hit) -> dict[str, str]:
 
     The coverage stands in Study Comments (0032,4000), sent unasked with every hit.
     """
-    words = ("SIM", found.code, found.anatomy.short, f"#{hit.rank:03d}", f"{hit.similarity:.2f}", seen_view(hit.view))
+    words = ("SIM", found.code, found.label, f"#{hit.rank:03d}", f"{hit.similarity:.2f}", seen_view(hit.view))
     coverage = f"{found.indexed} of {found.total} indexed"
     return {"StudyDescription": " ".join(words).strip(), "StudyComments": coverage}
 

@@ -1,7 +1,7 @@
 """The keys of a query: what an Identifier (or a URL) asks for, decoded, before any of it is interpreted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -11,13 +11,21 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from regionmir.core.charset import TEXT_VRS, decode, known_terms
-from regionmir.core.errors import InvalidIdentifier
+from regionmir.core.errors import InvalidIdentifier, RegionMirError
 
 SPECIFIC_CHARACTER_SET: Final = "00080005"
 QUERY_RETRIEVE_LEVEL: Final = "00080052"
 MAX_UIDS_LENGTH: Final = 262_144
 MAX_KEY_LENGTH: Final = 1024
 """Characters of one key, a list of UIDs or another. The limits of VRs are not applied: clients exceed them."""
+
+ANATOMIC_REGION: Final = "00082218"
+_MATCHED_SEQUENCES: Final = frozenset({ANATOMIC_REGION, "00082220"})
+"""Anatomic Region Sequence and its Modifier Sequence."""
+
+BLOCK_GROUP: Final = 0x0099
+BLOCK_CREATOR: Final = "REGIONMIR QUERY"
+"""The private block of structured queries (`regionmir.query.block`)."""
 
 _NUMBER_BYTES = {"US": 2, "UL": 4, "SS": 2, "SL": 4}
 
@@ -36,6 +44,8 @@ class Key:
     values: tuple[str, ...] = ()
     has_items: bool = False
     """A sequence with an item that holds a value."""
+    items: "tuple[Mapping[str, Key], ...]" = ()
+    """The keys of each item by tag, for sequences that are matched."""
 
     @property
     def keyword(self) -> str:
@@ -53,6 +63,8 @@ class Keys:
 
     by_tag: Mapping[str, Key] = field(default_factory=dict)
     charset: tuple[str, ...] = ()
+    block: Mapping[int, str] = field(default_factory=dict)
+    """Elements of our private block that have a value, by the last byte of their tag."""
 
     def text(self, tag: str) -> str:
         """Return the single value of a key, values joined by a backslash, "" where it asks nothing."""
@@ -64,18 +76,20 @@ class Keys:
         key = self.by_tag.get(tag)
         if key is None:
             return self
-        return Keys({**self.by_tag, tag: Key(tag, key.vr)}, self.charset)
+        return replace(self, by_tag={**self.by_tag, tag: Key(tag, key.vr)})
 
 
 def read_keys(identifier: Dataset) -> Keys:
-    """Return the keys of an Identifier. Raises `InvalidKey` or `UndecodableText`. Private keys are left out."""
+    """Return the keys of an Identifier. Raises `InvalidKey` or `UndecodableText`.
+
+    Private keys are left out but those of our own block."""
     charset = known_terms(_plain(identifier, SPECIFIC_CHARACTER_SET).split("\\"))
     found = {}
     for tag in sorted(identifier.keys()):
         if tag.group > 0x0002 and tag.element != 0 and not tag.is_private and f"{tag:08X}" != SPECIFIC_CHARACTER_SET:
             key = _key(identifier, tag, charset)
             found[key.tag] = key
-    return Keys(found, charset)
+    return Keys(found, charset, _block(identifier, charset))
 
 
 def values_of(text: str) -> tuple[str, ...]:
@@ -96,7 +110,7 @@ def _key(identifier: Dataset, tag: BaseTag, charset: tuple[str, ...]) -> Key:
     element = identifier.get_item(tag)
     vr = _vr(tag, str(element.VR or "") if element is not None else "")
     if vr == "SQ":
-        return Key(name, vr, has_items=_has_items(identifier, tag))
+        return _sequence(identifier, tag, name, charset)
     if isinstance(element, RawDataElement):
         text = _text(element, vr, charset)
     else:
@@ -107,6 +121,22 @@ def _key(identifier: Dataset, tag: BaseTag, charset: tuple[str, ...]) -> Key:
     if len(text) > (MAX_UIDS_LENGTH if vr == "UI" else MAX_KEY_LENGTH):
         raise InvalidKey(f"{key.keyword} is too long")
     return key
+
+
+def _block(identifier: Dataset, charset: tuple[str, ...]) -> dict[int, str]:
+    """Return the values of our private block (PS3.5 7.8.1), whatever VR they came with."""
+    ours = [tag for tag in identifier.keys() if tag.group == BLOCK_GROUP]  # noqa: SIM118 - elements are what it yields
+    reserved = {
+        tag.element
+        for tag in ours
+        if 0x10 <= tag.element <= 0xFF and _plain(identifier, f"{tag:08X}").strip(" \0") == BLOCK_CREATOR
+    }
+    values = {
+        tag.element & 0xFF: "\\".join(_key(identifier, tag, charset).values)
+        for tag in ours
+        if tag.element >> 8 in reserved
+    }
+    return {element: text for element, text in values.items() if text}
 
 
 def _vr(tag: BaseTag, sent: str) -> str:
@@ -137,10 +167,15 @@ def _plain(identifier: Dataset, tag: str) -> str:
     return value if isinstance(value, str) else "\\".join(value)
 
 
-def _has_items(identifier: Dataset, tag: BaseTag) -> bool:
+def _sequence(identifier: Dataset, tag: BaseTag, name: str, charset: tuple[str, ...]) -> Key:
     try:
         items = identifier[tag].value
-        return isinstance(items, Sequence) and any(_holds_value(item) for item in items)
+        has_items = isinstance(items, Sequence) and any(_holds_value(item) for item in items)
+        matched = items if has_items and name in _MATCHED_SEQUENCES else ()
+        found = ({key.tag: key for t in item.keys() for key in (_key(item, t, charset),)} for item in matched)  # noqa: SIM118
+        return Key(name, "SQ", has_items=has_items, items=tuple(found))
+    except RegionMirError:
+        raise
     except Exception:  # pydicom raises many kinds on a broken sequence
         raise InvalidKey(f"{keyword_for_tag(tag)} cannot be decoded") from None
 

@@ -21,8 +21,9 @@ from db.find import (
 )
 from regionmir.core.records import Disclosure
 from regionmir.query import values
+from regionmir.query.anatomic import REGIONS, region_condition
 from regionmir.query.disclosure import seen
-from regionmir.query.keys import QUERY_RETRIEVE_LEVEL, InvalidKey, Key, Keys
+from regionmir.query.keys import ANATOMIC_REGION, QUERY_RETRIEVE_LEVEL, InvalidKey, Key, Keys
 
 PATIENT_ID: Final = "00100020"
 STUDY_INSTANCE_UID: Final = "0020000D"
@@ -68,10 +69,18 @@ class FindRequest:
     matches_nothing: bool
     """A pseudonymous caller asked for the value of something that it may not see, or that is not matched here."""
 
+    @property
+    def by_region(self) -> bool:
+        """Return whether Anatomic Region Sequence is matched, and answered, by the regions found."""
+        return any(condition.field == REGIONS for condition in self.conditions)
+
+    def _field(self, tag: str) -> Field | None:
+        return REGIONS if tag == ANATOMIC_REGION and self.by_region else seen(tag, self.disclosure)
+
     def spec(self, *, limit: int | None, study_pks: tuple[int, ...] | None = None) -> FindSpec:
         """Return what the database is asked."""
         tags = {*self.answered_tags(), STUDY_DATE}  # studies are put in order by their date
-        fields = (seen(tag, self.disclosure) for tag in sorted(tags) if level_of(tag).depth <= self.level.depth)
+        fields = (self._field(tag) for tag in sorted(tags) if level_of(tag).depth <= self.level.depth)
         known = tuple(field for field in fields if field is not None)
         return FindSpec(self.level, known, self.conditions, limit, study_pks)
 
@@ -94,10 +103,12 @@ def read_request(keys: Keys, root: Root, disclosure: Disclosure, *, combined: bo
     _check_hierarchy(keys, root, level)
     wanted = tuple(key for key in keys.by_tag.values() if key.tag not in SERVICE_TAGS)
     asking = [_at_level(key, level) for key in wanted if key.asks]
+    by_region = [key for key in asking if key.tag == ANATOMIC_REGION and level is Level.IMAGE]
+    asking = [key for key in asking if key not in by_region]
     unmatched = [key for key in asking if level_of(key.tag).depth > level.depth or key.vr == "SQ"]
     hidden = [key for key in asking if seen(key.tag, disclosure) is None]
     matched = [key for key in asking if key not in unmatched and key not in hidden]
-    conditions = _conditions(matched, disclosure, combined=combined)
+    conditions = _conditions(matched, disclosure, combined=combined) + tuple(map(region_condition, by_region))
     if disclosure is not Disclosure.IDENTIFIED:
         hidden, unmatched = hidden + unmatched, []
     names = tuple(key.keyword for key in unmatched)

@@ -1,20 +1,22 @@
-"""The search, on one page: from a question to the studies whose region is most like the anchor's.
+"""The search, on one page: from a question to the studies whose regions are most like the anchor's.
 
 Every step returns what its name says or refuses with `QueryRefused`; a query is never answered by an empty success.
 """
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from db import anchors, embeddings, generations, instances, result_sets
+from db import anchors, compared, embeddings, generations, instances, result_sets
 from db.anchors import AnchorInstance, AnchorStudy
 from db.embeddings import Neighbour, NeighbourFilter, RegionVector
 from db.find import FindSpec, Level, find
 from db.generations import ActiveModel
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.errors import QueryRefused
-from regionmir.core.records import Caller, Disclosure, InstanceState
-from regionmir.query.request import LAST, RegionQuery, Token
+from regionmir.core.geometry import Box
+from regionmir.core.records import Caller, Disclosure, InstanceState, Vector
+from regionmir.query.anchor import find_anchor, unknown_anchor
+from regionmir.query.request import Combine, RegionQuery, Token
 
 if TYPE_CHECKING:
     from db.engine import Session
@@ -22,13 +24,14 @@ if TYPE_CHECKING:
 OVERFETCH: Final = 20
 """Regions fetched beyond twice k at first: a study with several films is one hit."""
 
-_UNFINISHED = (InstanceState.RECEIVED, InstanceState.INDEXING)
-_VIEW_ORDER = {"PA": 0, "AP": 1}
+_LABEL_LENGTH: Final = 30
+"""Characters of a description (LO, 64) that the names of the regions may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One study and its most similar region. `similarity`: cosine, -1..1. `view` as we found it."""
+    """One study and its most similar film. `similarity`: cosine, -1..1, the mean over the regions asked; `region_pk`
+    is of the first of them. `view` as we found it."""
 
     rank: int
     study_pk: int
@@ -43,49 +46,82 @@ class Answer:
     """What was found: hits by rank, under a code that opens the same answer later."""
 
     code: str
-    anatomy: Anatomy
+    anatomies: tuple[Anatomy, ...]
+    combine: Combine
+    box: Box | None
+    """The drawn box that the query started from, in stored pixels of the anchor."""
     anchor_instance_pk: int
     indexed: int
     """Instances searched, of `total` that are to be indexed: what is still waiting may be more similar."""
     total: int
     hits: tuple[Hit, ...]
 
+    @property
+    def anatomy(self) -> Anatomy:
+        """Return the region that was asked for, the first of several."""
+        return self.anatomies[0]
+
+    @property
+    def label(self) -> str:
+        """Return the regions by their short forms, as a description names them: `LLLZ`, `LLLZ+RLLZ`, `LLLZ+11`."""
+        label = "+".join(anatomy.short for anatomy in self.anatomies)
+        return label if len(label) <= _LABEL_LENGTH else f"{self.anatomy.short}+{len(self.anatomies) - 1}"
+
     def only(self, rank: int) -> "Answer":
         """Return the answer with the hit of this rank alone. Raises `QueryRefused` where there is none."""
         found = tuple(hit for hit in self.hits if hit.rank == rank)
         if not found:
-            raise _unknown_anchor()
+            raise unknown_anchor()
         return replace(self, hits=found)
 
 
-def answer_token(session: "Session", token: Token, caller: Caller, *, k: int, last_within_s: float) -> Answer:
-    """Return the answer to a search expression as typed; with a rank it means one hit of a kept answer."""
-    if token.rank is None:
-        return search(session, RegionQuery(token.anchor, token.anatomy, k, last_within_s=last_within_s), caller)
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is compared: regions of one instance of one study."""
+
+    study: AnchorStudy
+    instance: AnchorInstance
+    vectors: dict[int, Vector]
+    """By number of the anatomy, in the order asked."""
+
+
+def kept_answer(session: "Session", token: Token, caller: Caller) -> Answer | None:
+    """Return the answer that a search expression opens again, None where it asks something new.
+
+    With a rank it means one hit of a kept answer, literally as its description says. Raises `QueryRefused`.
+    """
     kept = reopen(session, token.anchor, caller)
-    if kept is None or token.anatomy not in (None, kept.anatomy):
-        raise _unknown_anchor()
-    return kept.only(token.rank)
+    if token.rank is not None:
+        if kept is None or token.label.upper() not in ("", kept.label):
+            raise unknown_anchor()
+        return kept.only(token.rank)
+    if kept is None or token.k is not None or token.box is not None or token.anatomies not in ((), kept.anatomies):
+        return None
+    return kept
 
 
-def search(session: "Session", query: RegionQuery, caller: Caller, *, keep: bool = True) -> Answer:
-    """Return the studies most like the anchor's region, best first, one hit per study. Raises `QueryRefused`.
+def search(
+    session: "Session", query: RegionQuery, caller: Caller, *, keep: bool = True, drawn: Vector | None = None
+) -> Answer:
+    """Return the studies most like the anchor's regions, best first, one hit per study. Raises `QueryRefused`.
 
     Films of the anchor's patient and films with the anchor's pixels are no hits; equal films are one. Without `keep`
-    nothing is written, and the answer has no code (pages that only read).
+    nothing is written, and the answer has no code (pages that only read). `drawn`: the embedding of `query.box`.
     """
     kept = reopen(session, query.anchor, caller)
-    if kept is not None and query.anatomy in (None, kept.anatomy):
-        return kept
-    model = _active_model(session)
-    anatomy = _searchable(query.anatomy, model)
-    study, candidates = _anchor(session, query, caller, kept)
-    instance, region = _anchor_region(session, candidates, model, anatomy)
-    hits = _hits(session, query, caller, model, anatomy, (study, instance, region))
+    query = completed(query, kept)
+    model = active_model(session)
+    for anatomy in query.anatomies:
+        check_searchable(anatomy, model)
+    study, candidates = find_anchor(session, query, caller, kept.anchor_instance_pk if kept else None)
+    start = _start(session, query, model, study, candidates, drawn)
+    hits = _hits(session, query, caller, model, start)
     if not hits:
-        raise QueryRefused("no-hits", f"no other patient has an indexed {anatomy.short} yet")
-    code = _keep(session, query, caller, model, anatomy, instance, hits) if keep else ""
-    return Answer(code, anatomy, instance.instance_pk, *_coverage(session), hits)
+        raise _no_hits(query)
+    code = _keep(session, query, caller, model, start, hits) if keep else ""
+    return Answer(
+        code, query.anatomies, query.combine, query.box, start.instance.instance_pk, *_coverage(session), hits
+    )
 
 
 def reopen(session: "Session", code: str, caller: Caller) -> Answer | None:
@@ -102,111 +138,97 @@ def reopen(session: "Session", code: str, caller: Caller) -> Answer | None:
     anchor = anchors.of_instance(session, kept.anchor_instance_pk)
     hidden = anchor.patient_pk if anchor and caller.disclosure is not Disclosure.IDENTIFIED else None
     shown = tuple(hit for hit in hits if patient_of.get(hit.study_pk, hidden) != hidden)
-    anatomy = anatomy_by_key(kept.anatomy_pk)
-    return Answer(kept.code, anatomy, kept.anchor_instance_pk, *_coverage(session), shown)
+    asked = kept.asked
+    return Answer(
+        kept.code,
+        tuple(anatomy_by_key(key) for key in asked.get("anatomies", [kept.anatomy_pk])),
+        Combine(asked.get("combine", Combine.SIMILARITY)),
+        Box(*asked["box"]) if "box" in asked else None,
+        kept.anchor_instance_pk,
+        *_coverage(session),
+        shown,
+    )
 
 
-def _active_model(session: "Session") -> ActiveModel:
+def active_model(session: "Session") -> ActiveModel:
+    """Return the generation that searches use. Raises `QueryRefused` before there is one."""
     model = generations.active(session)
     if model is None:
         raise QueryRefused("no-model", "nothing is indexed yet: no model is active")
     return model
 
 
-def _searchable(anatomy: Anatomy | None, model: ActiveModel) -> Anatomy:
-    known = " ".join(a.short for a in model.info.anatomies)
-    if anatomy is None:
-        raise QueryRefused("region-required", f"name a region: {known}")
+def check_searchable(anatomy: Anatomy, model: ActiveModel) -> None:
+    """Return if the model finds this anatomy. Raises `QueryRefused`."""
     if anatomy not in model.info.anatomies:
+        known = " ".join(a.short for a in model.info.anatomies)
         raise QueryRefused("region-off", f"{anatomy.short} is not searched by this model; searched: {known}")
-    return anatomy
 
 
-def _anchor(
-    session: "Session", query: RegionQuery, caller: Caller, kept: Answer | None
-) -> tuple[AnchorStudy, list[AnchorInstance]]:
-    """Return the one study that the anchor names, and its indexed instances, the likeliest to show the region first."""
-    if kept is not None:
-        named = anchors.of_instance(session, kept.anchor_instance_pk)
-        study = _one_patient([named] if named else [])
-    elif query.anchor.upper() == LAST:
-        study = _last(session, query, caller)
-    else:
-        found = anchors.find_anchor(session, query.anchor)
-        study = _one_patient(found or anchors.find_anchor(session, query.anchor.upper()))
-    if not study.indexed:
-        raise _not_indexed(study)
-    return study, sorted(study.indexed, key=lambda i: _VIEW_ORDER.get(i.view, len(_VIEW_ORDER)))
+def completed(query: RegionQuery, kept: Answer | None) -> RegionQuery:
+    """Return the query with what a kept answer, whose code is its anchor, says where it says nothing itself."""
+    if kept is not None and not query.anatomies:
+        return replace(query, anatomies=kept.anatomies, box=query.box or kept.box)
+    return query
 
 
-def _one_patient(studies: list[AnchorStudy]) -> AnchorStudy:
-    """Return the newest indexed study. Two patients may share an accession number: then none is taken."""
-    if not studies:
-        raise _unknown_anchor()
-    if len({study.patient_pk for study in studies}) > 1:
-        raise QueryRefused("ambiguous-anchor", "the anchor names more than one patient; use the Study UID")
-    return next((study for study in studies if study.indexed), studies[0])
-
-
-def _last(session: "Session", query: RegionQuery, caller: Caller) -> AnchorStudy:
-    """Return the newest study that the caller (or an AE configured for it) sent lately, if there is no doubt."""
-    senders = {caller.ae_title, *caller.last_from}
-    recent = anchors.latest_from(session, senders, query.last_within_s)
-    usable = [s for s in recent if any(i.state is not InstanceState.UNSUPPORTED for i in s.instances)]
-    if not usable:
-        minutes = round(query.last_within_s / 60)
-        raise QueryRefused("last-none", f"LAST: no film came from this AE in {minutes} minutes")
-    if len({study.patient_pk for study in usable}) > 1:
-        raise QueryRefused("last-ambiguous", "LAST: films of several patients came; name the study")
-    if any(i.state in _UNFINISHED for study in usable for i in study.instances):
-        raise QueryRefused("not-indexed", "the last study is not indexed yet; ask again")
-    return usable[0]
-
-
-def _anchor_region(
-    session: "Session", candidates: list[AnchorInstance], model: ActiveModel, anatomy: Anatomy
-) -> tuple[AnchorInstance, RegionVector]:
-    for instance in candidates:
-        region = embeddings.region_vector(session, instance.instance_pk, model.pk, anatomy.key)
-        if region is not None:
-            return instance, region
-    raise QueryRefused("no-region", f"{anatomy.short} was not found in the anchor")
-
-
-def _hits(
+def _start(
     session: "Session",
     query: RegionQuery,
-    caller: Caller,
     model: ActiveModel,
-    anatomy: Anatomy,
-    anchor: tuple[AnchorStudy, AnchorInstance, RegionVector],
-) -> tuple[Hit, ...]:
-    study, instance, region = anchor
+    study: AnchorStudy,
+    candidates: list[AnchorInstance],
+    drawn: Vector | None,
+) -> Start:
+    """Return the first instance of the anchor in which every region was found, with their embeddings."""
+    if not query.anatomies:
+        raise QueryRefused("region-required", "name a region: " + " ".join(a.short for a in model.info.anatomies))
+    if drawn is not None:
+        return Start(study, candidates[0], {query.anatomies[0].key: drawn})
+    missing = ""
+    for instance in candidates:
+        found = {a: embeddings.region_vector(session, instance.instance_pk, model.pk, a.key) for a in query.anatomies}
+        if all(found.values()):
+            return Start(study, instance, {a.key: _vector(region) for a, region in found.items()})
+        missing = missing or next(a.short for a, region in found.items() if region is None)
+    raise QueryRefused("no-region", f"{missing} was not found in the anchor")
+
+
+def _vector(region: RegionVector | None) -> Vector:
+    assert region is not None
+    return region.vector
+
+
+def _hits(session: "Session", query: RegionQuery, caller: Caller, model: ActiveModel, start: Start) -> tuple[Hit, ...]:
     may_be_same = query.with_same_patient and caller.disclosure is Disclosure.IDENTIFIED
     allowed = NeighbourFilter(
-        exclude_patient_pk=None if may_be_same else study.patient_pk,
-        exclude_study_pk=study.study_pk,
-        exclude_pixel_sha256=instance.pixel_sha256,
+        exclude_patient_pk=None if may_be_same else start.study.patient_pk,
+        exclude_study_pk=start.study.study_pk,
+        exclude_pixel_sha256=start.instance.pixel_sha256,
     )
     limit = 2 * query.k + OVERFETCH
     while True:
-        near = embeddings.nearest(
-            session,
-            model_pk=model.pk,
-            anatomy_pk=anatomy.key,
-            dim=model.info.dim,
-            vector=region.vector,
-            limit=limit,
-            filters=allowed,
-        )
+        near = _near(session, query, model, start, allowed, limit)
         best = _best_per_study(near)
         if len(best) >= query.k or len(near) < limit:
             return tuple(_hit(rank, found) for rank, found in enumerate(best[: query.k], start=1))
         limit *= 4
 
 
+def _near(
+    session: "Session", query: RegionQuery, model: ActiveModel, start: Start, allowed: NeighbourFilter, limit: int
+) -> list[Neighbour]:
+    """Return films near the start: one region among all by the index, anything else by comparing what passes."""
+    common: dict[str, Any] = {"model_pk": model.pk, "dim": model.info.dim, "limit": limit, "filters": allowed}
+    if len(start.vectors) == 1 and not query.narrow:
+        ((anatomy_pk, vector),) = start.vectors.items()
+        return embeddings.nearest(session, anatomy_pk=anatomy_pk, vector=vector, **common)
+    by_rank = query.combine is Combine.RANK
+    return compared.nearest_films(session, vectors=start.vectors, conditions=query.narrow, by_rank=by_rank, **common)
+
+
 def _best_per_study(near: list[Neighbour]) -> list[Neighbour]:
-    """Return the first of each study and of each film; `near` is by falling similarity."""
+    """Return the first of each study and of each film; `near` has the best first."""
     studies: set[int] = set()
     films: set[str] = set()
     best = []
@@ -223,23 +245,21 @@ def _hit(rank: int, found: Neighbour) -> Hit:
 
 
 def _keep(
-    session: "Session",
-    query: RegionQuery,
-    caller: Caller,
-    model: ActiveModel,
-    anatomy: Anatomy,
-    instance: AnchorInstance,
-    hits: tuple[Hit, ...],
+    session: "Session", query: RegionQuery, caller: Caller, model: ActiveModel, start: Start, hits: tuple[Hit, ...]
 ) -> str:
+    asked: dict[str, Any] = {"anatomies": [a.key for a in query.anatomies], "combine": query.combine.value}
+    if query.box is not None:
+        asked["box"] = query.box.as_tuple()
     return result_sets.create(
         session,
         model_pk=model.pk,
-        anatomy_pk=anatomy.key,
-        anchor_instance_pk=instance.instance_pk,
+        anatomy_pk=query.anatomies[0].key,
+        anchor_instance_pk=start.instance.instance_pk,
         k=query.k,
         caller_ae=caller.ae_title,
         disclosure=caller.disclosure,
         hits=[asdict(hit) for hit in hits],
+        asked=asked,
     )
 
 
@@ -249,15 +269,8 @@ def _coverage(session: "Session") -> tuple[int, int]:
     return by_state[InstanceState.INDEXED], sum(by_state.values()) - by_state[InstanceState.UNSUPPORTED]
 
 
-def _unknown_anchor() -> QueryRefused:
-    """One answer to what does not exist and to what the caller may not know of."""
-    return QueryRefused("unknown-anchor", "no such anchor")
-
-
-def _not_indexed(study: AnchorStudy) -> QueryRefused:
-    states = {instance.state for instance in study.instances}
-    if states & set(_UNFINISHED):
-        return QueryRefused("not-indexed", "the anchor is not indexed yet; ask again")
-    if InstanceState.FAILED in states:
-        return QueryRefused("failed-anchor", "the anchor could not be indexed; see its state")
-    return QueryRefused("unsupported-anchor", "the anchor has no frontal chest radiograph")
+def _no_hits(query: RegionQuery) -> QueryRefused:
+    names = "+".join(anatomy.short for anatomy in query.anatomies)
+    if query.narrow:
+        return QueryRefused("no-hits", f"no other patient's {names[:20]} passes the filters")
+    return QueryRefused("no-hits", f"no other patient has an indexed {names[:20]} yet")

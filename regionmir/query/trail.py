@@ -32,7 +32,7 @@ def record_answer(session: "Session", answer: Answer, caller: Caller, *, duratio
     if caller.disclosure is Disclosure.IDENTIFIED:
         detail = {
             "result_set": answer.code,
-            "region": answer.anatomy.short,
+            "region": answer.label,
             "anchor_instance_pk": answer.anchor_instance_pk,
             "study_pks": [hit.study_pk for hit in answer.hits],
         }

@@ -48,7 +48,7 @@ def find_similar(session: "Session", instance: BrowsedInstance, anatomy: Anatomy
     caller = Caller(WEB_AE, address, Rights(find=True), Disclosure.PSEUDONYMOUS, registered=False)
     began = time.perf_counter()
     try:
-        answer = search(session, RegionQuery(instance.uid, anatomy, k), caller, keep=False)
+        answer = search(session, RegionQuery(instance.uid, (anatomy,), k), caller, keep=False)
     except QueryRefused as refusal:
         return Similar(refusal=str(refusal))
     model = generations.active(session)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from regionmir.core.anatomy import anatomy_by_short
+from regionmir.core.anatomy import Anatomy, anatomy_by_short
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo
 
@@ -54,6 +54,11 @@ class FakeModel:
             raise ValueError("this image breaks the forward pass")
         return [_analysis(image) for image in images]
 
+    def embed_boxes(
+        self, image: npt.NDArray[np.float32], boxes: Sequence[Box], anatomies: Sequence[Anatomy]
+    ) -> npt.NDArray[np.float32]:
+        return np.stack([_vector(image, box) for box in boxes])
+
 
 def _analysis(image: npt.NDArray[np.float32]) -> FakeAnalysis:
     if float(image.std()) < 0.01:
@@ -65,9 +70,13 @@ def _region(image: npt.NDArray[np.float32], short: str) -> EmbeddedRegion:
     height, width = image.shape
     x0, y0, x1, y1 = PLACES[short]
     box = Box(x0 * width, y0 * height, x1 * width, y1 * height)
+    return EmbeddedRegion(DetectedRegion(anatomy_by_short(short), box, 0.9), _vector(image, box))
+
+
+def _vector(image: npt.NDArray[np.float32], box: Box) -> npt.NDArray[np.float32]:
     crop = image[int(box.y0) : int(np.ceil(box.y1)), int(box.x0) : int(np.ceil(box.x1))]
     blocks = [part.mean() for row in np.array_split(crop, 8) for part in np.array_split(row, DIM // 8, axis=1)]
     vector = np.asarray(blocks, np.float32)
     vector -= vector.mean()
     vector /= max(float(np.linalg.norm(vector)), 1e-6)
-    return EmbeddedRegion(DetectedRegion(anatomy_by_short(short), box, 0.9), vector)
+    return vector

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -65,6 +68,8 @@ class FindNode:
 
 class _NoQueue:
     def wake(self) -> None: ...
+
+    def wake_search(self) -> None: ...
 
     def depth(self) -> int:
         return 0
@@ -128,7 +133,10 @@ def keys(level: str, **values: Any) -> Dataset:
     identifier = Dataset()
     identifier.QueryRetrieveLevel = level
     for keyword, value in values.items():
-        setattr(identifier, keyword, value)
+        if isinstance(value, str):  # whatever it is: a client may send a range where pydicom knows none
+            identifier.add(DataElement(keyword, dictionary_VR(keyword), value, validation_mode=IGNORE))
+        else:
+            setattr(identifier, keyword, value)
     return identifier
 
 

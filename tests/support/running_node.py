@@ -26,6 +26,8 @@ class SilentQueue:
 
     def wake(self) -> None: ...
 
+    def wake_search(self) -> None: ...
+
     def depth(self) -> int:
         return 0
 

@@ -29,6 +29,9 @@ class CountingQueue:
     def wake(self) -> None:
         self.calls.append(("wake", ""))
 
+    def wake_search(self) -> None:
+        self.calls.append(("wake search", ""))
+
     def depth(self) -> int:
         return 0
 

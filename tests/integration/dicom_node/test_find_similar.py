@@ -154,6 +154,10 @@ REFUSED = [
     ("SIM ACC0 KNEE", "RGN_ALL", 0xA900, "unknown region"),
     ("SIM ACC*0", "RGN_RUL", 0xA900, "no wildcards"),
     ("SIM", "RGN_RUL", 0xA900, "SIM <anchor> <region>"),
+    ("SIM *", "RGN_RUL", 0xA900, "SIM <anchor> <region>"),
+    ("SIM ACC0 k=0", "RGN_RUL", 0xA900, "must be 1 to 200"),
+    ("SIM ACC0 k=1000000", "RGN_RUL", 0xA900, "must be 1 to 200"),
+    (f"SIM ACC0 {FOUND[2].short}", "RGN_RUL", 0xA900, "ask RGN_ALL"),
     ("SIM LAST", "RGN_RUL", 0xC109, "no film came from this AE"),
 ]
 

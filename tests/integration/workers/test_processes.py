@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from db import instances
+from db import drawn_boxes, generations, instances
 from db.engine import Database
+from regionmir.core.anatomy import anatomy_by_short
 from regionmir.core.errors import BrokerUnavailable
+from regionmir.core.geometry import Box
 from regionmir.queue import INDEX_QUEUE, CeleryQueue
 from regionmir.storage import FileStore
 from tests.conftest import absent
@@ -128,6 +130,21 @@ def test_a_woken_worker_does_not_wait_for_its_next_look_into_the_table(site: Sit
         site.file(1, seed)
         site.queue.wake()
         site.wait_indexed(seed + 1)
+
+
+def test_a_drawn_box_is_embedded_by_the_task_of_the_search_queue(site: Site) -> None:
+    site.start_index_worker(poll_s=600)
+    site.file(1)
+    site.queue.wake()
+    site.wait_indexed(1)
+    with site.database.session() as session:
+        (film,) = instances.listing(session)
+        (model,) = generations.listing(session)
+        pk = drawn_boxes.ask(session, film.pk, model.pk, anatomy_by_short("CARD"), Box(10, 10, 40, 40))
+    site.queue.wake_search()
+    found = drawn_boxes.wait(site.database, pk, DEADLINE_S)
+    assert found.vector is not None
+    assert found.vector.shape == (model.info.dim,)
 
 
 def test_a_wake_up_that_the_broker_lost_loses_no_work(site: Site) -> None:

@@ -21,6 +21,8 @@ class Broker:
             raise BrokerUnavailable("away")
         self.woken += 1
 
+    wake_search = wake
+
     def depth(self) -> int:
         return self.woken
 
@@ -64,3 +66,14 @@ def test_stopping_passes_on_what_is_wanted() -> None:
     wakeups.wake()
     wakeups.stop()
     assert broker.woken >= 1
+
+
+def test_a_drawn_box_wakes_at_once_and_a_broker_that_is_away_raises_nothing() -> None:
+    broker = Broker()
+    wakeups = Wakeups(broker, pause_s=60)
+    wakeups.wake_search()
+    assert broker.woken == 1
+    broker.away = True
+    wakeups.wake_search()
+    assert (broker.woken, broker.tried) == (1, 2)
+    wakeups.stop()

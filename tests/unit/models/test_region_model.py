@@ -106,8 +106,9 @@ def test_the_same_film_has_the_same_answer_alone_and_in_a_batch(model: RegionMod
 
 def test_the_found_box_embeds_like_the_region(model: RegionModel, films: list[Image]) -> None:
     (found,) = model.analyse(films[:1])
-    vectors = model.embed_boxes(films[0], [r.region.box for r in found.regions[:4]])
-    for vector, region in zip(vectors, found.regions, strict=False):
+    regions = [r.region for r in found.regions]
+    vectors = model.embed_boxes(films[0], [region.box for region in regions], [region.anatomy for region in regions])
+    for vector, region in zip(vectors, found.regions, strict=True):
         assert float(vector @ region.vector) > 0.98
 
 

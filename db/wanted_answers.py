@@ -1,0 +1,221 @@
+"""Answers that are wanted later: for films sent to `RGN_*` (way A) and annotations that arrived (way C).
+
+unread (an annotation that no worker has read yet) -> waiting -> answered | refused.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db.tables import InstanceRow, SeriesRow, StudyRow, WantedAnswerRow
+from regionmir.core.anatomy import Anatomy, anatomy_by_key
+from regionmir.core.errors import InvalidBox
+from regionmir.core.geometry import Box
+from regionmir.core.identifiers import Uid
+from regionmir.core.records import Caller, Disclosure, InstanceState
+
+Way = Literal["A", "C"]
+
+_UNREAD = (InstanceState.RECEIVED, InstanceState.INDEXING)
+_FINAL = (InstanceState.INDEXED, InstanceState.UNSUPPORTED, InstanceState.FAILED)
+
+ANNOTATION = "annotation"
+"""Reason of an annotation that was read and became a question: it is kept, and never indexed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A place to start from: an image, a box in its stored pixels, a region; None is not said."""
+
+    sop_instance_uid: Uid
+    box: Box | None
+    anatomy: Anatomy | None
+
+
+@dataclass(frozen=True, slots=True)
+class WantedAnswer:
+    """An answer that somebody waits for. No `anatomies`: all that were found in the anchor."""
+
+    pk: int
+    way: Way
+    anchor_instance_pk: int
+    anchor_uid: Uid
+    anatomies: tuple[Anatomy, ...]
+    box: Box | None
+    caller_ae: str
+    address: str
+    disclosure: Disclosure
+    destination: str
+
+
+def want(
+    session: Session, way: Way, sop_instance_uid: Uid, anatomies: Sequence[Anatomy], caller: Caller, destination: str
+) -> None:
+    """Record that `caller` wants answers about the instance that it sent, in the transaction that files it.
+
+    Once while the first has not been answered; refused at once where there is nowhere to send results to, or no right
+    to query. Our own copies start nothing, and neither does an annotation that was read already.
+    """
+    instance = InstanceRow
+    sent = session.execute(
+        select(instance.pk, instance.state, instance.reason).where(instance.sop_instance_uid == sop_instance_uid)
+    ).first()
+    if sent is None or sent.reason == "own_copy" or (way == "C" and sent.state not in _UNREAD):
+        return
+    reason = "" if destination else "no destination for results"
+    if not caller.rights.find:
+        reason = "no right to query"
+    state = "refused" if reason else "waiting" if way == "A" else "unread"
+    values = {
+        "way": way,
+        "instance_pk": sent.pk,
+        "anchor_instance_pk": sent.pk if way == "A" else None,
+        "anatomy_pks": [anatomy.key for anatomy in anatomies],
+        "caller_ae": caller.ae_title,
+        "address": caller.address,
+        "disclosure": caller.disclosure.value,
+        "destination": destination,
+        "state": state,
+        "reason": reason,
+    }
+    session.execute(insert(WantedAnswerRow).values(values).on_conflict_do_nothing())
+
+
+def resolve(session: Session, instance_pk: int, marked: Sequence[Marked]) -> str:
+    """Let an annotation that was read become questions, one for each place that it marks in a film of its patient.
+
+    Returns `ANNOTATION`, or why there is none: nothing is marked in an image that is here, or the box is outside of it.
+    """
+    places = [_place(session, instance_pk, one) for one in marked]
+    found = [place for place in places if not isinstance(place, str)]
+    row = WantedAnswerRow
+    unread = list(session.scalars(select(row).where(row.instance_pk == instance_pk, row.state == "unread")))
+    if not found:
+        reason = next(place for place in places if isinstance(place, str))
+        for wanted in unread:
+            wanted.state, wanted.reason, wanted.answered_at = "refused", reason, func.now()
+        return reason
+    for wanted in unread:
+        session.delete(wanted)
+        session.flush()
+        kept = {column.key: getattr(wanted, column.key) for column in row.__table__.columns if column.key != "pk"}
+        for anchor_pk, box, anatomy in found:
+            asked = {
+                "state": "waiting",
+                "anchor_instance_pk": anchor_pk,
+                "box": list(box.as_tuple()) if box else None,
+                "anatomy_pks": kept["anatomy_pks"] or ([anatomy.key] if anatomy else []),
+            }
+            session.execute(insert(row).values({**kept, **asked}).on_conflict_do_nothing())
+    return ANNOTATION
+
+
+def refuse_unread(session: Session, instance_pk: int, reason: str) -> None:
+    """Close what was wanted for an annotation that marks nothing to start from."""
+    row = WantedAnswerRow
+    statement = update(row).where(row.instance_pk == instance_pk, row.state == "unread")
+    session.execute(statement.values(state="refused", reason=reason, answered_at=func.now()))
+
+
+def due(session: Session, limit: int = 100) -> list[int]:
+    """Return the keys of the oldest answers that are waited for and whose film is final."""
+    row = WantedAnswerRow
+    query = select(row.pk).join(InstanceRow, InstanceRow.pk == row.anchor_instance_pk)
+    query = query.where(row.state == "waiting", InstanceRow.state.in_(_FINAL)).order_by(row.asked_at, row.pk)
+    return list(session.scalars(query.limit(limit)))
+
+
+def take(session: Session, pk: int) -> WantedAnswer | None:
+    """Return a waiting answer, for this transaction alone; None where another has it or it waits no more."""
+    row = WantedAnswerRow
+    query = (
+        select(row, InstanceRow.sop_instance_uid)
+        .join(InstanceRow, InstanceRow.pk == row.anchor_instance_pk)
+        .where(row.pk == pk, row.state == "waiting")
+        .with_for_update(of=row, skip_locked=True)
+    )
+    found = session.execute(query).first()
+    return None if found is None else _wanted(*found)
+
+
+def finish(session: Session, pk: int, *, code: str | None = None, reason: str = "") -> None:
+    """Record the answer's result-set code, or why there is none."""
+    values = {"state": "answered" if code else "refused", "result_set_code": code, "reason": reason[:200]}
+    row = WantedAnswerRow
+    session.execute(update(row).where(row.pk == pk).values(**values, answered_at=func.now()))
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAnswer:
+    """One line of a list of wanted answers."""
+
+    way: str
+    caller_ae: str
+    destination: str
+    state: str
+    reason: str
+    result_set_code: str | None
+    anatomies: tuple[Anatomy, ...]
+    asked_at: dt.datetime
+
+
+def listing(session: Session, limit: int = 100) -> list[ListedAnswer]:
+    """Return the newest wanted answers, newest first."""
+    rows = session.scalars(select(WantedAnswerRow).order_by(WantedAnswerRow.pk.desc()).limit(limit))
+    return [
+        ListedAnswer(
+            row.way,
+            row.caller_ae,
+            row.destination,
+            row.state,
+            row.reason,
+            row.result_set_code,
+            tuple(map(anatomy_by_key, row.anatomy_pks)),
+            row.asked_at,
+        )
+        for row in rows
+    ]
+
+
+def _place(session: Session, instance_pk: int, marked: Marked) -> tuple[int, Box | None, Anatomy | None] | str:
+    """Return where a question starts, or why it starts nowhere."""
+    own_patient = select(StudyRow.patient_pk).join(SeriesRow, SeriesRow.study_pk == StudyRow.pk)
+    own_patient = own_patient.join(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
+    of_annotation = session.scalar(own_patient.where(InstanceRow.pk == instance_pk))
+    query = (
+        select(InstanceRow.pk, InstanceRow.rows, InstanceRow.columns, StudyRow.patient_pk)
+        .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
+        .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+        .where(InstanceRow.sop_instance_uid == marked.sop_instance_uid)
+    )
+    image = session.execute(query).first()
+    if image is None:
+        return "annotates an instance that is not here"
+    if image.patient_pk != of_annotation:
+        return "annotates another patient's instance"
+    try:
+        box = marked.box.clipped(image.columns or 0, image.rows or 0) if marked.box else None
+    except InvalidBox:
+        return "box outside the image"
+    return image.pk, box, marked.anatomy
+
+
+def _wanted(row: WantedAnswerRow, uid: str) -> WantedAnswer:
+    assert row.anchor_instance_pk is not None
+    return WantedAnswer(
+        row.pk,
+        "A" if row.way == "A" else "C",
+        row.anchor_instance_pk,
+        Uid(uid),
+        tuple(map(anatomy_by_key, row.anatomy_pks)),
+        Box(*row.box) if row.box else None,
+        row.caller_ae,
+        row.address,
+        Disclosure(row.disclosure),
+        row.destination,
+    )
