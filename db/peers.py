@@ -34,6 +34,10 @@ class Peer:
     """AE title that results of its queries are sent to; empty: nowhere."""
     last_from: tuple[AETitle, ...] = ()
     explain_row: bool = True
+    max_associations: int = 1
+    """Associations that we hold open to it at once to deliver results."""
+    commits_storage: bool = False
+    """It answers storage commitment: we ask for it after every delivery."""
 
     @property
     def is_destination(self) -> bool:

@@ -301,6 +301,7 @@ class PeerRow(Base):
     __table_args__ = (
         CheckConstraint("disclosure IN ('identified', 'pseudonymous')", name="peer_disclosure_known"),
         CheckConstraint("port IS NULL OR port BETWEEN 1 AND 65535", name="peer_port"),
+        CheckConstraint("max_associations BETWEEN 1 AND 64", name="peer_max_associations"),
     )
     ae_title: Mapped[str] = mapped_column(primary_key=True)
     host: Mapped[str]
@@ -321,6 +322,10 @@ class PeerRow(Base):
     last_from: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """AE titles whose newest study `LAST` may mean, beside its own."""
     explain_row: Mapped[bool]
+    max_associations: Mapped[int] = mapped_column(server_default=text("1"))
+    """Associations that we hold open to it at once to deliver results."""
+    commits_storage: Mapped[bool] = mapped_column(server_default=text("false"))
+    """It answers storage commitment: we ask for it after every delivery."""
     created_at: Mapped[Now]
     changed_at: Mapped[Now]
 
@@ -347,20 +352,38 @@ class DeliveryRow(Base):
     __tablename__ = "delivery"
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "destination", "model_pk", "kind", name="delivery_once"),
-        CheckConstraint("state IN ('waiting', 'sending', 'delivered', 'dead')", name="delivery_state_known"),
+        CheckConstraint("state IN ('waiting', 'sending', 'delivered', 'dead', 'dropped')", name="delivery_state_known"),
+        CheckConstraint("commitment IN ('', 'requested', 'committed', 'refused')", name="delivery_commitment_known"),
+        CheckConstraint(
+            "(state = 'sending') = (lease_owner IS NOT NULL AND lease_until IS NOT NULL)", name="delivery_lease"
+        ),
         Index("delivery_due", "next_try_at", postgresql_where=text("state = 'waiting'")),
+        Index("delivery_sending", "destination", "lease_until", postgresql_where=text("state = 'sending'")),
+        Index("delivery_state", "state"),
+        Index("delivery_study", "study_pk"),
+        Index("delivery_transaction", "transaction_uid", postgresql_where=text("transaction_uid IS NOT NULL")),
     )
     pk: Mapped[Pk]
     sop_instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str] = mapped_column(server_default=text("''"))
+    """Of the object that was sent; empty until then."""
     destination: Mapped[str]
     model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
     kind: Mapped[str]
+    study_pk: Mapped[Big] = mapped_column(ForeignKey("study.pk"))
+    result_set_code: Mapped[str | None] = mapped_column(ForeignKey("result_set.code"))
     state: Mapped[str]
     reason: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     next_try_at: Mapped[Now]
     created_at: Mapped[Now]
     delivered_at: Mapped[dt.datetime | None]
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[dt.datetime | None]
+    commitment: Mapped[str] = mapped_column(server_default=text("''"))
+    transaction_uid: Mapped[str | None]
+    """Of the storage commitment that we asked for (PS3.4 J.3.2)."""
+    requested_at: Mapped[dt.datetime | None]
 
 
 class QueryLogRow(Base):

@@ -16,11 +16,13 @@ from celery.signals import setup_logging, worker_shutting_down
 from db import embeddings
 from db.engine import Database
 from db.migrate import wait_current
+from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.storage import FileStore
 from workers.app import make_app
+from workers.delivery import Deliverer
 from workers.indexer import Indexer
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
@@ -33,6 +35,7 @@ POLL_S = 2.0
 _LIGHT_THREADS = 4
 _DATABASE_DEADLINE_S = 300.0
 _HOUSEKEEPING_S = 600.0
+_OUTBOX_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -59,14 +62,17 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
 
 
 def serve_light(settings: Settings) -> int:
-    """Reconcile and keep house until SIGTERM and return 0. Without torch; the timers need no broker."""
+    """Deliver, reconcile and keep house until SIGTERM and return 0. Without torch; the timers need no broker."""
     _stop_while_starting()
     app = make_app(settings)
     with ExitStack() as at_end:
         queue = at_end.enter_context(closing(CeleryQueue(settings.require_redis_url())))
         database = at_end.enter_context(_database(settings, "regionmir light worker"))
         look_after = partial(reconcile, database, queue)
+        deliverer = Deliverer(database, parse_ae_title(settings.ae_title), builders={})
+        at_end.callback(deliverer.close)
         timers = [
+            Periodic("deliver", _OUTBOX_S, deliverer.drain, immediately=True),
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]

@@ -11,6 +11,7 @@ import typer
 from regionmir import __version__
 from regionmir.admin import (
     db_commands,
+    deliveries_commands,
     demo_commands,
     dicomize_commands,
     doctor_commands,
@@ -57,6 +58,7 @@ send_commands.add_to(app)
 query_commands.add_to(app)
 app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
+app.add_typer(deliveries_commands.app, name="deliveries")
 work_commands.add_to(app)
 app.add_typer(model_commands.app, name="model")
 app.command()(dicomize_commands.dicomize)
