@@ -70,6 +70,13 @@ def find_study(session: Session, uid: str, *, model_pk: int | None) -> BrowsedSt
     return found[0] if found else None
 
 
+def pseudonym_of_study(session: Session, study_instance_uid: str) -> str | None:
+    """Return the pseudonymous UID of a study that is named by its original one, None if it is not here."""
+    query = _studies().where(StudyRow.study_instance_uid == study_instance_uid)
+    found = session.execute(query).first()
+    return None if found is None else str(found[1])
+
+
 def find_instance(session: Session, uid: str, *, model_pk: int | None) -> BrowsedInstance | None:
     """Return the instance with this pseudonymous UID, None if there is none."""
     return next(iter(_instances(session, _instance_query().where(PseudonymRow.pseudonym == uid), model_pk)), None)

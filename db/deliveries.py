@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.filing import clean
 from db.tables import DeliveryRow, StudyRow
+from db.visibility import of_visible_study
 from regionmir.core.identifiers import AETitle, Uid
 
 MAX_REASON = 200
@@ -89,9 +90,9 @@ def enqueue(session: Session, result: Result, destination: AETitle) -> bool:
 
 
 def due_destinations(session: Session) -> list[AETitle]:
-    """Return the destinations that have something to be sent now."""
+    """Return the destinations that have something to be sent now. What is about a hidden study waits."""
     row = DeliveryRow
-    query = select(row.destination).distinct().where(row.state == DeliveryState.WAITING, row.next_try_at <= func.now())
+    query = select(row.destination).distinct().where(*_due())
     return [AETitle(title) for title in session.scalars(query.order_by(row.destination))]
 
 
@@ -114,7 +115,7 @@ def claim(
         return []
     chosen = (
         select(row.pk)
-        .where(row.state == DeliveryState.WAITING, row.destination == destination, row.next_try_at <= func.now())
+        .where(row.destination == destination, *_due())
         .order_by(row.pk)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -301,6 +302,11 @@ def commitment_answered(
         )
         changed += int(session.execute(lost).rowcount)  # type: ignore[attr-defined]
     return changed
+
+
+def _due() -> tuple[ColumnElement[bool], ...]:
+    row = DeliveryRow
+    return row.state == DeliveryState.WAITING, row.next_try_at <= func.now(), of_visible_study(row.study_pk)
 
 
 def _change(

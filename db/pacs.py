@@ -251,6 +251,11 @@ def counts(session: Session, name: str) -> dict[str, int]:
     return {"waiting": 0, "imported": 0, "failed": 0, "gone": 0} | dict(found_.all())
 
 
+def stopped(session: Session) -> dict[str, str]:
+    """Return why PACSs hide nothing until someone agrees, by name."""
+    return dict(session.execute(select(PacsRow.name, PacsRow.stopped).where(PacsRow.stopped != "")).all())
+
+
 def links(session: Session, study_instance_uid: str) -> list[tuple[Pacs, str]]:
     """Return the PACSs that have a study, with their own identifiers of it."""
     row = PacsStudyRow

@@ -1,5 +1,7 @@
 """A hidden study is in no answer, whatever the way in; its rows stay, and shown again it is as it was."""
 
+import pytest
+
 from db import browse, embeddings, result_sets, retrieve, visibility
 from db.engine import Database
 from db.find import Field, FindSpec, Level, find
@@ -47,12 +49,9 @@ def test_a_hidden_study_is_no_hit_no_anchor_and_not_in_an_answer_given_before(da
         own = embeddings.region_vector(session, hidden.instance_pk, model.pk, FOUND[0].key)
         assert own is not None, "its rows stay"
         assert result_sets.get(session, before.code) is not None
-    try:
+    with pytest.raises(QueryRefused) as refused:
         asked(database, "ACC3")
-    except QueryRefused as refused:
-        assert refused.code == "unknown-anchor"
-    else:
-        raise AssertionError("a hidden study was an anchor")
+    assert refused.value.code == "unknown-anchor"
 
 
 def test_a_study_shown_again_is_as_it_was(database: Database) -> None:

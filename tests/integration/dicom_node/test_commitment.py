@@ -9,9 +9,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.events import Event
+from sqlalchemy import select
 
 from db import commitments, instances, peers
 from db.peers import Peer
+from db.tables import StudyReleaseRow
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import Disclosure
 from regionmir.scu.commitment import (
@@ -181,3 +183,17 @@ def test_results_go_to_orthanc_and_it_commits_itself(
         deliverer.close()
         assert orthanc.study_uids() == {"1.2.3"}
     assert {one.state.value for one in outbox(database)} == {"delivered"}
+
+
+def test_the_release_of_an_association_is_noted_for_peers_that_send_whole_studies(running: RunningNode) -> None:
+    running.register("WHOLE", complete_on_release=True)
+    running.register("SINGLE")
+    whole, single = radiograph(), radiograph()
+    send(running, whole, calling="WHOLE")
+    send(running, single, calling="SINGLE")
+
+    def noted() -> list[str]:
+        with running.node.database.session() as session:
+            return list(session.scalars(select(StudyReleaseRow.study_instance_uid)))
+
+    wait_for(lambda: noted() == [whole.StudyInstanceUID])

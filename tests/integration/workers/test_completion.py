@@ -59,18 +59,18 @@ def age(database: Database, seconds: int) -> None:
 
 
 def test_results_wait_until_a_study_is_quiet_and_indexed(database: Database) -> None:
-    register(database, quiet_s=100)
+    register(database, quiet_s=1000)
     planner = OnePerStudy(database)
     completion = Completion(database, [planner], quiet_s=5)
     arrive(database, 1)
     assert completion.look() == 0
     index_all(database)
     assert completion.look() == 0, "it came a moment ago"
-    age(database, 99)
+    age(database, 500)
     assert completion.look() == 0
-    age(database, 2)
+    age(database, 501)
     arrive(database, 2)
-    age(database, 101)
+    age(database, 1001)
     assert completion.look() == 0, "one is not indexed yet"
     index_all(database)
     assert (completion.look(), completion.look()) == (1, 0)

@@ -11,7 +11,7 @@ from pydicom.filebase import DicomBytesIO
 from pynetdicom.events import Event
 from sqlalchemy import text
 
-from db import deliveries, peers
+from db import deliveries, peers, visibility
 from db.engine import Database
 from db.peers import Peer
 from regionmir.core.identifiers import AETitle
@@ -201,3 +201,15 @@ def test_a_destination_that_takes_no_such_object_gets_no_second_try(database: Da
         assert isinstance(peer, Receiver)
     assert outbox(database)[0].state.value == "dead"
     assert "accepts none of the presentation contexts" in outbox(database)[0].reason
+
+
+def test_what_is_about_a_hidden_study_waits_until_it_is_shown_again(database: Database) -> None:
+    enqueue(database, make_results(database, 1))
+    with receiver() as peer, delivering(database, FilmBuilder()) as drain:
+        register(database, peer.port)
+        with database.session() as session:
+            visibility.hide(session, ["1.2.3"], "deleted")
+        assert drain() == 0
+        with database.session() as session:
+            visibility.show(session, ["1.2.3"])
+        assert drain() == 1
