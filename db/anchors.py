@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from db import pseudonyms
 from db.tables import InstanceRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from db.visibility import visible
 from regionmir.core.identifiers import Uid
 from regionmir.core.records import InstanceState
 
@@ -103,7 +104,7 @@ def _instances(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
         .join(SeriesRow, SeriesRow.pk == row.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
-        .where(which)
+        .where(which, visible())
         .order_by(row.received_at.desc(), row.pk.desc())
         .limit(MAX_INSTANCES)
     )

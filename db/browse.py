@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.pseudonyms import INSTANCE, PATIENT, STUDY
 from db.tables import InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
+from db.visibility import visible
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, InstanceState
@@ -54,7 +55,7 @@ class BrowsedStudy:
 
 def count_studies(session: Session) -> int:
     """Return how many studies there are."""
-    return session.scalar(select(func.count()).select_from(StudyRow)) or 0
+    return session.scalar(select(func.count()).select_from(StudyRow).where(visible())) or 0
 
 
 def list_studies(session: Session, *, model_pk: int | None, limit: int, offset: int = 0) -> list[BrowsedStudy]:
@@ -67,6 +68,13 @@ def find_study(session: Session, uid: str, *, model_pk: int | None) -> BrowsedSt
     """Return the study with this pseudonymous UID, None if there is none."""
     found = _with_instances(session, _studies().where(PseudonymRow.pseudonym == uid), model_pk)
     return found[0] if found else None
+
+
+def pseudonym_of_study(session: Session, study_instance_uid: str) -> str | None:
+    """Return the pseudonymous UID of a study that is named by its original one, None if it is not here."""
+    query = _studies().where(StudyRow.study_instance_uid == study_instance_uid)
+    found = session.execute(query).first()
+    return None if found is None else str(found[1])
 
 
 def find_instance(session: Session, uid: str, *, model_pk: int | None) -> BrowsedInstance | None:
@@ -85,6 +93,7 @@ def _studies() -> Select[int, str, str, str]:
         select(StudyRow.pk, PseudonymRow.pseudonym, PatientRow.key, PatientRow.sex)
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
         .join(PseudonymRow, and_(PseudonymRow.kind == STUDY, PseudonymRow.original == StudyRow.study_instance_uid))
+        .where(visible())
     )
 
 
@@ -117,6 +126,7 @@ def _instance_query() -> Select[InstanceRow, int, str, str, str]:
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
         .join(PseudonymRow, and_(PseudonymRow.kind == INSTANCE, PseudonymRow.original == InstanceRow.sop_instance_uid))
+        .where(visible())
         .order_by(SeriesRow.series_number, SeriesRow.pk, InstanceRow.instance_number, InstanceRow.pk)
     )
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from db.engine import Database
 from db.generations import leaf_name
 from db.tables import EmbeddingRow, ModelRow, RegionRow
+from db.visibility import of_visible_study
 from regionmir.core.geometry import Box
 from regionmir.core.records import Vector
 
@@ -173,7 +174,7 @@ def _statement(dim: int, filters: tuple[str, ...], *, by_index: bool) -> Select[
             (-distance).label("similarity"),
         )
         .where(row.model_pk == bindparam("model_pk"), row.anatomy_pk == bindparam("anatomy_pk"))
-        .where(*(_CONDITIONS[name](bindparam(name)) for name in filters))
+        .where(of_visible_study(row.study_pk), *(_CONDITIONS[name](bindparam(name)) for name in filters))
         .order_by(distance)
         .limit(bindparam("most"))
     )

@@ -35,6 +35,7 @@ from sqlalchemy.orm import Session, aliased
 from db import pseudonyms
 from db.filing import PATIENT_TAGS, SERIES_TAGS, STUDY_TAGS
 from db.tables import InstanceRow, ModelRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
+from db.visibility import visible
 from regionmir.core.records import DateRange
 
 
@@ -270,8 +271,10 @@ def _answering(level: Level, fields: tuple[Field, ...], *, of_studies: bool) -> 
 
 def _joined(query: Select[Any], level: Level) -> Select[Any]:
     query = query.select_from(PatientRow)
-    if level.depth >= Level.STUDY.depth:
-        query = query.join(StudyRow, StudyRow.patient_pk == PatientRow.pk)
+    if level is Level.PATIENT:  # one whose studies are all hidden is hidden too
+        of_patient = select(StudyRow.pk).where(StudyRow.patient_pk == PatientRow.pk, visible()).correlate(PatientRow)
+        return query.where(of_patient.exists())
+    query = query.join(StudyRow, StudyRow.patient_pk == PatientRow.pk).where(visible())
     if level.depth >= Level.SERIES.depth:
         query = query.join(SeriesRow, SeriesRow.study_pk == StudyRow.pk)
     if level.depth >= Level.IMAGE.depth:
@@ -408,7 +411,7 @@ def _computed(tag: str) -> _Column:
     """Return a count, or the statement that selects the values of a set, below a patient, study or series."""
     study, series, instance = aliased(StudyRow), aliased(SeriesRow), aliased(InstanceRow)
     of_study = series.study_pk == StudyRow.pk
-    of_patient = study.patient_pk == PatientRow.pk
+    of_patient = and_(study.patient_pk == PatientRow.pk, visible(study))
     with_series, with_instance = series.study_pk == study.pk, instance.series_pk == series.pk
     statements: dict[str, Select[Any]] = {
         "00201200": select(func.count(study.pk)).where(of_patient),

@@ -16,7 +16,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from db import audit, filing, pseudonyms, regions
 from db.filing import PatientIdentity
-from db.tables import Base, InstanceRow, InstanceVersionRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from db.tables import Base, DeliveryRow, InstanceRow, InstanceVersionRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
 from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import InstanceHeader, InstanceState, StoredObject
@@ -67,7 +67,7 @@ class _Present:
     transfer_syntax_uid: str | None
     storage_key: str | None
     own_copy: bool
-    """One of its UIDs is a pseudonym: we emitted it."""
+    """One of its UIDs is a pseudonym, or it is a result of ours: we emitted it."""
     arrivals_patient_pk: int | None
     """The patient that the arrival names, whoever's the study is."""
 
@@ -114,7 +114,8 @@ _LOOK = (
             PseudonymRow.kind.in_((pseudonyms.STUDY, pseudonyms.SERIES, pseudonyms.INSTANCE)),
             PseudonymRow.pseudonym.in_((bindparam("study"), bindparam("series"), bindparam("sop"))),
         )
-        .exists(),
+        .exists()
+        | select(literal(1)).where(DeliveryRow.sop_instance_uid == bindparam("sop")).exists(),
         _ArrivalsPatient.pk,
     )
     .select_from(select(literal(1).label("one")).subquery())

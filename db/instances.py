@@ -34,6 +34,7 @@ __all__ = [
     "finish_indexed",
     "finish_unsupported",
     "listing",
+    "present",
     "receive",
     "reindex",
     "release",
@@ -278,6 +279,12 @@ def waiting(session: Session) -> int:
     """Return how many instances wait for a worker."""
     query = select(func.count()).select_from(InstanceRow).where(InstanceRow.state == InstanceState.RECEIVED)
     return int(session.scalar(query) or 0)
+
+
+def present(session: Session, sop_instance_uids: Collection[str]) -> set[str]:
+    """Return which of these instances are filed."""
+    row = InstanceRow
+    return set(session.scalars(select(row.sop_instance_uid).where(row.sop_instance_uid.in_(list(sop_instance_uids)))))
 
 
 _COUNTS_BY_STATE = select(InstanceRow.state, func.count()).group_by(InstanceRow.state)

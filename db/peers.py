@@ -34,6 +34,14 @@ class Peer:
     """AE title that results of its queries are sent to; empty: nowhere."""
     last_from: tuple[AETitle, ...] = ()
     explain_row: bool = True
+    max_associations: int = 1
+    """Associations that we hold open to it at once to deliver results."""
+    commits_storage: bool = False
+    """It answers storage commitment: we ask for it after every delivery."""
+    quiet_s: float | None = None
+    """Seconds without a new instance after which a study of its is complete; None: the setting `quiet_s`."""
+    complete_on_release: bool = False
+    """It sends a study over one association: when that is released, the study is complete."""
 
     @property
     def is_destination(self) -> bool:

@@ -11,6 +11,7 @@ from db import result_sets
 from db.find import age_band
 from db.pseudonyms import INSTANCE, PATIENT, SERIES, STUDY
 from db.tables import InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
+from db.visibility import visible
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid
 from regionmir.core.pseudonyms import ISSUER
@@ -65,7 +66,7 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
-        .where(*(matches(key, list(values)) for key, values in wanted.keys.items()))
+        .where(visible(), *(matches(key, list(values)) for key, values in wanted.keys.items()))
         .order_by(StudyRow.pk, SeriesRow.series_number, SeriesRow.pk, InstanceRow.instance_number, InstanceRow.pk)
         .limit(limit)
     )
@@ -140,6 +141,7 @@ def answered_regions(session: Session, code: str) -> list[AnsweredRegion]:
             RegionRow.instance_pk.in_(ranks),
             RegionRow.model_pk == kept.model_pk,
             RegionRow.anatomy_pk == kept.anatomy_pk,
+            visible(),
         )
     )
     found = [

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db import pseudonyms
 from db.tables import InstanceRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from db.visibility import of_visible_study, visible
 from regionmir.core.identifiers import Uid
 
 
@@ -88,7 +89,7 @@ def studies(session: Session, study_pks: Collection[int]) -> dict[int, StudyValu
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
         .join(of_study, (of_study.kind == pseudonyms.STUDY) & (of_study.original == StudyRow.study_instance_uid))
         .join(of_patient, (of_patient.kind == pseudonyms.PATIENT) & (of_patient.original == PatientRow.key))
-        .where(StudyRow.pk.in_(list(study_pks)))
+        .where(StudyRow.pk.in_(list(study_pks)), visible())
     )
     return {line["study_pk"]: StudyValues(**line) for line in session.execute(query).mappings()}
 
@@ -121,6 +122,6 @@ def instances(session: Session, instance_pks: Collection[int]) -> dict[int, Inst
             (of_instance.kind == pseudonyms.INSTANCE) & (of_instance.original == InstanceRow.sop_instance_uid),
         )
         .join(of_series, (of_series.kind == pseudonyms.SERIES) & (of_series.original == SeriesRow.series_instance_uid))
-        .where(InstanceRow.pk.in_(list(instance_pks)))
+        .where(InstanceRow.pk.in_(list(instance_pks)), of_visible_study(SeriesRow.study_pk))
     )
     return {line["instance_pk"]: InstanceValues(**line) for line in session.execute(query).mappings()}

@@ -85,6 +85,7 @@ class StudyRow(Base):
         Index("study_by_date", "study_date"),
         Index("study_by_accession", "accession_number"),
         Index("study_by_arrival", "received_at", "pk"),
+        Index("study_hidden", "pk", postgresql_where=text("hidden_at IS NOT NULL")),
     )
     pk: Mapped[Pk]
     patient_pk: Mapped[Big] = mapped_column(ForeignKey("patient.pk"))
@@ -97,6 +98,9 @@ class StudyRow(Base):
     referring_physician: Mapped[str]
     attributes: Mapped[Json]
     received_at: Mapped[Now]
+    hidden_at: Mapped[dt.datetime | None]
+    """When its PACS was found to have deleted it: it is in no answer since (`db.visibility`), its objects are kept."""
+    hidden_why: Mapped[str] = mapped_column(server_default=text("''"))
 
 
 class SeriesRow(Base):
@@ -135,6 +139,7 @@ class InstanceRow(Base):
         Index("instance_leased", "lease_until", postgresql_where=text("state = 'indexing'")),
         Index("instance_source", "source_ae", "received_at"),
         Index("instance_object", "storage_key"),
+        Index("instance_indexed", "indexed_at", postgresql_where=text("state = 'indexed'")),
     )
     pk: Mapped[Pk]
     series_pk: Mapped[Big] = mapped_column(ForeignKey("series.pk"))
@@ -301,6 +306,7 @@ class PeerRow(Base):
     __table_args__ = (
         CheckConstraint("disclosure IN ('identified', 'pseudonymous')", name="peer_disclosure_known"),
         CheckConstraint("port IS NULL OR port BETWEEN 1 AND 65535", name="peer_port"),
+        CheckConstraint("max_associations BETWEEN 1 AND 64", name="peer_max_associations"),
     )
     ae_title: Mapped[str] = mapped_column(primary_key=True)
     host: Mapped[str]
@@ -321,6 +327,14 @@ class PeerRow(Base):
     last_from: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """AE titles whose newest study `LAST` may mean, beside its own."""
     explain_row: Mapped[bool]
+    max_associations: Mapped[int] = mapped_column(server_default=text("1"))
+    """Associations that we hold open to it at once to deliver results."""
+    commits_storage: Mapped[bool] = mapped_column(server_default=text("false"))
+    """It answers storage commitment: we ask for it after every delivery."""
+    quiet_s: Mapped[float | None]
+    """Seconds without a new instance after which a study of its is complete; null: the setting `quiet_s`."""
+    complete_on_release: Mapped[bool] = mapped_column(server_default=text("false"))
+    """It sends a study over one association: when that is released, the study is complete."""
     created_at: Mapped[Now]
     changed_at: Mapped[Now]
 
@@ -415,20 +429,130 @@ class DeliveryRow(Base):
     __tablename__ = "delivery"
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "destination", "model_pk", "kind", name="delivery_once"),
-        CheckConstraint("state IN ('waiting', 'sending', 'delivered', 'dead')", name="delivery_state_known"),
+        CheckConstraint("state IN ('waiting', 'sending', 'delivered', 'dead', 'dropped')", name="delivery_state_known"),
+        CheckConstraint("commitment IN ('', 'requested', 'committed', 'refused')", name="delivery_commitment_known"),
+        CheckConstraint(
+            "(state = 'sending') = (lease_owner IS NOT NULL AND lease_until IS NOT NULL)", name="delivery_lease"
+        ),
         Index("delivery_due", "next_try_at", postgresql_where=text("state = 'waiting'")),
+        Index("delivery_sending", "destination", "lease_until", postgresql_where=text("state = 'sending'")),
+        Index("delivery_state", "state"),
+        Index("delivery_study", "study_pk"),
+        Index("delivery_transaction", "transaction_uid", postgresql_where=text("transaction_uid IS NOT NULL")),
     )
     pk: Mapped[Pk]
     sop_instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str] = mapped_column(server_default=text("''"))
+    """Of the object that was sent; empty until then."""
     destination: Mapped[str]
     model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
     kind: Mapped[str]
+    study_pk: Mapped[Big] = mapped_column(ForeignKey("study.pk"))
+    result_set_code: Mapped[str | None] = mapped_column(ForeignKey("result_set.code"))
     state: Mapped[str]
     reason: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     next_try_at: Mapped[Now]
     created_at: Mapped[Now]
     delivered_at: Mapped[dt.datetime | None]
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[dt.datetime | None]
+    commitment: Mapped[str] = mapped_column(server_default=text("''"))
+    transaction_uid: Mapped[str | None]
+    """Of the storage commitment that we asked for (PS3.4 J.3.2)."""
+    requested_at: Mapped[dt.datetime | None]
+
+
+class PacsRow(Base):
+    """A PACS whose studies are imported and followed."""
+
+    __tablename__ = "pacs"
+    __table_args__ = (CheckConstraint("kind IN ('orthanc', 'dicom')", name="pacs_kind_known"),)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    url: Mapped[str]
+    """Of Orthanc's REST API, without credentials; empty for a plain DICOM archive."""
+    username: Mapped[str]
+    password_file: Mapped[str]
+    ae_title: Mapped[str]
+    """The peer that it is for DICOM."""
+    modalities: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """Series of these are imported; empty: all."""
+    viewer_url: Mapped[str]
+    """Where people see a study: `{study_instance_uid}` and `{remote_id}` are filled in."""
+    seq: Mapped[Big] = mapped_column(server_default=text("0"))
+    """Number of the last change of Orthanc's log that was seen."""
+    uncounted: Mapped[Big] = mapped_column(server_default=text("0"))
+    """How many studies it counted, at the last comparison, beyond those that we know."""
+    followed_at: Mapped[dt.datetime | None]
+    compared_at: Mapped[dt.datetime | None]
+    stopped: Mapped[str] = mapped_column(server_default=text("''"))
+    """Why nothing is hidden any more until an operator says so: too many studies have disappeared at once."""
+    created_at: Mapped[Now]
+
+
+class PacsStudyRow(Base):
+    """A study that a PACS has or had, and whether it is here."""
+
+    __tablename__ = "pacs_study"
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting', 'imported', 'failed', 'gone')", name="pacs_study_state_known"),
+        Index("pacs_study_remote", "pacs", "remote_id"),
+        Index("pacs_study_uid", "study_instance_uid"),
+        Index("pacs_study_waiting", "pacs", "next_try_at", postgresql_where=text("state = 'waiting'")),
+    )
+    pacs: Mapped[str] = mapped_column(ForeignKey("pacs.name", ondelete="CASCADE"), primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    remote_id: Mapped[str]
+    """Orthanc's identifier of it; empty for a plain DICOM archive."""
+    state: Mapped[str]
+    reason: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    next_try_at: Mapped[Now]
+    instances: Mapped[int] = mapped_column(server_default=text("0"))
+    """How many instances were taken over."""
+    found_at: Mapped[Now]
+    changed_at: Mapped[Now]
+
+
+class CommitmentRequestRow(Base):
+    """A storage commitment that somebody asked us for, until it is reported (PS3.4 J.3)."""
+
+    __tablename__ = "commitment_request"
+    __table_args__ = (
+        UniqueConstraint("transaction_uid", "ae_title", name="commitment_request_once"),
+        CheckConstraint("state IN ('waiting', 'reported', 'dead')", name="commitment_request_state_known"),
+        Index("commitment_request_due", "next_try_at", postgresql_where=text("state = 'waiting'")),
+    )
+    pk: Mapped[Pk]
+    transaction_uid: Mapped[str]
+    ae_title: Mapped[str]
+    identified: Mapped[bool]
+    """Whether the asker may know of instances that others sent."""
+    references_wanted: Mapped[list[list[str]]] = mapped_column(JSONB)
+    """SOP Class and Instance UID of each."""
+    state: Mapped[str]
+    reason: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    next_try_at: Mapped[Now]
+    created_at: Mapped[Now]
+
+
+class StudyReleaseRow(Base):
+    """When an association that brought instances of a study was released by a peer that sends whole studies."""
+
+    __tablename__ = "study_release"
+    study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    released_at: Mapped[Now]
+
+
+class StudyResultsRow(Base):
+    """When results of a study were made last under one model."""
+
+    __tablename__ = "study_results"
+    study_pk: Mapped[int] = mapped_column(BigInteger, ForeignKey("study.pk"), primary_key=True)
+    model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"), primary_key=True)
+    made_at: Mapped[Now]
 
 
 class QueryLogRow(Base):

@@ -9,6 +9,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
     PatientRootQueryRetrieveInformationModelMove,
+    StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
@@ -103,7 +104,10 @@ _RANK: Final = {uid: rank for rank, uid in enumerate(STORAGE_SYNTAXES)}
 
 def service_contexts() -> list[PresentationContext]:
     """Return the contexts other than storage, which takes every SOP class (`_config.UNRESTRICTED_STORAGE_SERVICE`)."""
-    return [build_context(uid, SERVICE_SYNTAXES) for uid in SERVICES]
+    contexts = [build_context(uid, SERVICE_SYNTAXES) for uid in SERVICES]
+    commitment = build_context(StorageCommitmentPushModel, SERVICE_SYNTAXES)
+    commitment.scu_role = commitment.scp_role = True  # a destination of ours reports to us as the SCP that it is
+    return [*contexts, commitment]
 
 
 def preferred_syntax(offered: list[str]) -> str | None:

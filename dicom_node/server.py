@@ -11,11 +11,13 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.events import Event
 
 from dicom_node.association import MAX_PDU_BYTES, NodeRequestHandler, NodeServer
+from dicom_node.commitment import handle_action, handle_report
 from dicom_node.contexts import service_contexts
 from dicom_node.errors import NotAuthorized
 from dicom_node.find import handle_find
 from dicom_node.identifier import accept_extended
 from dicom_node.node import Node
+from dicom_node.release import handle_released
 from dicom_node.retrieve import handle_get, handle_move
 from dicom_node.status import NOT_AUTHORIZED, SUCCESS
 from dicom_node.store import handle_store
@@ -121,4 +123,7 @@ def _handlers(node: Node) -> list[evt.EventHandlerType]:
         (evt.EVT_C_FIND, handle_find, [node]),
         (evt.EVT_C_GET, handle_get, [node]),
         (evt.EVT_C_MOVE, handle_move, [node]),
+        (evt.EVT_RELEASED, handle_released, [node]),
+        (evt.EVT_N_ACTION, handle_action, [node]),
+        (evt.EVT_N_EVENT_REPORT, handle_report, [node]),
     ]

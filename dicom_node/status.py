@@ -56,6 +56,13 @@ RETRIEVE: Final[Table] = (  # PS3.4 C.4.2.1.5, C.4.3.1.4
 )
 
 
+COMMITMENT: Final[Table] = (  # PS3.7 10.1.4.1.10, 10.1.1.1.8
+    (DatabaseUnavailable, 0x0213, "database away; ask again later"),
+    (NotAuthorized, NOT_AUTHORIZED, ""),
+    (InvalidIdentifier, 0x0115, ""),
+)
+
+
 def status_of(error: Exception, table: Table) -> Dataset:
     """Return the status data set for `error`; one that is not in the table is a processing failure (0110H)."""
     for kind, code, comment in table:

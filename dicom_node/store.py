@@ -14,6 +14,7 @@ from db.wanted_answers import Way
 from dicom_node.arrival import Arrival, arrival_of
 from dicom_node.errors import NotAuthorized, NotToCorrect, SopMismatch
 from dicom_node.node import Node
+from dicom_node.release import note_study
 from dicom_node.status import PROCESSING_FAILURE, STORE, SUCCESS, status_of
 from regionmir.core.anatomy import AE_PREFIX, anatomy_by_ae_title
 from regionmir.core.errors import InvalidHeader, origin
@@ -48,6 +49,7 @@ def _receive(event: Event, arrival: Arrival | None, node: Node) -> None:
     incoming = _arrived(arrival)
     header = _header(event, incoming)
     receipt = _file(event, incoming, header, caller, node)
+    note_study(event, header.study_instance_uid)
     log.debug("instance received", outcome=receipt.outcome, peer=caller.ae_title)
     if receipt.outcome == "conflict":
         raise NotToCorrect(receipt.comment)

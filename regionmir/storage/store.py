@@ -11,7 +11,7 @@ from regionmir.core.errors import StorageUnavailable
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.records import StoredObject
 from regionmir.storage.files import Files, OsFiles, is_locked, storage_errors
-from regionmir.storage.part10 import file_head
+from regionmir.storage.part10 import HEAD_BYTES, dataset_offset, file_head
 
 _KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})_[0-9][0-9.]{0,63}\.dcm")
 _CHUNK = 1 << 20
@@ -148,6 +148,15 @@ class FileStore:
         if path.resolve() != path:
             raise ValueError("a storage key must not lead through a symbolic link")
         return os.fdopen(self._files.open(path), "rb")
+
+    def dataset_sha256(self, key: str) -> str:
+        """Return the SHA-256 of an object's data set, read from the disk now.
+
+        Raises `FileNotFoundError`, `StorageUnavailable`, or `ValueError` where it is no object of ours.
+        """
+        with self.open(key) as file, storage_errors():
+            offset = dataset_offset(file.read(HEAD_BYTES))
+            return _digest(file.fileno(), offset)
 
     def exists(self, key: str) -> bool:
         return self.path(key).is_file()

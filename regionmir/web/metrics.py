@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 from prometheus_client.registry import Collector
 
 import regionmir
-from db import generations, instances, query_log
+from db import deliveries, generations, instances, pacs, query_log, visibility
 from regionmir.core.errors import BrokerUnavailable, DatabaseUnavailable
 from regionmir.web.site import Site, SiteOf
 
@@ -79,6 +79,12 @@ def _of_database(session: "Session") -> Iterator[Metric]:
     for state, count in instances.counts_by_state(session).items():
         states.add_metric([state], count)
     yield states
+    outbox = GaugeMetricFamily("regionmir_deliveries", "Results to be delivered, by state", labels=["state"])
+    for state, count in deliveries.counts_by_state(session).items():
+        outbox.add_metric([state], count)
+    yield outbox
+    yield _gauge("regionmir_studies_hidden", "Studies that their PACS has deleted", visibility.count_hidden(session))
+    yield _gauge("regionmir_pacs_stopped", "PACSs that wait for an operator's consent", len(pacs.stopped(session)))
     yield _gauge("regionmir_objects_bytes", "Size of all current instances", instances.total_bytes(session))
     active = generations.active(session)
     if active is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
@@ -50,6 +50,16 @@ def list_studies(site: SiteOf, page: int = 1) -> HTMLResponse:
 def show_study(site: SiteOf, request: Request, study_uid: str) -> HTMLResponse:
     """One study, with the first of its films that can be shown."""
     return _study_page(site, request, study_uid, None, None)
+
+
+@router.api_route("/open/{study_instance_uid}", methods=_READ)
+def open_study(site: SiteOf, study_instance_uid: str) -> RedirectResponse:
+    """The way in from an archive: to the page of a study that the asker knows by its original UID."""
+    with site.database.session() as session:
+        pseudonym = browse.pseudonym_of_study(session, _uid(study_instance_uid))
+    if pseudonym is None:
+        raise _unknown("There is no such study here.")
+    return RedirectResponse(f"/studies/{pseudonym}", 303)
 
 
 @router.api_route("/studies/{study_uid}/{instance_uid}", methods=_READ)

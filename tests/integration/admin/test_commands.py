@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from db import audit, instances, peers
+from db import audit, deliveries, instances, peers
 from db.engine import Database
 from regionmir.admin.main import main
 from regionmir.core.identifiers import AETitle, parse_uid
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import Disclosure, InstanceHeader, StoredObject
 from regionmir.queue import CeleryQueue
+from tests.support.outbox import enqueue, make_results, outbox
 
 
 @dataclass
@@ -298,3 +299,27 @@ def test_doctor_is_content_with_a_running_database_and_broker(regionmir: Termina
     levels = {one["subject"]: one["level"] for one in json.loads(regionmir.out)}
     assert (levels["PostgreSQL"], levels["pgvector"], levels["peers"]) == ("OK", "OK", "OK")
     assert levels["Redis"] in ("OK", "WARN")
+
+
+def test_dead_letters_are_listed_counted_retried_and_dropped(regionmir: Terminal, database: Database) -> None:
+    enqueue(database, make_results(database, 3), "PACS")
+    with database.session() as session:
+        for held in deliveries.claim(session, "test", AETitle("PACS"), limit=2, lease_s=60, max_senders=1):
+            deliveries.finish_dead(session, "test", held, reason="0xA900")
+    dead = regionmir.json("deliveries", "list", "--state", "dead")
+    assert [(one["destination"], one["reason"], one["attempts"]) for one in dead] == [("PACS", "0xA900", 1)] * 2
+    assert regionmir.json("status")["deliveries"] == {
+        "waiting": 1, "sending": 0, "delivered": 0, "dead": 2, "dropped": 0,
+    }  # fmt: skip
+    assert regionmir.json("deliveries", "retry", str(dead[0]["pk"])) == {"retried": 1}
+    assert regionmir.json("deliveries", "drop", "--to", "PACS") == {"dropped": 3}
+    assert {one.state.value for one in outbox(database)} == {"dropped"}
+    with database.session() as session:
+        assert [event.kind for event in audit.listing(session)] == ["deliveries dropped", "deliveries retried"]
+    assert regionmir("deliveries", "list") == 0
+    assert "PACS" in regionmir.out
+
+
+@pytest.mark.parametrize("arguments", [["retry"], ["drop", "1", "--all"], ["list", "--state", "lost"]])
+def test_deliveries_want_to_be_told_which(regionmir: Terminal, arguments: list[str]) -> None:
+    assert regionmir("deliveries", *arguments) == 2

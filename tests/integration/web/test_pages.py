@@ -12,6 +12,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from sqlalchemy import text
 
+from db import visibility
 from db.engine import Database
 from regionmir.core.settings import Settings
 from regionmir.storage import FileStore
@@ -272,3 +273,14 @@ def test_without_the_database_pages_say_so_and_the_process_lives(tmp_path: Path)
         assert client.get("/readyz").status_code == 503
         assert "database" in client.get("/readyz").json()["missing"]
         assert "regionmir_database_up 0.0" in client.get("/metrics").text
+
+
+def test_an_archive_may_link_to_a_study_by_its_original_uid(served: Served) -> None:
+    film = synthetic_film(77, rows=64, columns=64)
+    served.file(film)
+    answer = served.client.get(f"/open/{film.StudyInstanceUID}")
+    assert (answer.status_code, answer.headers["location"]) == (303, study_url(film))
+    with served.database.session() as session:
+        visibility.hide(session, [film.StudyInstanceUID], "deleted")
+    assert served.client.get(f"/open/{film.StudyInstanceUID}").status_code == 404
+    assert served.client.get(study_url(film)).status_code == 404

@@ -1,0 +1,125 @@
+"""When a study is complete, so that its results can be made: it has been quiet, or its sender has hung up.
+
+Nothing is written while instances arrive: how quiet a study is shows in its rows. An image that comes late makes its
+study due again; what that changes in its results is for `deliveries.enqueue` to find out.
+"""
+
+import datetime as dt
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import DateTime, Select, delete, func, literal, or_, select
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.orm import Session
+
+from db.tables import InstanceRow, PeerRow, SeriesRow, StudyReleaseRow, StudyResultsRow, StudyRow
+from db.visibility import visible
+from regionmir.core.identifiers import AETitle, Uid
+from regionmir.core.records import InstanceState
+
+LOOK_BACK_DAYS = 7
+"""Studies indexed longer ago are not looked at any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteStudy:
+    """A study whose results are to be made, and where they go. `as_of`: what was indexed until then is in them."""
+
+    study_pk: int
+    study_instance_uid: Uid
+    model_pk: int
+    source_ae: AETitle
+    results_to: AETitle
+    as_of: dt.datetime
+
+
+def released(session: Session, study_instance_uids: Collection[str]) -> None:
+    """Note that the association that brought instances of these studies was released."""
+    row = StudyReleaseRow
+    values = [{"study_instance_uid": uid} for uid in sorted(study_instance_uids)]
+    statement = insert(row).values(values)
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["study_instance_uid"], set_={"released_at": func.now()})
+    )
+
+
+def complete_studies(session: Session, model_pk: int, *, quiet_s: float, limit: int) -> list[CompleteStudy]:
+    """Return studies that are complete and have instances that no results were made of yet under this model.
+
+    Only of senders whose results go somewhere, and not of what we fetched ourselves from a PACS: a back-fill sends it
+    no results. `quiet_s` counts for senders that have no time of their own.
+    """
+    due = _with_new_instances(model_pk).subquery()
+    newest_source = func.array_agg(aggregate_order_by(InstanceRow.source_ae, InstanceRow.received_at.desc()))[1]
+    arrived = (
+        select(
+            SeriesRow.study_pk.label("study_pk"),
+            func.max(InstanceRow.received_at).label("last_at"),
+            func.count().filter(InstanceRow.state.in_(("received", "indexing"))).label("unfinished"),
+            newest_source.label("source_ae"),
+        )
+        .join(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
+        .where(SeriesRow.study_pk.in_(select(due.c.study_pk)), InstanceRow.called_ae != "")
+        .group_by(SeriesRow.study_pk)
+        .subquery()
+    )
+    second = dt.timedelta(seconds=1)
+    wait = func.coalesce(PeerRow.quiet_s, quiet_s) * literal(second)
+    hung_up = PeerRow.complete_on_release & (StudyReleaseRow.released_at >= arrived.c.last_at)
+    query = (
+        select(
+            StudyRow.pk,
+            StudyRow.study_instance_uid,
+            arrived.c.source_ae,
+            PeerRow.results_to,
+            sql_cast(func.now(), DateTime(timezone=True)),
+        )
+        .join(arrived, arrived.c.study_pk == StudyRow.pk)
+        .join(PeerRow, PeerRow.ae_title == arrived.c.source_ae)
+        .outerjoin(StudyReleaseRow, StudyReleaseRow.study_instance_uid == StudyRow.study_instance_uid)
+        .where(
+            visible(),
+            PeerRow.results_to != "",
+            arrived.c.unfinished == 0,
+            or_(arrived.c.last_at + wait <= func.now(), hung_up),
+        )
+        .order_by(arrived.c.last_at)
+        .limit(limit)
+    )
+    return [
+        CompleteStudy(pk, Uid(uid), model_pk, AETitle(source), AETitle(to), now)
+        for pk, uid, source, to, now in session.execute(query)
+    ]
+
+
+def results_made(session: Session, study: CompleteStudy) -> None:
+    """Note that the results of a study are in the outbox."""
+    row = StudyResultsRow
+    values = {"study_pk": study.study_pk, "model_pk": study.model_pk, "made_at": study.as_of}
+    statement = insert(row).values(values)
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["study_pk", "model_pk"], set_={"made_at": study.as_of})
+    )
+    release = StudyReleaseRow
+    session.execute(
+        delete(release).where(
+            release.study_instance_uid == study.study_instance_uid, release.released_at <= study.as_of
+        )
+    )
+
+
+def _with_new_instances(model_pk: int) -> Select[int]:
+    """Select the studies with instances indexed lately, after their results were made."""
+    row, results = InstanceRow, StudyResultsRow
+    return (
+        select(SeriesRow.study_pk)
+        .join(row, row.series_pk == SeriesRow.pk)
+        .outerjoin(results, (results.study_pk == SeriesRow.study_pk) & (results.model_pk == model_pk))
+        .where(
+            row.state == InstanceState.INDEXED,
+            row.indexed_at > func.now() - dt.timedelta(days=LOOK_BACK_DAYS),
+            or_(results.made_at.is_(None), row.indexed_at > results.made_at),
+        )
+        .distinct()
+    )

@@ -1,0 +1,1 @@
+"""PACSs that we follow: their studies imported, their deletions respected."""

@@ -1,0 +1,131 @@
+"""Results are made once a study is complete, and again only for what a late image changes."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import text
+
+from db import completeness, generations, instances, peers
+from db.completeness import CompleteStudy
+from db.deliveries import Result
+from db.engine import Database
+from db.peers import Peer
+from regionmir.core.identifiers import AETitle, Uid
+from regionmir.core.records import InstanceState
+from tests.support.outbox import outbox
+from tests.support.records import embedded, generation, header, index, receive
+from workers.completion import Completion
+
+
+@dataclass
+class OnePerStudy:
+    """Plans one result for each study, named by what its images are."""
+
+    database: Database
+    asked: list[str] = field(default_factory=list)
+
+    def plan(self, study: CompleteStudy) -> Sequence[Result]:
+        self.asked.append(study.study_instance_uid)
+        query = text("SELECT string_agg(sop_instance_uid, ',' ORDER BY pk) FROM instance WHERE state = 'indexed'")
+        with self.database.session() as session:
+            made_of = session.execute(query).scalar_one()
+        uid = "2.25." + str(int(hashlib.sha256(made_of.encode()).hexdigest()[:30], 16))
+        return [Result("sr", study.study_pk, study.study_instance_uid, study.model_pk, Uid(uid))]
+
+
+def arrive(database: Database, number: int, source: str = "MODALITY") -> None:
+    receive(database, header(number), f"content {number}", source_ae=source)
+
+
+def index_all(database: Database) -> None:
+    info = generation()
+    with database.session() as session:
+        model_pk = generations.ensure_model(session, info)
+        claimed = instances.claim(session, "worker", 100, 60)
+    for one in claimed:
+        assert index(database, model_pk, one, embedded(info.anatomies, info.dim))
+
+
+def register(database: Database, title: str = "MODALITY", **values: object) -> None:
+    with database.session() as session:
+        peers.upsert(session, Peer(AETitle(title), results_to="PACS", **values))  # type: ignore[arg-type]
+
+
+def age(database: Database, seconds: int) -> None:
+    """Let everything have arrived so much earlier."""
+    with database.session() as session:
+        session.execute(text(f"UPDATE instance SET received_at = received_at - interval '{seconds} s'"))
+
+
+def test_results_wait_until_a_study_is_quiet_and_indexed(database: Database) -> None:
+    register(database, quiet_s=1000)
+    planner = OnePerStudy(database)
+    completion = Completion(database, [planner], quiet_s=5)
+    arrive(database, 1)
+    assert completion.look() == 0
+    index_all(database)
+    assert completion.look() == 0, "it came a moment ago"
+    age(database, 500)
+    assert completion.look() == 0
+    age(database, 501)
+    arrive(database, 2)
+    age(database, 1001)
+    assert completion.look() == 0, "one is not indexed yet"
+    index_all(database)
+    assert (completion.look(), completion.look()) == (1, 0)
+    assert planner.asked == ["1.2.3"]
+    assert [(one.destination, one.kind) for one in outbox(database)] == [("PACS", "sr")]
+
+
+def test_a_late_image_makes_another_result_and_the_same_images_make_none(database: Database) -> None:
+    register(database)
+    completion = Completion(database, [OnePerStudy(database)], quiet_s=0)
+    arrive(database, 1)
+    index_all(database)
+    assert completion.look() == 1
+    with database.session() as session:
+        assert instances.reindex(session, state=InstanceState.INDEXED) == 1
+    index_all(database)
+    assert completion.look() == 0, "indexed again, but of the same images"
+    arrive(database, 2)
+    index_all(database)
+    assert completion.look() == 1
+    assert len({one.sop_instance_uid for one in outbox(database)}) == 2
+
+
+def test_the_release_of_an_association_completes_a_study_at_once(database: Database) -> None:
+    register(database, complete_on_release=True)
+    completion = Completion(database, [OnePerStudy(database)], quiet_s=3600)
+    arrive(database, 1)
+    index_all(database)
+    assert completion.look() == 0
+    with database.session() as session:
+        completeness.released(session, ["1.2.3"])
+    assert completion.look() == 1
+    arrive(database, 2)
+    index_all(database)
+    assert completion.look() == 0, "an earlier release says nothing of what came later"
+
+
+def test_senders_without_a_destination_and_what_we_fetched_get_no_results(database: Database) -> None:
+    completion = Completion(database, [OnePerStudy(database)], quiet_s=0)
+    arrive(database, 1)
+    index_all(database)
+    assert completion.look() == 0
+    register(database)
+    with database.session() as session:
+        session.execute(text("UPDATE instance SET called_ae = ''"))
+    assert completion.look() == 0
+
+
+def test_a_result_that_comes_back_is_known_as_ours_and_not_indexed(database: Database) -> None:
+    register(database)
+    completion = Completion(database, [OnePerStudy(database)], quiet_s=0)
+    arrive(database, 1)
+    index_all(database)
+    completion.look()
+    receive(database, header(2, sop=outbox(database)[0].sop_instance_uid))
+    with database.session() as session:
+        (back,) = instances.listing(session, state=InstanceState.UNSUPPORTED)
+    assert back.reason == "own_copy"
