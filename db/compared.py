@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from db.embeddings import Neighbour, NeighbourFilter
 from db.find import Condition, studies_that_pass
 from db.tables import EmbeddingRow
+from db.visibility import of_visible_study
 from regionmir.core.records import Vector
 
 
@@ -56,6 +57,7 @@ def _allowed(filters: NeighbourFilter, conditions: Sequence[Condition]) -> list[
         (row.pixel_sha256, filters.exclude_pixel_sha256),
     )
     found: list[ColumnElement[bool]] = [column != value for column, value in excluded if value is not None]
+    found.append(of_visible_study(row.study_pk))
     return [*found, row.study_pk.in_(studies_that_pass(conditions))] if conditions else found
 
 
