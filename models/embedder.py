@@ -83,9 +83,14 @@ class Embedder(nn.Module):
         return seen.reshape(pooled.shape)
 
     def summarise(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `describe` does, of cells (B, R, C, P, P)."""
-        x = torch.cat([cells.mean(dim=(-2, -1)), cells.amax(dim=(-2, -1))], dim=-1)  # (B, R, 2C)
-        return F.normalize(self.to_anatomy(x).float(), dim=-1), self.to_appearance(x).float()
+        """Return what `describe` does, of cells (B, R, C, P, P).
+
+        In float32: regions differ by a small part of what they share, and bfloat16 would round that part away.
+        """
+        with torch.autocast(cells.device.type, enabled=False):
+            cells = cells.float()
+            x = torch.cat([cells.mean(dim=(-2, -1)), cells.amax(dim=(-2, -1))], dim=-1)  # (B, R, 2C)
+            return F.normalize(self.to_anatomy(x), dim=-1), self.to_appearance(x)
 
     def join(self, anatomy: Tensor, uncentred: Tensor, named: Tensor) -> Embedding:
         """Return the vectors of described regions that are taken to be the anatomies `named` (B, R)."""

@@ -23,6 +23,7 @@ WEIGHTS: dict[str, float] = {
     "same_region": 0.5,
     "spread": 0.3,
     "alignment": 0.5,
+    "magnitude": 0.01,
 }
 
 
@@ -98,6 +99,16 @@ def weighted_contrast(logits: Tensor, positive: Tensor, allowed: Tensor) -> Tens
     total = weight.sum(dim=-1)
     per_row = -(weight * log_share.masked_fill(weight == 0, 0)).sum(dim=-1) / total.clamp(min=1e-6)
     return per_row[total > 0].sum() / (total > 0).sum().clamp(min=1)
+
+
+def magnitude_loss(uncentred: Tensor, known: Tensor) -> Tensor:
+    """Return the mean square of appearances (B, A, E) where `known` (B, A).
+
+    What all regions of an anatomy share is taken off before they are compared and their length is made 1 after, so
+    nothing else keeps the shared part from growing until differences are lost in rounding.
+    """
+    count = known.sum().clamp(min=1) * uncentred.shape[-1]
+    return (uncentred.square() * known[..., None]).sum() / count
 
 
 def likeness(a: Tensor, b: Tensor, pneumonia: Tensor) -> Tensor:

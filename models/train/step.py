@@ -17,7 +17,7 @@ from models.train.augment import Shown, Views, jittered, random_views
 from models.train.config import TrainConfig
 from models.train.contrast import Regions, within_anatomy_losses
 from models.train.heads import TrainHeads
-from models.train.losses import WEIGHTS, anatomy_contrast, box_losses, mask_loss, presence_loss
+from models.train.losses import WEIGHTS, anatomy_contrast, box_losses, magnitude_loss, mask_loss, presence_loss
 from models.train.negatives import negatives
 from models.train.parallel import summed
 from models.train.paste import pasted
@@ -114,6 +114,7 @@ class Step:
         losses = self._detection(found, batch)
         losses["mask"] = mask_loss(masks, views.masks[batch.whole], views.masked[batch.whole])
         known = batch.inside[:, self.slots]
+        losses["magnitude"] = magnitude_loss(uncentred, known)
         self._follow_centres(uncentred.detach(), known)
         embedding = self.network.embedder.join(anatomy, uncentred, self.slots.expand(known.shape))
         return losses | self._description(embedding, known, batch.rows, classify)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from models.data.folder import read_split
+from models.data.dataset import read_split
 from models.data.tensors import load_films
 from models.train.loop import Run, train_run
 from models.train.parallel import process_group, rank

@@ -12,7 +12,7 @@ from models.ablate.described import by_boxes, describe
 from models.ablate.rows import BOX_ONLY, ROWS
 from models.ablate.run import ablate
 from models.ablate.table import write_table
-from models.data.folder import read_split
+from models.data.dataset import read_split
 from models.data.tensors import load_films
 from models.network import RegionNetwork
 from models.train.config import TrainConfig, read_config

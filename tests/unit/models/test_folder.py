@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.data.dataset import read_split
 from models.data.errors import DataError
 from models.data.films import patient_key, without_patients_of
-from models.data.folder import read_folder, read_split
+from models.data.folder import read_folder
 from models.data.pixels import read_mask
 from models.data.tensors import load_films, read_pixels
 from regionmir.core.geometry import Box

@@ -128,3 +128,19 @@ def test_features_far_from_training_films_are_not_accepted() -> None:
     assert min(rule.score(sure, film) for film in films) > rule.threshold
     assert rule.score(sure, torch.tensor([0.0, 0, 0, 0, 3, 0])) < 0.01
     assert rule.score(torch.tensor(0.2), films.mean(dim=0)) == pytest.approx(0.2)
+
+
+def test_a_large_shared_part_of_the_appearance_is_not_rounded_into_the_vectors() -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig(side=64, width=16, dim=24, anatomy_dim=8, finding_dim=8)
+    network = RegionNetwork(config).eval()
+    embedder = network.embedder
+    image, boxes, slots = torch.rand(2, 1, 64, 64), torch.tensor([[[8.0, 8, 40, 40]]] * 2), torch.tensor([3])
+    with torch.inference_mode():
+        features = network.features(image)
+        before = network.embed(features, boxes, slots).vector
+        embedder.to_appearance[-1].bias += 200
+        embedder.centres += 200
+        with torch.autocast("cpu", torch.bfloat16):
+            after = network.embed(features, boxes, slots).vector
+    assert float((before * after).sum(dim=-1).min()) > 0.99

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.data.folder import read_split
+from models.data.dataset import read_split
 from models.data.tensors import load_films
 from models.train.loop import Run
 from models.train.parallel import average_gradients, gathered, of_first, summed

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.data.folder import read_split
+from models.data.dataset import read_split
 from models.data.tensors import FilmTensors, load_films
 from models.registry import load_model, read_card
 from models.train.augment import MASK_CELLS, Shown, random_views
 from models.train.config import config_names, parse_config, read_config
 from models.train.contrast import Regions, within_anatomy_losses
 from models.train.loop import Progress, Run, save_checkpoint, train_run
-from models.train.losses import giou, likeness
+from models.train.losses import giou, likeness, magnitude_loss
 from models.train.negatives import MAKERS, negatives
 from models.train.run import Listener, train
 from models.train.validate import Validation
@@ -255,3 +255,11 @@ def test_regions_that_are_unknown_move_no_loss() -> None:
     for name in before:
         assert float(before[name]) == float(after[name])
         assert math.isfinite(float(before[name]))
+
+
+def test_the_magnitude_counts_known_regions_alone() -> None:
+    uncentred = torch.full((2, 3, 4), 2.0)
+    known = torch.zeros(2, 3, dtype=torch.bool)
+    known[0, 1] = True
+    uncentred[0, 1] = 3.0
+    assert float(magnitude_loss(uncentred, known)) == 9.0
