@@ -26,8 +26,8 @@ class NetworkConfig:
     dim: int = 128
     anatomy_dim: int = 32
     finding_dim: int = 32
-    anatomy_share: float = 0.3
-    finding_share: float = 0.3
+    anatomy_share: float = 0.2
+    finding_share: float = 0.2
 
     @property
     def parts(self) -> Parts:

@@ -2,6 +2,7 @@
 
 - The embedder's centres: what all training films' regions of one anatomy share.
 - Its map of the look: directions that tell films apart count, those that change with the view of one film do not.
+- The logits that name an anatomy: where its regions lie among those of all anatomies.
 - The detector's agreement: each edge corrected by a linear function of all edges.
 - The rule of acceptance: where the features of training films lie.
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from models.acceptance import Acceptance, fit_acceptance
 from models.data.tensors import FilmTensors
+from models.embedder import LOGIT_SCALE
 from models.network import SLOTS, RegionNetwork
 from models.train.augment import Views, random_views
 from models.train.config import TrainConfig
@@ -28,6 +30,10 @@ STRENGTH = 0.5
 """How far the views that are compared with the film itself are from it."""
 SHARPNESS = 3.0
 """How much more than in proportion to its reliability a direction of the look counts."""
+SHRINKAGE = 1e-2
+"""How far the spread of anatomy parts is drawn towards the same in every direction."""
+NEVER = -1e4
+"""Logit of an anatomy that is switched off."""
 RIDGE = 3e-3
 """Of the agreement: how many films' worth of doubt there is that edges say anything of each other, as a share."""
 _BATCH = 22
@@ -47,6 +53,8 @@ class Seen:
     """(N, A) bool: in view, so that the edges can be compared"""
     appearance: Tensor
     """(N, A, E), uncentred, at the true boxes"""
+    anatomy: Tensor
+    """(N, A, D): the anatomy part there"""
     inside: Tensor
     """(N, A) bool: described without anything pasted into it"""
     pooled: Tensor
@@ -66,6 +74,11 @@ def calibrate(network: RegionNetwork, films: FilmTensors, config: TrainConfig, p
     looks = slice(network.config.finding_dim, None)
     network.embedder.look_map.copy_(look_map(plain, (moved, around), looks))
     network.detector.agreement.copy_(agreement((plain, moved)))
+    with torch.no_grad():
+        for parameter, fitted in zip(
+            network.embedder.anatomy_logits.parameters(), naming((plain, around)), strict=True
+        ):
+            parameter.copy_(fitted)
     return fit_acceptance(plain.pooled, FAR)
 
 
@@ -85,9 +98,9 @@ def _look_at(
             views, inside = _views(films, rows, view, device)
             features = network.features(views.images.contiguous(memory_format=torch.channels_last))
             edges = network.detect(features).edges
-            _, appearance = network.embedder.describe(features.embed, views.boxes)
+            anatomy, appearance = network.embedder.describe(features.embed, views.boxes)
             true = views.boxes / network.config.side
-            seen = (edges, true, views.known, appearance.float(), inside, features.pooled.float())
+            seen = (edges, true, views.known, appearance, anatomy, inside, features.pooled.float())
             parts.append(tuple(t.cpu() for t in seen))
             progress(int(rows[-1]) + 1)
     return Seen(*(torch.cat(column).clone() for column in zip(*parts, strict=True)))
@@ -117,6 +130,25 @@ def _centres(plain: Seen) -> Tensor:
     total = (plain.appearance * plain.inside[..., None]).sum(dim=0)
     centres: Tensor = total / plain.inside.sum(dim=0).clamp(min=1)[:, None]
     return centres
+
+
+def naming(ways: tuple[Seen, ...]) -> tuple[Tensor, Tensor]:
+    """Return weight (A, D) and bias (A,) of the logits that name the anatomy: a linear discriminant analysis.
+
+    Each anatomy counts alike; one without boxes is never named.
+    """
+    parts, inside = (torch.cat([getattr(w, name) for w in ways]) for name in ("anatomy", "inside"))
+    length = parts.shape[-1]
+    weight, bias = torch.zeros(SLOTS, length), torch.full((SLOTS,), NEVER)
+    slots = [slot for slot in range(SLOTS) if int(inside[:, slot].sum()) > 1]
+    own = {slot: parts[inside[:, slot], slot].double() for slot in slots}
+    within = sum((torch.cov(one.T) for one in own.values()), torch.zeros(length, length, dtype=torch.float64))
+    within = within + SHRINKAGE * within.diagonal().mean() * torch.eye(length, dtype=torch.float64)
+    for slot, one in own.items():
+        mean = one.mean(dim=0)
+        direction = torch.linalg.solve(within / len(own), mean)
+        weight[slot], bias[slot] = direction / LOGIT_SCALE, -0.5 * mean @ direction
+    return weight, bias
 
 
 def look_map(plain: Seen, others: tuple[Seen, ...], looks: slice) -> Tensor:

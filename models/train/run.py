@@ -15,10 +15,11 @@ from models.data.dataset import read_films
 from models.data.films import Film, without_patients_of
 from models.data.tensors import FilmTensors, load_films
 from models.data.tensors import Progress as LoadProgress
+from models.network import NetworkConfig
 from models.preprocess import preprocessing_hash
-from models.registry import SHIPPED, ModelCard, save_model
+from models.registry import SHIPPED, ModelCard, load_model, model_folder, read_card, save_model
 from models.train.calibrate import calibrate
-from models.train.config import TrainConfig
+from models.train.config import TrainConfig, read_config
 from models.train.logs import event_log
 from models.train.loop import Progress, Run, Validate, train_run
 from models.train.parallel import process_group, rank, training_device
@@ -151,6 +152,31 @@ def export(run: Run, withheld: int, out: Path, progress: LoadProgress) -> ModelC
         metrics={},
     )
     return save_model(out, network, acceptance, card)
+
+
+def recalibrate(start: str, data: Path, out: Path, listener: Listener) -> ModelCard:
+    """Fit what needs no gradient of the model `start` (a name or folder) to split `train` of `data` again.
+
+    The parts of a vector get the shares that are now the rule.
+    Writes the model to `out` and returns its card. Raises `DataError`, `ConfigurationError` or `ModelError`.
+    """
+    card, model = read_card(model_folder(start)), load_model(start)
+    chosen, _ = training_films(read_films(data))
+    films = load_films(chosen, card.network.side, listener.loading)
+    config, shares = read_config(DEFAULT_CONFIG), NetworkConfig()
+    acceptance = calibrate(model.network, films, config, listener.calibrating)
+    version = dt.datetime.now(dt.UTC).strftime("%Y%m%d.%H%M")
+    fitted = dataclasses.replace(
+        card,
+        version=version,
+        network=dataclasses.replace(
+            card.network, anatomy_share=shares.anatomy_share, finding_share=shares.finding_share
+        ),
+        accept_far=acceptance.far,
+        training={**card.training, "calibrated_again": version},
+        metrics={},
+    )
+    return save_model(out, model.network, acceptance, fitted)
 
 
 def _training(run: Run, withheld: int) -> dict[str, Any]:

@@ -48,6 +48,25 @@ def train_command(
     console.print(f"judge it: {judging_command(data, out)}", soft_wrap=True)
 
 
+@app.command("calibrate")
+def calibrate_command(
+    model: Annotated[str, typer.Option(help="The model to start from: its name or folder.")],
+    data: Annotated[Path, typer.Option(help="Folder with images.csv, regions.csv and images.")],
+    out: Annotated[Path, typer.Option(help="Folder that receives the model.")],
+) -> None:
+    """Fit again what needs no gradient: centres, reliable directions, agreement of edges, names, acceptance.
+
+    Example:
+
+        regionmir model calibrate --model runs/a --data ../shared/data/cxr --out runs/b
+    """
+    from models.train.run import recalibrate
+
+    with _bars() as bars:
+        card = or_complain(lambda: recalibrate(model, data, out, _listener(bars)))
+    console.print(f"model {card.name} {card.version} in {out}")
+
+
 app.command("evaluate")(evaluate_command)
 
 

@@ -17,9 +17,9 @@ CALLER = Caller(AETitle("VIEWER"), "127.0.0.1", Rights(find=True), Disclosure.ID
 FOUND = all_found(2)
 
 
-def asked(database: Database, anchor: str) -> Answer:
+def asked(database: Database, anchor: str, regions: int = 1) -> Answer:
     with database.session() as session:
-        return search(session, RegionQuery(anchor, FOUND[0], 10), CALLER)
+        return search(session, RegionQuery(anchor, FOUND[:regions], 10), CALLER)
 
 
 def hide(database: Database, number: int) -> None:
@@ -52,6 +52,14 @@ def test_a_hidden_study_is_no_hit_no_anchor_and_not_in_an_answer_given_before(da
     with pytest.raises(QueryRefused) as refused:
         asked(database, "ACC3")
     assert refused.value.code == "unknown-anchor"
+
+
+def test_a_hidden_study_is_no_hit_of_several_regions_together(database: Database) -> None:
+    films, info = many_films(6, FOUND, 16)
+    seed(database, films, info=info)
+    assert len(asked(database, "ACC0", regions=2).hits) == 5
+    hide(database, 3)
+    assert len(asked(database, "ACC0", regions=2).hits) == 4
 
 
 def test_a_study_shown_again_is_as_it_was(database: Database) -> None:

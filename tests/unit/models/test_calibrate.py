@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 
 from models.detector import Detector
+from models.embedder import LOGIT_SCALE
 from models.network import SLOTS
-from models.train.calibrate import Seen, agreement, look_map
+from models.train.calibrate import NEVER, Seen, agreement, look_map, naming
 
 FILMS = 400
 
 
 def seen(edges: Tensor, true_edges: Tensor, known: Tensor, appearance: Tensor) -> Seen:
     """Return what a network might have said of the films."""
-    return Seen(edges, true_edges, known, appearance, known, torch.zeros(len(known), 1))
+    nothing = torch.zeros(len(known), SLOTS, 1)
+    return Seen(edges, true_edges, known, appearance, nothing, known, torch.zeros(len(known), 1))
 
 
 def two_known() -> Tensor:
@@ -60,3 +62,15 @@ def test_a_look_that_never_changes_is_left_as_it_is() -> None:
     edges = torch.zeros(FILMS, SLOTS, 4)
     plain = seen(edges, edges, two_known(), appearance)
     torch.testing.assert_close(look_map(plain, (plain,), slice(1, None)), torch.eye(3))
+
+
+def test_anatomies_that_differ_along_a_quiet_direction_are_named_by_it_and_others_never() -> None:
+    rng = torch.Generator().manual_seed(0)
+    parts = torch.randn(FILMS, SLOTS, 2, generator=rng) * torch.tensor([3.0, 0.1])
+    parts[:, 0, 1] += 0.5
+    edges = torch.zeros(FILMS, SLOTS, 4)
+    plain = seen(edges, edges, two_known(), torch.zeros(FILMS, SLOTS, 1))
+    weight, bias = naming((dataclasses.replace(plain, anatomy=parts),))
+    logits = parts[:, :2] * LOGIT_SCALE @ weight.T + bias
+    assert float((logits.argmax(dim=-1) == torch.arange(2)).float().mean()) > 0.98
+    assert bias[2:].unique().tolist() == [NEVER]

@@ -42,14 +42,10 @@ class KnownModel:
         self.slots = torch.tensor(LUNGS)
         self.info = SimpleNamespace(name="known", version="1", weights_sha256="0" * 64, dim=3)
         self.acceptance = SimpleNamespace(threshold=0.5, score=lambda frontal, _pooled: float(frontal))
-        self.network = self
-        self.embedder = self
+        self.network = SimpleNamespace(embedder=self)
         self.global_ = global_
 
-    def features(self, images: Tensor) -> Tensor:
-        return images
-
-    def embed(self, images: Tensor, boxes: Tensor, slots: Tensor | None = None) -> Any:
+    def describe(self, images: Tensor, boxes: Tensor, slots: Tensor | None = None) -> Any:
         vectors = torch.zeros(*boxes.shape[:2], 3)
         for b, image in enumerate(images[:, 0]):
             for r, box in enumerate(boxes[b]):
@@ -70,7 +66,7 @@ class KnownModel:
         boxes[:, LUNGS] = torch.tensor([RIGHT, LEFT])
         presence[:, LUNGS] = 1
         vectors = torch.zeros(count, SLOTS, 3)
-        vectors[:, LUNGS] = self.embed(batch, boxes[:, LUNGS]).vector
+        vectors[:, LUNGS] = self.describe(batch, boxes[:, LUNGS]).vector
         return Found(boxes, torch.zeros_like(boxes), presence, torch.ones(count), torch.zeros(count, 1), vectors)
 
     def analyse(self, images: Any) -> list[ImageAnalysis]:
