@@ -61,7 +61,7 @@ def test_a_vector_and_each_of_its_parts_have_unit_length(network: RegionNetwork)
     assert found.vector.shape == (2, 2, 24)
     for part in (found.vector, found.anatomy, found.finding, found.look):
         torch.testing.assert_close(part.norm(dim=-1), torch.ones(2, 2))
-    torch.testing.assert_close(found.vector[..., :8], 0.3**0.5 * found.anatomy)
+    torch.testing.assert_close(found.vector[..., :8], CONFIG.anatomy_share**0.5 * found.anatomy)
 
 
 def test_a_region_is_described_without_what_lies_beyond_the_receptive_field(network: RegionNetwork) -> None:
