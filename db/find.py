@@ -148,13 +148,15 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class FindSpec:
-    """What to find at `level`. `fields` are answered; `limit` rows at most; `study_pks` None is no restriction."""
+    """What to find at `level`. `fields` are answered; `limit` rows at most, the first `offset` left out; `study_pks`
+    None is no restriction."""
 
     level: Level
     fields: tuple[Field, ...]
     conditions: tuple[Condition, ...] = ()
     limit: int | None = None
     study_pks: tuple[int, ...] | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,8 @@ def find(session: Session, spec: FindSpec) -> Iterator[FindRow]:
         query = query.where(*map(_condition, spec.conditions))
     if spec.limit is not None:
         query = query.limit(spec.limit)
+    if spec.offset:
+        query = query.offset(spec.offset)
     tags = [field.tag for field in spec.fields]
     named = {} if spec.study_pks is None else {"study_pks": spec.study_pks}
     for patient_pk, study_pk, *values in session.execute(query, named):

@@ -11,7 +11,7 @@ from db import migrate
 from db.engine import Database
 from dicom_node.node import Node
 from dicom_node.server import serve
-from dicom_node.wakeups import Wakeups
+from regionmir.archive.wakeups import Wakeups
 from regionmir.core.errors import DatabaseUnavailable, RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready

@@ -1,7 +1,6 @@
 """Receiving C-STORE data sets: fragments go to the disk as they come, and one bad object harms no other."""
 
 from collections.abc import Iterable, Iterator
-from threading import Lock
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -13,11 +12,13 @@ from pynetdicom.dimse_primitives import C_FIND, C_STORE, DIMSEPrimitive
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_node.answers import PendingAnswers, is_pending
-from dicom_node.errors import InstanceTooLarge, InvalidCommand
-from dicom_node.status import STORE, status_of
+from dicom_node.status import status_of
+from regionmir.archive.arrival import Arrival
+from regionmir.archive.errors import InvalidCommand
+from regionmir.archive.status import STORE
 from regionmir.core.errors import InvalidUid, RegionMirError
 from regionmir.core.identifiers import Uid, parse_uid
-from regionmir.storage import FileStore, Incoming
+from regionmir.storage import FileStore
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -30,48 +31,6 @@ _PDV_HEADER_BYTES = 5
 _COMMAND = 0b01
 _LAST = 0b10
 """Bits of the message control header (PS3.8 E.2)."""
-
-
-class Arrival:
-    """One data set on its way in. After the first failure the rest of it is received and dropped."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self.incoming: Incoming | None = None
-        self.failure: RegionMirError | None = None
-        self._limit_bytes = limit_bytes
-        self._lock = Lock()
-
-    def begin(self, store: FileStore, command: Dataset, transfer_syntax_uid: str, source_ae: str) -> None:
-        """Open the incoming file, or remember why not."""
-        try:
-            sop_class_uid, sop_instance_uid = _uids(command)
-            self.incoming = store.receive(
-                sop_class_uid=sop_class_uid,
-                sop_instance_uid=sop_instance_uid,
-                transfer_syntax_uid=parse_uid(transfer_syntax_uid),
-                source_ae=source_ae,
-            )
-        except RegionMirError as error:
-            self.failure = error
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append a part of the data set, or remember why not."""
-        with self._lock:
-            if self.failure is not None or self.incoming is None:
-                return
-            try:
-                if self.incoming.dataset_bytes + len(data) > self._limit_bytes:
-                    raise InstanceTooLarge(f"larger than {self._limit_bytes >> 20} MiB, nothing stored")
-                self.incoming.write(data)
-            except RegionMirError as error:
-                self.failure = error
-                self.incoming.abandon()
-
-    def discard(self) -> None:
-        """Delete what arrived, unless it was kept meanwhile. Safe to call at any time."""
-        with self._lock:
-            if self.incoming is not None:
-                self.incoming.abandon()
 
 
 class NodeDimse(DIMSEServiceProvider):
@@ -132,7 +91,7 @@ class NodeDimse(DIMSEServiceProvider):
             context = self.assoc._accepted_cx.get(context_id)
             syntax = str(context.transfer_syntax[0]) if context else ""
             self._arrival = Arrival(self._limit_bytes)
-            self._arrival.begin(self._store, self.message.command_set, syntax, self.assoc.requestor.ae_title)
+            _begin(self._arrival, self._store, self.message.command_set, syntax, self.assoc.requestor.ae_title)
 
     def _arrived(self) -> None:
         """Hand the complete request to the association's thread."""
@@ -186,3 +145,14 @@ def _uids(command: Dataset) -> tuple[Uid, Uid]:
         except InvalidUid:
             raise InvalidCommand(f"{keyword} of the command is missing or no UID") from None
     return found[0], found[1]
+
+
+def _begin(arrival: Arrival, store: FileStore, command: Dataset, transfer_syntax_uid: str, source_ae: str) -> None:
+    """Open the incoming file of a C-STORE command, or remember why not."""
+    try:
+        sop_class_uid, sop_instance_uid = _uids(command)
+        syntax = parse_uid(transfer_syntax_uid)
+    except RegionMirError as error:
+        arrival.failure = error
+        return
+    arrival.begin(store, sop_class_uid, sop_instance_uid, syntax, source_ae)

@@ -5,9 +5,9 @@ from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 
 from db import commitments, deliveries, peers
-from dicom_node.errors import NotAuthorized
 from dicom_node.node import Node
 from dicom_node.status import COMMITMENT, SUCCESS, failure, status_of
+from regionmir.archive.errors import NotAuthorized
 from regionmir.core.errors import InvalidIdentifier, origin
 from regionmir.core.records import Disclosure
 from regionmir.scu.commitment import REQUEST, read_report, read_request

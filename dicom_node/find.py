@@ -8,10 +8,10 @@ import structlog
 from pynetdicom.events import Event
 
 from db.find import find
-from dicom_node.errors import NotAuthorized
 from dicom_node.find_similar import Response, similar_responses
 from dicom_node.identifier import called_ae, is_combined, read_identifier, read_root
 from dicom_node.status import CANCEL, FIND, PENDING, PENDING_WITHOUT_OPTIONAL_KEYS, failure, status_of
+from regionmir.archive.errors import NotAuthorized
 from regionmir.core.errors import RegionMirError, origin
 from regionmir.core.records import Caller
 from regionmir.query import trail

@@ -1,31 +1,19 @@
 """The node as one value: what the handlers use, put together once per process."""
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pynetdicom.events import Event
 
-from db.engine import Database
 from dicom_node import access
-from dicom_node.errors import NotAuthorized
-from regionmir.core.pseudonyms import Pseudonymizer
+from regionmir.archive.archive import Archive
+from regionmir.archive.errors import NotAuthorized
 from regionmir.core.records import Caller
-from regionmir.core.settings import Settings
-from regionmir.query.limits import FailedAnchors
-from regionmir.queue import IndexQueue
-from regionmir.storage import FileStore
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """Everything a handler may use. `queue.wake()` never blocks and never raises here (see `dicom_node.wakeups`)."""
-
-    settings: Settings
-    database: Database
-    store: FileStore
-    queue: IndexQueue
-    pseudonymizer: Pseudonymizer
-    failed_anchors: FailedAnchors = field(default_factory=FailedAnchors)
+class Node(Archive):
+    """Everything a handler may use."""
 
     @property
     def bound_to_loopback(self) -> bool:

@@ -13,15 +13,17 @@ import structlog
 from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 
-from db import audit, peers
+from db import peers
 from db.retrieve import copy_identities, find_instances
-from dicom_node.errors import NotAuthorized
 from dicom_node.retrieve_identifier import read_wanted
 from dicom_node.retrieve_service import Response
 from dicom_node.status import CANCEL, PENDING, SUCCESS, failure
-from dicom_node.sub_operations import NOT_FOR_COPIES, ONLY_FILMS, Shipment, shipment
+from dicom_node.sub_operations import NOT_FOR_COPIES, Shipment, shipment
+from regionmir.archive.copies import ONLY_FILMS
+from regionmir.archive.errors import NotAuthorized
 from regionmir.core.errors import InvalidIdentifier, PeerRefused, PeerUnavailable
 from regionmir.core.records import Caller, Disclosure, lower
+from regionmir.query import trail
 from regionmir.scu.peer import PeerAddress, Timeouts
 from regionmir.scu.sending import MoveOriginator, message_ids
 from regionmir.scu.status import SubOperations
@@ -100,14 +102,8 @@ def _wanted(event: Event, node: "Node", caller: Caller, *, destination: str, dis
         identities = copy_identities(session, [one.pk for one in found]) if pseudonymous else {}
         sending = shipment(node, found, identities, caller=caller.disclosure, disclosure=disclosure)
         if found:
-            studies = sorted({one.study_instance_uid for one in found})
-            detail = {
-                "destination": destination,
-                "disclosure": disclosure.value,
-                "instances": len(sending.outgoing),
-                "studies": studies[:100],
-            }
-            audit.record(session, "retrieve", actor=caller.ae_title, address=caller.address, detail=detail)
+            studies = [one.study_instance_uid for one in found]
+            trail.record_retrieve(session, caller, destination, disclosure, studies, instances=len(sending.outgoing))
     return sending
 
 

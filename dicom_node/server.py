@@ -13,14 +13,15 @@ from pynetdicom.events import Event
 from dicom_node.association import MAX_PDU_BYTES, NodeRequestHandler, NodeServer
 from dicom_node.commitment import handle_action, handle_report
 from dicom_node.contexts import service_contexts
-from dicom_node.errors import NotAuthorized
 from dicom_node.find import handle_find
 from dicom_node.identifier import accept_extended
 from dicom_node.node import Node
 from dicom_node.release import handle_released
 from dicom_node.retrieve import handle_get, handle_move
-from dicom_node.status import NOT_AUTHORIZED, SUCCESS
+from dicom_node.status import SUCCESS
 from dicom_node.store import handle_store
+from regionmir.archive.errors import NotAuthorized
+from regionmir.archive.status import NOT_AUTHORIZED
 from regionmir.core.errors import ConfigurationError, DatabaseUnavailable
 from regionmir.core.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from db import pseudonyms
 from db.retrieve import StoredInstance
-from dicom_node.errors import NotAuthorized
+from regionmir.archive.copies import ONLY_FILMS, copy_of
+from regionmir.archive.errors import NotAuthorized
 from regionmir.core.identifiers import Uid
 from regionmir.core.records import CopyIdentity, Disclosure
-from regionmir.deid.copies import in_accepted_syntax, may_be_copied, pseudonymous_copy
-from regionmir.deid.identity import OTHER, Substitution
+from regionmir.deid.copies import in_accepted_syntax, may_be_copied
 from regionmir.pixels.transcode import transcode_to_any
 from regionmir.scu.sending import Outgoing
 
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 NOT_FOR_COPIES = "not registered to accept pseudonymous copies"
 """Error Comment where the one who would get pseudonymous copies is not marked for that."""
-
-ONLY_FILMS = "only CR, DX and SC without burned-in annotation leave"
-"""Error Comment where nothing of what is wanted may leave as a pseudonymous copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +46,7 @@ class Shipment:
         """Return the instance, or the copy of it, in one of the accepted transfer syntaxes."""
         if not outgoing.copied:
             return transcode_to_any(outgoing.path, accepted)
-        identity = self.copies[outgoing.sop_instance_uid]
-        substitution = Substitution(identity, lambda kind, uid: pseudonym_of(self.node, kind, uid))
-        copy = pseudonymous_copy(outgoing.path, substitution, self.node.settings.ae_title)
+        copy = copy_of(self.node, outgoing.path, self.copies[outgoing.sop_instance_uid])
         return in_accepted_syntax(copy, UID(outgoing.transfer_syntax_uid), accepted)
 
 
@@ -88,16 +82,6 @@ def shipment(
         {identities[one.pk].sop_instance_uid: identities[one.pk] for one in may_leave},
         node,
     )
-
-
-def pseudonym_of(node: "Node", kind: str, uid: Uid) -> Uid:
-    """Return the pseudonym of a UID that an instance refers to: the table's, or the one that it would get there."""
-    if kind != OTHER:
-        with node.database.session() as session:
-            found = pseudonyms.for_originals(session, kind, [uid])
-        if uid in found:
-            return Uid(found[uid])
-    return node.pseudonymizer.uid(kind, uid)
 
 
 def _outgoing(node: "Node", one: StoredInstance, sent_as: Uid, *, copied: bool = False) -> Outgoing:

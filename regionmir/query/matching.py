@@ -77,12 +77,12 @@ class FindRequest:
     def _field(self, tag: str) -> Field | None:
         return REGIONS if tag == ANATOMIC_REGION and self.by_region else seen(tag, self.disclosure)
 
-    def spec(self, *, limit: int | None, study_pks: tuple[int, ...] | None = None) -> FindSpec:
+    def spec(self, *, limit: int | None, study_pks: tuple[int, ...] | None = None, offset: int = 0) -> FindSpec:
         """Return what the database is asked."""
         tags = {*self.answered_tags(), STUDY_DATE}  # studies are put in order by their date
         fields = (self._field(tag) for tag in sorted(tags) if level_of(tag).depth <= self.level.depth)
         known = tuple(field for field in fields if field is not None)
-        return FindSpec(self.level, known, self.conditions, limit, study_pks)
+        return FindSpec(self.level, known, self.conditions, limit, study_pks, offset)
 
     def _unique_tags(self) -> list[str]:
         """Return the unique keys that every answer holds: those of the level and of all above it."""
@@ -94,13 +94,17 @@ class FindRequest:
         return sorted({*self._unique_tags(), *(key.tag for key in self.wanted)})
 
 
-def read_request(keys: Keys, root: Root, disclosure: Disclosure, *, combined: bool = False) -> FindRequest:
+def read_request(
+    keys: Keys, root: Root, disclosure: Disclosure, *, combined: bool = False, relational: bool = False
+) -> FindRequest:
     """Return the ordinary query that `keys` make. Raises `InvalidKey`.
 
-    `combined`: StudyDate and StudyTime are one instant, as negotiated (PS3.4 C.5.1.1).
+    `combined`: StudyDate and StudyTime are one instant, as negotiated (PS3.4 C.5.1.1). `relational`: it need not say
+    below which study and series it asks (PS3.4 C.4.1.2.2.1; always so in QIDO-RS).
     """
     level = read_level(keys, root)
-    _check_hierarchy(keys, root, level)
+    if not relational:
+        _check_hierarchy(keys, root, level)
     wanted = tuple(key for key in keys.by_tag.values() if key.tag not in SERVICE_TAGS)
     asking = [_at_level(key, level) for key in wanted if key.asks]
     by_region = [key for key in asking if key.tag == ANATOMIC_REGION and level is Level.IMAGE]

@@ -1,8 +1,9 @@
 """What is written down about queries: a line for operators, an audit event where identities were shown or guessed at.
 
-Neither holds an anchor as typed, a name, an ID or a UID.
+Neither holds an anchor as typed, a name or an ID; a UID only where the instances themselves were handed out.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from db import audit, query_log
@@ -67,3 +68,22 @@ def record_find(session: "Session", caller: Caller, *, hits: int, duration_ms: f
         hits=hits,
         duration_ms=duration_ms,
     )
+
+
+def record_retrieve(
+    session: "Session",
+    caller: Caller,
+    destination: str,
+    disclosure: Disclosure,
+    study_instance_uids: Iterable[str],
+    *,
+    instances: int,
+) -> None:
+    """Record who gets how many instances of which studies (their original UIDs, the first hundred), in which form."""
+    detail = {
+        "destination": destination,
+        "disclosure": disclosure.value,
+        "instances": instances,
+        "studies": sorted(set(study_instance_uids))[:100],
+    }
+    audit.record(session, "retrieve", actor=caller.ae_title, address=caller.address, detail=detail)

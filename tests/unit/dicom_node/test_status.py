@@ -3,8 +3,9 @@
 import pytest
 from pynetdicom.status import QR_FIND_SERVICE_CLASS_STATUS, QR_GET_SERVICE_CLASS_STATUS, STORAGE_SERVICE_CLASS_STATUS
 
-from dicom_node.errors import InstanceTooLarge, NotToCorrect, SopMismatch
-from dicom_node.status import FIND, RETRIEVE, STORE, failure, status_of
+from dicom_node.status import FIND, RETRIEVE, failure, status_of
+from regionmir.archive.errors import InstanceTooLarge, NotToCorrect, SopMismatch
+from regionmir.archive.status import STORE
 from regionmir.core.errors import DatabaseUnavailable, InvalidHeader, StorageFull, StorageUnavailable
 
 

@@ -1,4 +1,4 @@
-"""What the node refuses; `dicom_node.status` says with which DIMSE status."""
+"""What is refused to those outside; `regionmir.archive.status` and `dicom_node.status` say with which status."""
 
 from regionmir.core.errors import RegionMirError
 

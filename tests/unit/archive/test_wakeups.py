@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from dicom_node.wakeups import Wakeups
+from regionmir.archive.wakeups import Wakeups
 from regionmir.core.errors import BrokerUnavailable
 
 

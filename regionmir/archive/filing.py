@@ -1,0 +1,68 @@
+"""An instance that has arrived: it is on the disk, then in the database, and only then acknowledged."""
+
+from collections.abc import Callable
+
+from db import instances
+from db.engine import Session
+from db.instances import Receipt
+from regionmir.archive.archive import Archive
+from regionmir.archive.errors import NotToCorrect, SopMismatch
+from regionmir.core.header import read_header
+from regionmir.core.records import Caller, InstanceHeader
+from regionmir.pixels.compare import same_pixels_and_header
+from regionmir.storage import Incoming
+from regionmir.storage.scan import scan_dataset
+
+AndThen = Callable[[Session, InstanceHeader], None]
+"""What else is to be written down with an instance, in the same transaction."""
+
+
+def read_incoming(incoming: Incoming, sop_class_uid: str, sop_instance_uid: str) -> InstanceHeader:
+    """Return the header of an instance that is the one that was announced. Raises `InvalidHeader`, `SopMismatch`."""
+    with incoming.path.open("rb") as file:
+        file.seek(incoming.dataset_offset)
+        dataset = scan_dataset(file, incoming.transfer_syntax_uid)
+    header = read_header(dataset, incoming.transfer_syntax_uid)
+    if header.sop_instance_uid != sop_instance_uid:
+        raise SopMismatch("SOPInstanceUID differs between command and data set")
+    if header.sop_class_uid != sop_class_uid:
+        raise SopMismatch("SOPClassUID differs between command and data set")
+    return header
+
+
+def file_instance(
+    archive: Archive,
+    incoming: Incoming,
+    header: InstanceHeader,
+    caller: Caller,
+    called_ae: str,
+    and_then: AndThen | None = None,
+) -> Receipt:
+    """File one instance and wake the workers: the object is durable first, then its row, and only then this returns.
+
+    Raises `StorageFull`, `StorageUnavailable`, `DatabaseUnavailable`.
+    """
+    stored = archive.store.keep(incoming)
+    with archive.database.session() as session:
+        receipt = instances.receive(
+            session,
+            header,
+            stored,
+            source_ae=caller.ae_title,
+            source_address=caller.address,
+            called_ae=called_ae,
+            pseudonymizer=archive.pseudonymizer,
+            may_correct=caller.rights.correct,
+            same_content=lambda old, new: same_pixels_and_header(archive.store.path(old), archive.store.path(new)),
+        )
+        if receipt.outcome != "conflict" and and_then is not None:
+            and_then(session, header)
+    if receipt.outcome not in ("conflict", "duplicate"):
+        archive.queue.wake()
+    return receipt
+
+
+def refuse_conflict(receipt: Receipt) -> None:
+    """Raise `NotToCorrect` for another version of what is filed, by a sender that may not correct it."""
+    if receipt.outcome == "conflict":
+        raise NotToCorrect(receipt.comment)

@@ -1,0 +1,89 @@
+"""Similar regions, as C-FIND at `RGN_*` and DICOMweb answer them: the hits of a search expression and their studies."""
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from db.find import Condition, FindRow, find
+from db.result_sets import normal_code
+from regionmir.archive.archive import Archive
+from regionmir.core.errors import QueryRefused
+from regionmir.core.identifiers import Uid, parse_uid
+from regionmir.core.records import Caller
+from regionmir.query import trail
+from regionmir.query.drawn import embed_drawn
+from regionmir.query.matching import FindRequest
+from regionmir.query.request import RegionQuery, Token
+from regionmir.query.search import Answer, kept_answer, search
+
+REFUSED: Final = {
+    "bad-token": 0xA900,
+    "bad-box": 0xA900,
+    "contradiction": 0xA900,
+    "unknown-region": 0xA900,
+    "region-required": 0xA900,
+    "rate-limited": 0xA700,
+    "unknown-anchor": 0xC101,
+    "ambiguous-anchor": 0xC102,
+    "not-indexed": 0xC103,
+    "failed-anchor": 0xC104,
+    "unsupported-anchor": 0xC105,
+    "no-region": 0xC106,
+    "region-off": 0xC107,
+    "no-model": 0xC108,
+    "last-none": 0xC109,
+    "last-ambiguous": 0xC10A,
+    "no-hits": 0xC10B,
+    "box-waiting": 0xC10C,
+    "box-failed": 0xC10D,
+}
+"""Failure statuses of similarity queries by the code of the refusal (Cxxx: unable to process, PS3.4 C.4.1.1.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """What was found, and the hits' studies by key; a hit whose study does not match the other keys has no row."""
+
+    answer: Answer
+    rows: dict[int | None, FindRow]
+
+
+def find_similar(
+    archive: Archive, caller: Caller, request: FindRequest, token: Token, narrow: tuple[Condition, ...]
+) -> Similar:
+    """Return what a search expression means; what it says is written down before any of it is sent.
+
+    Raises `QueryRefused`; see `refused`.
+    """
+    started = time.perf_counter()
+    archive.failed_anchors.check(caller.ae_title)
+    query, drawn = _query(archive, token, narrow), None
+    if query.box is not None or normal_code(query.anchor):  # the code of an answer may stand for a box
+        query, drawn = embed_drawn(archive.database, archive.queue, query, caller)
+    with archive.database.session() as session:
+        found = None if narrow else kept_answer(session, token, caller)
+        found = found or search(session, query, caller, drawn=drawn)
+        spec = request.spec(limit=None, study_pks=tuple(hit.study_pk for hit in found.hits))
+        rows = {row.study_pk: row for row in find(session, spec)} if not request.matches_nothing else {}
+        trail.record_answer(session, found, caller, duration_ms=(time.perf_counter() - started) * 1000)
+    return Similar(found, rows)
+
+
+def refused(archive: Archive, caller: Caller, error: QueryRefused) -> int:
+    """Write down a refusal, count it if it was a guess, and return its status."""
+    archive.failed_anchors.note(caller.ae_title, error)
+    with archive.database.session() as session:
+        trail.record_refusal(session, error, caller)
+    return REFUSED[error.code]
+
+
+def explanation_uid(archive: Archive, status: int) -> Uid:
+    """Return the Study Instance UID of the row that explains a status: it belongs to no study."""
+    return archive.pseudonymizer.uid("explanation", parse_uid(str(status)))
+
+
+def _query(archive: Archive, token: Token, narrow: tuple[Condition, ...]) -> RegionQuery:
+    settings = archive.settings
+    k = token.k or settings.default_k
+    within_s = settings.last_within_s
+    return RegionQuery(token.anchor, token.anatomies, k, token.combine, narrow, token.box, last_within_s=within_s)
