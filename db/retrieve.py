@@ -41,6 +41,7 @@ class StoredInstance:
     storage_key: str
     study_instance_uid: Uid
     pk: int
+    series_instance_uid: Uid
     burned_in_annotation: str
     """Values as received, joined by a backslash; empty where the attribute is absent or empty."""
 
@@ -61,6 +62,7 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
             InstanceRow.storage_key,
             StudyRow.study_instance_uid,
             InstanceRow.pk,
+            SeriesRow.series_instance_uid,
             InstanceRow.attributes[_BURNED_IN_ANNOTATION],
         )
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
@@ -71,8 +73,8 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
         .limit(limit)
     )
     return [
-        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, _joined(burned_in))
-        for instance, sop_class, syntax, key, study, pk, burned_in in session.execute(query)
+        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, Uid(series), _joined(burned_in))
+        for instance, sop_class, syntax, key, study, pk, series, burned_in in session.execute(query)
     ]
 
 

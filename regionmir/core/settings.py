@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     http_names: str = Field(
         "", description="names under which browsers may ask, separated by commas; needed beyond the loopback"
     )
+    anonymous_store: bool = Field(False, description="STOW-RS without sign-in, as C-STORE on the loopback")
+    stow_max_bytes: int = Field(2**31, ge=2**20, description="a larger body of STOW-RS is refused")
     data_dir: Path = Field(default_factory=_default_data_dir, description="objects, local database, keys")
     database_url: str | None = Field(None, description="PostgreSQL; unset: one of our own is started")
     redis_url: str | None = Field(None, description="Redis; unset: one of our own is started")

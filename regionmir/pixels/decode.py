@@ -17,7 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from regionmir.core.errors import BrokenImage, NotIndexable
 from regionmir.core.geometry import Box
-from regionmir.pixels.display import display_lookup
+from regionmir.pixels.display import Window, display_lookup
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS, PixelLayout, decoder_of, read_layout
 from regionmir.pixels.orientation import Turn, turn_of
 from regionmir.pixels.quiet import quiet_pydicom
@@ -108,7 +108,7 @@ def _display_image(dataset: Dataset, max_pixels: int) -> DisplayImage:
     turn, note = turn_of(dataset)
     layout = read_layout(dataset, max_pixels)
     stored = decode_frame(dataset, layout)
-    values = _colour_luminance(stored, layout) if layout.samples == 3 else _grey(dataset, layout, stored)
+    values = _colour_luminance(stored, layout) if layout.samples == 3 else frame_display_values(dataset, layout, stored)
     return DisplayImage(
         values=np.ascontiguousarray(turn.apply(values)),
         pixel_sha256=pixel_hash(stored, layout),
@@ -154,10 +154,13 @@ def pixel_hash(stored: npt.NDArray[Any], layout: PixelLayout) -> str:
     return digest.hexdigest()
 
 
-def _grey(dataset: Dataset, layout: PixelLayout, stored: npt.NDArray[Any]) -> DisplayValues:
+def frame_display_values(
+    dataset: Dataset, layout: PixelLayout, stored: npt.NDArray[Any], chosen: Window | None = None
+) -> DisplayValues:
+    """Return the display values of a grey frame that `decode_frame` gave, in stored orientation (`display_lookup`)."""
     if stored.dtype.itemsize * 8 != layout.bits_allocated:  # a decoder may give the narrower type
         stored = stored.astype(f"{stored.dtype.kind}{layout.bits_allocated // 8}")
-    lookup = display_lookup(dataset, layout, stored)
+    lookup = display_lookup(dataset, layout, stored, chosen)
     return np.asarray(lookup[stored.view(f"u{stored.itemsize}")], np.float32)
 
 

@@ -3,6 +3,7 @@
 A stored value has at most 16 bits, so the pipeline runs over all values a pixel can have and never over the image.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,28 @@ OUTLIERS = 0.001
 """Without window or VOI LUT, deeper than 8 bits: this share of the pixels is clipped at either end."""
 
 
-def display_lookup(dataset: Dataset, layout: PixelLayout, stored: Stored) -> Lookup:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window in modality values, and its function: LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2.1)."""
+
+    centre: float
+    width: float
+    function: str = "LINEAR"
+
+
+def display_lookup(dataset: Dataset, layout: PixelLayout, stored: Stored, chosen: Window | None = None) -> Lookup:
     """Return display values (2 ** bits allocated,), 0 black to 1 white, by the stored bit pattern as unsigned index.
 
     Modality LUT, VOI LUT or window, presentation LUT shape (or MONOCHROME1) and pixel padding are applied. `stored`
     are the pixels: looked at only where the object says nothing of its window, or a window that shows nothing.
+    `chosen` takes the place of the object's own VOI LUT or window.
     """
     domain = _domain(layout)
     modality = modality_values(dataset, domain)
-    shown = _voi(dataset, modality, layout)
-    if shown is None or _flat(shown, stored):
+    shown = (
+        window(modality, chosen.centre, chosen.width, chosen.function) if chosen else _voi(dataset, modality, layout)
+    )
+    if shown is None or (chosen is None and _flat(shown, stored)):
         shown = _full_range(dataset, layout, domain, modality, stored)
     if _inverted(dataset, layout):
         shown = 1.0 - shown

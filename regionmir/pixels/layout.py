@@ -80,6 +80,14 @@ def decoder_of(layout: PixelLayout) -> Decoder:
     return decoder
 
 
+def is_decodable(transfer_syntax: UID) -> bool:
+    """Return whether we have a decoder for frames of this transfer syntax."""
+    try:
+        return get_decoder(transfer_syntax).is_available
+    except NotImplementedError:
+        return False
+
+
 def first_frame(dataset: Dataset, layout: PixelLayout) -> bytes:
     """Return the compressed bytes of the first frame. Raises `BrokenImage`."""
     offsets = None

@@ -7,13 +7,17 @@ from fastapi.responses import Response
 from starlette.types import ASGIApp
 
 from db.engine import Database
+from regionmir.archive.archive import Archive
 from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
 from regionmir.storage import FileStore
 from regionmir.web import health, metrics, pages
+from regionmir.web.caller import CallerSource, anonymous
+from regionmir.web.dicomweb import app as dicomweb
 from regionmir.web.guard import Guard, allowed_names
 from regionmir.web.pictures import Pictures
 from regionmir.web.site import Site
+from regionmir.web.wakeups import queue_of
 
 _STYLE = files("regionmir.web").joinpath("static/style.css").read_bytes()
 
@@ -26,13 +30,17 @@ def make_site(settings: Settings) -> Site:
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
     database = Database(settings.require_database_url(), application_name="regionmir web", read_only=True)
-    return Site(settings, names, database, Pictures(FileStore(settings.data_dir), settings.max_pixels), queue)
+    store = FileStore(settings.data_dir)
+    writing = Database(settings.require_database_url(), application_name="regionmir dicomweb")
+    archive = Archive(settings, writing, store, queue_of(queue), settings.pseudonymizer())
+    return Site(settings, names, database, Pictures(store, settings.max_pixels), queue, archive)
 
 
-def make_app(site: Site) -> ASGIApp:
-    """Return the application on this site."""
+def make_app(site: Site, caller_source: CallerSource = anonymous) -> ASGIApp:
+    """Return the application on this site; `caller_source` says who makes a request."""
     app = FastAPI(title="RegionMIR", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.site = site
+    app.state.site, app.state.caller_source = site, caller_source
+    app.mount(dicomweb.PATH, dicomweb.make_dicomweb(site, caller_source))
     for router in (health.router, metrics.router, pages.router):
         app.include_router(router)
     app.add_api_route("/style.css", _style, methods=["GET", "HEAD"])

@@ -15,6 +15,9 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 PROBES = frozenset({"/healthz", "/readyz"})
 """Probes come by an address, not a name, and are told nothing worth hiding."""
 
+STORES = "/dicom-web/studies"
+"""Where objects are sent to (STOW-RS). A foreign page cannot: its Origin is refused, and its form has no such type."""
+
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; img-src 'self'; style-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -31,7 +34,7 @@ _HEADERS = {
 
 
 class Guard:
-    """Lets through GET and HEAD for a name of ours from a page of ours; a foreign page that points a name of its own
+    """Lets through GET and HEAD, and POST of objects, for a name of ours from a page of ours; a foreign page that points a name of its own
     at our address (DNS rebinding) gets nothing."""
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
@@ -55,7 +58,7 @@ class Guard:
         await (refusal or self._app)(scope, receive, with_headers)
 
     def _refusal(self, method: str, path: str, headers: Headers) -> Response | None:
-        if method not in ("GET", "HEAD"):
+        if method not in ("GET", "HEAD") and not (method == "POST" and path.startswith(STORES)):
             return PlainTextResponse("This service only reads.\n", 405, {"Allow": "GET, HEAD"})
         if path in PROBES:
             return None

@@ -1,7 +1,6 @@
 """Pictures of films and regions, for callers who see pseudonyms only."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from regionmir.pixels.decode import DisplayImage, display_image, read_dataset
 from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURES
 from regionmir.pixels.orientation import SIDE_NOT_STATED, Turn, turn_of
 from regionmir.pixels.render import png, thumbnail
+from regionmir.web.kept import Kept
 
 _THUMBNAIL_PX = 224
 _FILM_PX = 1400
@@ -75,9 +75,7 @@ class Pictures:
         self._objects = objects
         self._max_pixels = max_pixels
         self._decoding = threading.BoundedSemaphore(_DECODED_AT_ONCE)
-        self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
-        self._kept_bytes = 0
-        self._lock = threading.Lock()
+        self._kept = Kept(_CACHE_BYTES)
 
     def film(self, instance: BrowsedInstance) -> bytes:
         """Return the film as viewed, a PNG. Raises `NotIndexable`, `OSError`."""
@@ -111,20 +109,10 @@ class Pictures:
         self, instance: BrowsedInstance, kind: str, box: Box | None, render: Callable[[DisplayImage], bytes]
     ) -> bytes:
         key = (instance.storage_key, kind, box)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept
         with self._decoding:
             dataset = read_dataset(self._objects.path(instance.storage_key), max_pixels=self._max_pixels)
             picture = render(display_image(dataset, max_pixels=self._max_pixels))
-        self._keep(key, picture)
-        return picture
-
-    def _keep(self, key: tuple[object, ...], picture: bytes) -> None:
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = picture
-                self._kept_bytes += len(picture)
-            while self._kept_bytes > _CACHE_BYTES:
-                self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+        return self._kept.put(key, picture)

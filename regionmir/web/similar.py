@@ -8,17 +8,14 @@ from db import browse, generations
 from db.browse import BrowsedInstance
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import QueryRefused
-from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.records import Caller, Disclosure, Rights
 from regionmir.query.request import RegionQuery
 from regionmir.query.search import Hit, search
+from regionmir.web.caller import WEB_AE
 from regionmir.web.cards import InstanceCard, age_band, instance_card
 
 if TYPE_CHECKING:
     from db.engine import Session
-
-WEB_AE = parse_ae_title("RGN_WEB")
-"""Who asks, where a page does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from db import generations
 from db.engine import Database
+from regionmir.archive.archive import Archive
 from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
 from regionmir.web.pictures import Pictures
@@ -25,10 +26,13 @@ class Site:
     database: Database
     pictures: Pictures
     queue: CeleryQueue | None
+    archive: Archive
+    """What is behind DICOMweb; unlike `database` its own may write."""
 
     def close(self) -> None:
         """Close all connections."""
         self.database.close()
+        self.archive.database.close()
         if self.queue is not None:
             self.queue.close()
 

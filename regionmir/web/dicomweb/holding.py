@@ -1,0 +1,169 @@
+"""What a URL names, as this caller may have it: stored instances, or their pseudonymous copies."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from db.retrieve import Key, StoredInstance, Wanted, copy_identities, find_instances
+from regionmir.archive.copies import ONLY_FILMS, copy_of
+from regionmir.archive.errors import NotAuthorized
+from regionmir.core.errors import StorageUnavailable
+from regionmir.core.records import Caller, CopyIdentity, Disclosure
+from regionmir.deid.copies import encoded, may_be_copied
+from regionmir.pixels.layout import is_decodable
+from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.transcode import TARGETS, best_target, transcode
+from regionmir.query import trail
+from regionmir.web.dicomweb.accept import ANY_SYNTAX
+from regionmir.web.dicomweb.problems import NotFound, Problem
+from regionmir.web.dicomweb.service import Service, path_uid
+
+MAX_INSTANCES: Final = 65_535
+"""As many as a C-GET sends."""
+
+_CHUNK_BYTES: Final = 1 << 20
+_KEYS: Final[tuple[Key, ...]] = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One instance. `identity`: whose its copy says that it is; None gives the instance itself."""
+
+    service: Service
+    stored: StoredInstance
+    identity: CopyIdentity | None
+
+    @property
+    def path(self) -> Path:
+        return self.service.archive.store.path(self.stored.storage_key)
+
+    @property
+    def uids(self) -> tuple[str, str, str]:
+        """Return the UIDs of study, series and instance as the caller knows them."""
+        if self.identity is None:
+            return self.stored.study_instance_uid, self.stored.series_instance_uid, self.stored.sop_instance_uid
+        copy = self.identity
+        return copy.study_instance_uid, copy.series_instance_uid, copy.sop_instance_uid
+
+    def header(self) -> FileDataset:
+        """Return all but Pixel Data and what follows them."""
+        if self.identity is not None:
+            return self.dataset()
+        with opened(self.path) as file, quiet_pydicom():
+            return dcmread(file, stop_before_pixels=True)
+
+    def dataset(self) -> FileDataset:
+        """Return the instance, or its copy, in the transfer syntax that it has. Raises as `copy_of` does."""
+        with quiet_pydicom():
+            if self.identity is None:
+                with opened(self.path) as file:
+                    return dcmread(file)
+            return dcmread(BytesIO(self._copy()))
+
+    def syntax(self, accepted: Sequence[str]) -> UID | None:
+        """Return the transfer syntax to give to a client that accepts these, None where it can have none of them.
+
+        Nothing accepted means Explicit VR Little Endian, the default of `application/dicom` (PS3.18 8.7.3.5).
+        """
+        stored = UID(self.stored.transfer_syntax_uid)
+        wanted = tuple(accepted) or (ExplicitVRLittleEndian,)
+        if ANY_SYNTAX in wanted or stored in wanted:
+            return stored
+        return best_target(wanted) if not stored.is_encapsulated or is_decodable(stored) else None
+
+    def encoded(self, syntax: UID) -> Iterator[bytes]:
+        """Give the Part 10 file in pieces: byte for byte as it is stored where its own transfer syntax is given.
+
+        A copy of what is not encapsulated may be in another one than was stored. Raises before the first piece
+        where it cannot be converted.
+        """
+        if self.identity is None and syntax == self.stored.transfer_syntax_uid:
+            return _pieces(self.path)
+        if self.identity is None:
+            with opened(self.path) as file:
+                return iter((encoded(transcode(file, syntax)).getvalue(),))
+        return iter((self._copy_in(syntax),))
+
+    def _copy_in(self, syntax: UID) -> bytes:
+        copy = self._copy()
+        has = _syntax_of(copy)
+        if has == syntax or (syntax == self.stored.transfer_syntax_uid and syntax not in TARGETS):
+            return copy
+        return encoded(transcode(BytesIO(copy), syntax)).getvalue()
+
+    def _copy(self) -> bytes:
+        """Return the copy as a Part 10 file; kept in memory, as viewers ask for one in many requests."""
+        assert self.identity is not None
+        key = (self.stored.storage_key, self.identity)
+        kept = self.service.copies.get(key)
+        if kept is None:
+            with self.service.decoding:
+                made = encoded(copy_of(self.service.archive, self.path, self.identity)).getvalue()
+            kept = self.service.copies.put(key, made)
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What was found: instances that the caller may have, and how many it may not."""
+
+    instances: Sequence[Held]
+    kept_back: int = 0
+
+
+def hold(service: Service, caller: Caller, uids: Collection[str], *, record: bool = True) -> Holding:
+    """Return what a path of one to three UIDs names, as this caller sees it, and write down who gets it.
+
+    Raises `BadRequest` for what is no UID, `NotAuthorized` for callers without the right, or where nothing of it may
+    leave as a copy, `NotFound` where there is nothing. `record` False: pictures for anonymous callers.
+    """
+    if not caller.rights.retrieve:
+        raise NotAuthorized("sign in with the right to retrieve")
+    wanted = Wanted({key: [path_uid(uid)] for key, uid in zip(_KEYS, uids, strict=False)})
+    pseudonymous = caller.disclosure is Disclosure.PSEUDONYMOUS
+    with service.archive.database.session() as session:
+        found = find_instances(session, wanted, caller.disclosure, limit=MAX_INSTANCES + 1)
+        if len(found) > MAX_INSTANCES:
+            raise Problem(413, f"more than {MAX_INSTANCES} instances; retrieve series by series")
+        leaving = [
+            one for one in found if not pseudonymous or may_be_copied(one.sop_class_uid, one.burned_in_annotation)
+        ]
+        identities = copy_identities(session, [one.pk for one in leaving]) if pseudonymous else {}
+        if leaving and (record or not pseudonymous):
+            studies = [one.study_instance_uid for one in leaving]
+            trail.record_retrieve(session, caller, caller.ae_title, caller.disclosure, studies, instances=len(leaving))
+    if not found:
+        raise NotFound
+    if not leaving:
+        raise NotAuthorized(f"without sign-in, {ONLY_FILMS}")
+    held = [Held(service, one, identities.get(one.pk)) for one in leaving]
+    return Holding(held, len(found) - len(leaving))
+
+
+def opened(path: Path) -> BinaryIO:
+    """Return a stored object to read. Raises `StorageUnavailable`: what is filed is there, or the disk is not."""
+    try:
+        return path.open("rb")
+    except OSError:
+        raise StorageUnavailable("a stored object cannot be read") from None
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    file = opened(path)
+
+    def read() -> Iterator[bytes]:
+        with file:
+            while piece := file.read(_CHUNK_BYTES):
+                yield piece
+
+    return read()
+
+
+def _syntax_of(part10: bytes) -> UID:
+    return UID(dcmread(BytesIO(part10), specific_tags=[], stop_before_pixels=True).file_meta.TransferSyntaxUID)

@@ -1,0 +1,172 @@
+"""What goes wrong, as HTTP: a status and a problem document (RFC 9457) that says what to do. No value of a request or
+of an instance is repeated in it."""
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from regionmir.archive.errors import NotAuthorized
+from regionmir.core.errors import (
+    DatabaseUnavailable,
+    InvalidIdentifier,
+    NotIndexable,
+    QueryRefused,
+    RegionMirError,
+    StorageFull,
+    StorageUnavailable,
+    origin,
+)
+from regionmir.deid.copies import NoCopy
+from regionmir.web.dicomweb.tables import PROBLEM
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S: Final = 5
+
+
+class Problem(RegionMirError):
+    """A request that cannot be answered. `detail` says what to do, and holds nothing that a request held."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+class BadRequest(Problem):
+    """400: the request is not well-formed."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, detail)
+
+
+class NotFound(Problem):
+    """404: nothing of this name, for this caller."""
+
+    def __init__(self, detail: str = "there is nothing of this name; search for its UIDs by QIDO-RS") -> None:
+        super().__init__(404, detail)
+
+
+class NotAcceptable(Problem):
+    """406: none of the media types that the client accepts can be given."""
+
+    def __init__(self, offered: str) -> None:
+        super().__init__(406, f"none of the accepted media types can be given; offered: {offered}")
+
+
+REFUSALS: Final = {
+    "bad-token": 400,
+    "bad-box": 400,
+    "contradiction": 400,
+    "unknown-region": 400,
+    "region-required": 400,
+    "unknown-anchor": 404,
+    "no-region": 404,
+    "no-hits": 404,
+    "last-none": 404,
+    "rate-limited": 429,
+    "no-model": 503,
+    "not-indexed": 503,
+    "box-waiting": 503,
+}
+"""Statuses of refused similarity queries by the code of the refusal; the others are a conflict with what is stored."""
+
+_CONFLICT: Final = 409
+_TITLES: Final = {
+    400: "Bad request",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    406: "Not acceptable",
+    409: "Conflict",
+    411: "Length required",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Cannot be converted",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Not available",
+    507: "Disk full",
+}
+
+_AWAY: Final = "cannot be reached at the moment; nothing is lost, try again in a few seconds"
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return any error as a problem; one that nobody raises on purpose is internal, and its text is not shown."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, QueryRefused):
+        status = REFUSALS.get(error.code, _CONFLICT)
+        return Problem(status, str(error), _retry() if status in (429, 503) else None)
+    for kind, status, detail in _TABLE:
+        if isinstance(error, kind):
+            return Problem(status, detail or str(error), _retry() if status == 503 else None)
+    return Problem(500, "this is a fault of the service; its log says where")
+
+
+_TABLE: Final[tuple[tuple[type[RegionMirError], int, str], ...]] = (
+    (DatabaseUnavailable, 503, f"the database {_AWAY}"),
+    (StorageUnavailable, 503, f"the object store {_AWAY}"),
+    (StorageFull, 507, "the disk is full and nothing was stored; free space, then send again"),
+    (NotAuthorized, 403, ""),
+    (NoCopy, 403, ""),
+    (InvalidIdentifier, 400, ""),
+    (NotIndexable, 422, ""),
+)
+
+
+def answer(problem: Problem) -> Response:
+    """Return the problem document."""
+    body = {"title": _TITLES.get(problem.status, "Refused"), "status": problem.status, "detail": str(problem)}
+    return Response(json.dumps(body), problem.status, problem.headers, PROBLEM)
+
+
+def routing_problem(_: Request, error: Exception) -> Response:
+    """Answer where no route fits (404, 405)."""
+    assert isinstance(error, HTTPException)
+    detail = "there is no such resource; docs/dicomweb.md lists them"
+    if error.status_code == 405:
+        detail = "this resource is only read"
+    return answer(Problem(error.status_code, detail, dict(error.headers or {})))
+
+
+class Problems:
+    """Turns what an application raises into problem documents. Nothing that it raises reaches the server's log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.status == 500 or started:
+                log.error("DICOMweb request failed", error=type(error).__name__, at=origin(error), begun=started)
+            if started:  # the client sees that the body ends too early
+                raise BrokenAnswer from None
+            await answer(problem)(scope, receive, send)
+
+
+class BrokenAnswer(RegionMirError):
+    """An answer that had begun could not be finished; the log says why."""
+
+
+def _retry() -> dict[str, str]:
+    return {"Retry-After": str(RETRY_AFTER_S)}

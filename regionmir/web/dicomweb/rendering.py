@@ -1,0 +1,96 @@
+"""Pictures of instances (PS3.18 10.4.1.1.3, 8.3.5): windowed as asked or as the instance says, in stored orientation."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from regionmir.core.errors import InvalidBox, StorageUnavailable
+from regionmir.core.geometry import Box
+from regionmir.pixels.decode import read_dataset
+from regionmir.pixels.display import Window
+from regionmir.pixels.rendered import encoded_picture, frame_values
+from regionmir.web.dicomweb.accept import Agreed
+from regionmir.web.dicomweb.holding import Held
+from regionmir.web.dicomweb.problems import BadRequest
+from regionmir.web.dicomweb.tables import PNG
+
+MAX_VIEWPORT_PX: Final = 8192
+THUMBNAIL_PX: Final = 256
+DEFAULT_QUALITY: Final = 90
+_FUNCTIONS: Final = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
+_KNOWN: Final = frozenset({"window", "viewport", "quality", "accept", "charset", "annotation", "iccprofile"})
+_NUMBER = re.compile(r"[+-]?(\d{1,9}(\.\d{0,9})?|\.\d{1,9})([eE][+-]?\d{1,2})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How an image is to look. `size`: it fits into this width and height; `source`: the part shown, stored pixels."""
+
+    window: Window | None = None
+    size: tuple[int, int] | None = None
+    source: Box | None = None
+    quality: int = DEFAULT_QUALITY
+
+
+def read_look(parameters: Mapping[str, str], *, thumbnail: bool) -> Look:
+    """Return what the query parameters of a rendered resource ask. Raises `BadRequest`."""
+    if not set(parameters) <= _KNOWN:
+        raise BadRequest("a rendered resource takes window, viewport, quality, annotation and iccprofile")
+    size, source = _viewport(parameters["viewport"]) if "viewport" in parameters else (None, None)
+    if thumbnail and size is None:
+        size = (THUMBNAIL_PX, THUMBNAIL_PX)
+    window = _window(parameters["window"]) if "window" in parameters else None
+    quality = parameters.get("quality", str(DEFAULT_QUALITY))
+    if not (quality.isascii() and quality.isdigit() and len(quality) <= 3 and 1 <= int(quality) <= 100):
+        raise BadRequest("quality is a number from 1 to 100")
+    return Look(window, size, source, int(quality))
+
+
+def render(held: Held, number: int, look: Look, agreed: Agreed) -> bytes:
+    """Return a picture of one frame, a JPEG or PNG. Raises `NotIndexable`, `BadRequest`, `StorageUnavailable`.
+
+    It is of the stored pixels, also for pseudonymous callers: only what may leave as a copy comes here.
+    """
+    kind = "PNG" if agreed.media_type == PNG else "JPEG"
+    key = (held.stored.storage_key, number, look, kind)
+    kept = held.service.pictures.get(key)
+    if kept is not None:
+        return kept
+    max_pixels = held.service.archive.settings.max_pixels
+    try:
+        with held.service.decoding:
+            dataset = read_dataset(held.path, max_pixels=max_pixels)
+            values = frame_values(dataset, number - 1, look.window, max_pixels=max_pixels)
+            made = encoded_picture(values, kind, look.source, look.size, look.quality)
+    except OSError:
+        raise StorageUnavailable("a stored object cannot be read") from None
+    except InvalidBox:
+        raise BadRequest("the viewport shows no part of the image") from None
+    return held.service.pictures.put(key, made)
+
+
+def _window(text: str) -> Window:
+    parts = text.split(",")
+    if len(parts) != 3 or parts[2].lower() not in _FUNCTIONS or not all(map(_NUMBER.fullmatch, parts[:2])):
+        raise BadRequest("window is centre,width,function; functions are linear, linear-exact and sigmoid")
+    centre, width, function = float(parts[0]), float(parts[1]), _FUNCTIONS[parts[2].lower()]
+    if width <= 0 or (function == "LINEAR" and width < 1):
+        raise BadRequest("the width of the window is too small")
+    return Window(centre, width, function)
+
+
+def _viewport(text: str) -> tuple[tuple[int, int], Box | None]:
+    parts = text.split(",")
+    if len(parts) not in (2, 6) or not all(not part or _NUMBER.fullmatch(part) for part in parts):
+        raise BadRequest("viewport is width,height or width,height,x,y,width,height")
+    width, height = (int(float(part or 0)) for part in parts[:2])
+    if not (1 <= width <= MAX_VIEWPORT_PX and 1 <= height <= MAX_VIEWPORT_PX):
+        raise BadRequest(f"the sides of the viewport are 1 to {MAX_VIEWPORT_PX} pixels")
+    if len(parts) == 2:
+        return (width, height), None
+    x, y, across, down = (float(part) if part else math.nan for part in parts[2:])
+    if any(map(math.isnan, (x, y, across, down))) or across <= 0 or down <= 0:
+        raise BadRequest("the viewport names all four of x, y, width and height; none is flipped")
+    return (width, height), Box(x, y, x + across, y + down)

@@ -1,0 +1,58 @@
+"""What the routes of the service share: the archive, who asks, and the addresses of what is answered."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+
+from regionmir.archive.archive import Archive
+from regionmir.core.errors import InvalidUid
+from regionmir.core.identifiers import Uid, parse_uid
+from regionmir.web.dicomweb.problems import BadRequest
+from regionmir.web.kept import Kept
+
+_COPIES_BYTES: Final = 128 * 2**20
+_PICTURES_BYTES: Final = 32 * 2**20
+_DECODED_AT_ONCE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One per process. `copies` and `pictures` are kept in memory only; `decoding` bounds what is decoded at once."""
+
+    archive: Archive
+    copies: Kept = field(default_factory=lambda: Kept(_COPIES_BYTES))
+    pictures: Kept = field(default_factory=lambda: Kept(_PICTURES_BYTES))
+    decoding: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_DECODED_AT_ONCE))
+
+
+def _service(request: Request) -> Service:
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
+"""A route's parameter of this type is the process's service."""
+
+
+def path_uid(text: str) -> Uid:
+    """Return a UID of a path. Raises `BadRequest`, which does not repeat it."""
+    try:
+        return parse_uid(text)
+    except InvalidUid:
+        raise BadRequest("a UID in the path is malformed: digits and dots, at most 64 characters") from None
+
+
+def base_url(request: Request) -> str:
+    """Return the address that the resources of this request's scope are below: up to `/studies` or the like."""
+    url = request.url
+    path = url.path
+    cut = min((at for end in ("/studies", "/series", "/instances") if (at := path.find(end)) >= 0), default=len(path))
+    return f"{url.scheme}://{url.netloc}{path[:cut]}"
+
+
+def instance_url(base: str, study: str, series: str, instance: str) -> str:
+    """Return the address of an instance."""
+    return f"{base}/studies/{study}/series/{series}/instances/{instance}"
