@@ -34,8 +34,8 @@ _HEADERS = {
 
 
 class Guard:
-    """Lets through GET and HEAD, and POST of objects, for a name of ours from a page of ours; a foreign page that points a name of its own
-    at our address (DNS rebinding) gets nothing."""
+    """Lets through GET and HEAD, and POST of objects, for a name of ours from a page of ours; a foreign page that
+    points a name of its own at our address (DNS rebinding) gets nothing."""
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""What a client accepts: the Accept header, or the query parameter of that name (PS3.18 8.3.3.1, 8.7; RFC 9110 12.5.1)."""
+"""What a client accepts: the Accept header, or the query parameter of that name (PS3.18 8.3.3.1, RFC 9110 12.5.1)."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -61,14 +61,11 @@ def choose(agreed: Sequence[Agreed], stored: UID) -> FrameKind:
 
 
 def frames_of(dataset: Dataset, numbers: Sequence[int] | None, kind: FrameKind) -> list[bytes]:
-    """Return these frames of an image in their order; None: all. Raises `NotFound`, `BrokenImage`, `UnsupportedImage`."""
+    """Return these frames of an image in their order; None: all. Raises `NotFound`, `NotIndexable`."""
     if not dataset.get("PixelData"):
         raise NotFound("this instance has no pixel data")
     with quiet_pydicom():
-        if kind.stored:
-            frames = _compressed(dataset)
-        else:
-            frames = _native(dataset)
+        frames = _compressed(dataset) if kind.stored else _native(dataset)
     if numbers is None:
         return frames
     if max(numbers) > len(frames):

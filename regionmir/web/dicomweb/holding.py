@@ -77,25 +77,25 @@ class Held:
             return stored
         return best_target(wanted) if not stored.is_encapsulated or is_decodable(stored) else None
 
-    def encoded(self, syntax: UID) -> Iterator[bytes]:
-        """Give the Part 10 file in pieces: byte for byte as it is stored where its own transfer syntax is given.
+    def encoded(self, syntax: UID) -> tuple[UID, Iterator[bytes]]:
+        """Return the Part 10 file in pieces, and the transfer syntax that it is in.
 
-        A copy of what is not encapsulated may be in another one than was stored. Raises before the first piece
-        where it cannot be converted.
+        That is `syntax`; but a copy of compressed frames that hid bits is native. What is stored in `syntax` leaves
+        byte for byte. Raises before the first piece where it cannot be converted.
         """
-        if self.identity is None and syntax == self.stored.transfer_syntax_uid:
-            return _pieces(self.path)
-        if self.identity is None:
-            with opened(self.path) as file:
-                return iter((encoded(transcode(file, syntax)).getvalue(),))
-        return iter((self._copy_in(syntax),))
+        if self.identity is not None:
+            return self._copy_in(syntax)
+        if syntax == self.stored.transfer_syntax_uid:
+            return syntax, _pieces(self.path)
+        with opened(self.path) as file:
+            return syntax, iter((encoded(transcode(file, syntax)).getvalue(),))
 
-    def _copy_in(self, syntax: UID) -> bytes:
+    def _copy_in(self, syntax: UID) -> tuple[UID, Iterator[bytes]]:
         copy = self._copy()
         has = _syntax_of(copy)
-        if has == syntax or (syntax == self.stored.transfer_syntax_uid and syntax not in TARGETS):
-            return copy
-        return encoded(transcode(BytesIO(copy), syntax)).getvalue()
+        if has == syntax or syntax not in TARGETS:
+            return has, iter((copy,))
+        return syntax, iter((encoded(transcode(BytesIO(copy), syntax)).getvalue(),))
 
     def _copy(self) -> bytes:
         """Return the copy as a Part 10 file; kept in memory, as viewers ask for one in many requests."""
@@ -131,9 +131,7 @@ def hold(service: Service, caller: Caller, uids: Collection[str], *, record: boo
         found = find_instances(session, wanted, caller.disclosure, limit=MAX_INSTANCES + 1)
         if len(found) > MAX_INSTANCES:
             raise Problem(413, f"more than {MAX_INSTANCES} instances; retrieve series by series")
-        leaving = [
-            one for one in found if not pseudonymous or may_be_copied(one.sop_class_uid, one.burned_in_annotation)
-        ]
+        leaving = [one for one in found if not pseudonymous or _may_leave(one)]
         identities = copy_identities(session, [one.pk for one in leaving]) if pseudonymous else {}
         if leaving and (record or not pseudonymous):
             studies = [one.study_instance_uid for one in leaving]
@@ -144,6 +142,10 @@ def hold(service: Service, caller: Caller, uids: Collection[str], *, record: boo
         raise NotAuthorized(f"without sign-in, {ONLY_FILMS}")
     held = [Held(service, one, identities.get(one.pk)) for one in leaving]
     return Holding(held, len(found) - len(leaving))
+
+
+def _may_leave(one: StoredInstance) -> bool:
+    return may_be_copied(one.sop_class_uid, one.burned_in_annotation)
 
 
 def opened(path: Path) -> BinaryIO:

@@ -47,7 +47,7 @@ def is_bulk_path(path: str) -> bool:
 def bulk_element(dataset: Dataset, path: str) -> DataElement | None:
     """Return the element with a binary value at `path`, None where there is none."""
     tag, _, rest = path.partition("/")
-    found = dataset[int(tag, 16)] if int(tag, 16) in dataset else None
+    found = dataset.get(int(tag, 16))
     if found is None or not rest:
         return found if found is not None and found.VR in _BULK_VRS else None
     number, _, below = rest.partition("/")

@@ -1,4 +1,4 @@
-"""Pictures of instances (PS3.18 10.4.1.1.3, 8.3.5): windowed as asked or as the instance says, in stored orientation."""
+"""Pictures of instances (PS3.18 10.4.1.1.3, 8.3.5): with a window as asked or its own, not turned."""
 
 import math
 import re

@@ -146,8 +146,7 @@ def _objects(request: Request, holding: Holding) -> Response:
         if not chosen:
             continue
         if not kind.multipart:
-            [(held, syntax)] = chosen
-            return single(Part(DICOM, held.encoded(syntax)))
+            return single(_part(*chosen[0]))
         first, rest = _part(*chosen[0]), chosen[1:]
         whole = len(chosen) == len(holding.instances) and not holding.kept_back
         return related(chain([first], _parts(rest)), DICOM, 200 if whole else _PARTIAL)
@@ -155,7 +154,8 @@ def _objects(request: Request, holding: Holding) -> Response:
 
 
 def _part(held: Held, syntax: UID) -> Part:
-    return Part(f"{DICOM}; transfer-syntax={syntax}", held.encoded(syntax))
+    given, content = held.encoded(syntax)
+    return Part(f"{DICOM}; transfer-syntax={given}", content)
 
 
 def _parts(chosen: Iterable[tuple[Held, UID]]) -> Iterator[Part]:

@@ -1,10 +1,10 @@
-"""What the DICOMweb service offers, as data: resources, media types, attributes. The conformance statement prints it."""
+"""What DICOMweb offers, as data: resources, media types, attributes. The conformance statement prints it."""
 
 from dataclasses import dataclass
 from typing import Final
 
-from pydicom.uid import JPEG2000 as JPEG2000Any
 from pydicom.uid import (
+    JPEG2000,
     UID,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -72,7 +72,7 @@ RESOURCES: Final = (
 FRAME_SYNTAXES: Final[dict[str, tuple[UID, ...]]] = {
     JPEG: (JPEGLosslessSV1, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless),
     "image/jls": (JPEGLSLossless, JPEGLSNearLossless),
-    "image/jp2": (JPEG2000Lossless, JPEG2000Any),
+    "image/jp2": (JPEG2000Lossless, JPEG2000),
     "image/dicom-rle": (RLELossless,),
 }
 """Compressed frames that leave as they are stored, by the media type of PS3.18 8.7.3.3.2; the default first."""
@@ -97,48 +97,12 @@ DEFAULT_RELATIONAL: Final = {
 }
 """The same, where the URL names no study (series) or no series."""
 
-IMAGE_TAGS: Final = [
-    "00080008",
-    "00080012",
-    "00080013",
-    "00080016",
-    "00080022",
-    "00080023",
-    "00080032",
-    "00080033",
-    "00082218",
-    "00181164",
-    "00185101",
-    "00200012",
-    "00200013",
-    "00200020",
-    "00200052",
-    "00200062",
-    "00204000",
-    "00280002",
-    "00280004",
-    "00280006",
-    "00280008",
-    "00280010",
-    "00280011",
-    "00280030",
-    "00280034",
-    "00280100",
-    "00280101",
-    "00280102",
-    "00280103",
-    "00280106",
-    "00280107",
-    "00280301",
-    "00281050",
-    "00281051",
-    "00281052",
-    "00281053",
-    "00281054",
-    "00281055",
-    "00281056",
-    "00282110",
-    "00282112",
-    "20500020",
-]
+IMAGE_TAGS: Final = (
+    "00080008", "00080012", "00080013", "00080016", "00080022", "00080023", "00080032", "00080033",
+    "00082218", "00181164", "00185101", "00200012", "00200013", "00200020", "00200052", "00200062",
+    "00204000", "00280002", "00280004", "00280006", "00280008", "00280010", "00280011", "00280030",
+    "00280034", "00280100", "00280101", "00280102", "00280103", "00280106", "00280107", "00280301",
+    "00281050", "00281051", "00281052", "00281053", "00281054", "00281055", "00281056", "00282110",
+    "00282112", "20500020",
+)  # fmt: skip
 """Attributes of an image that `includefield=all` answers at level instance, for identified callers."""
