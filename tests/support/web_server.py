@@ -1,0 +1,90 @@
+"""The web application on a free port of loopback, with films in its archive, asked as whom a test wants."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import Request
+from pydicom.dataset import Dataset
+
+from db.engine import Database
+from regionmir.core.identifiers import parse_ae_title
+from regionmir.core.records import Caller, Disclosure, Rights
+from regionmir.core.settings import Settings
+from regionmir.storage import FileStore
+from regionmir.web.app import make_app, make_site
+from regionmir.web.caller import anonymous
+from regionmir.web.site import Site
+from tests.support.fake_model import FakeModel
+from tests.support.filing import file_film
+from tests.support.peers import free_port
+from workers.indexer import Indexer
+
+SIGNED_IN = Rights(store=True, find=True, retrieve=True)
+
+
+def identified(request: Request) -> Caller:
+    """Return a caller who sees originals and may do everything but correct."""
+    return Caller(parse_ae_title("READER"), "127.0.0.1", SIGNED_IN, Disclosure.IDENTIFIED, registered=True)
+
+
+@dataclass
+class WebServer:
+    """A web process in a thread. `source` says who asks, and may be changed at any time."""
+
+    url: str
+    site: Site
+    source: Any = field(default=anonymous)
+
+    @property
+    def dicomweb(self) -> str:
+        return f"{self.url}/dicom-web"
+
+    @property
+    def store(self) -> FileStore:
+        return self.site.archive.store
+
+    def file(self, *films: Dataset) -> None:
+        """File films as the node does."""
+        for film in films:
+            file_film(self.site.archive.database, self.store, film, pseudonymizer=self.site.archive.pseudonymizer)
+
+    def index(self) -> None:
+        """Index what waits, with the fake model."""
+        indexer = Indexer(self.site.archive.database, self.store, FakeModel(), 16, lease_s=60)
+        indexer.drain()
+        indexer.close()
+
+
+@contextmanager
+def web_server(folder: Path, database_url: str, **settings: Any) -> Iterator[WebServer]:
+    """Serve until the block ends."""
+    site = make_site(Settings(data_dir=folder, database_url=database_url, redis_url=None, **settings))
+    served = WebServer(f"http://127.0.0.1:{free_port()}", site)
+    app = make_app(site, lambda request: served.source(request))
+    port = int(served.url.rpartition(":")[2])
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False, ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    try:
+        yield served
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        site.close()
+
+
+def url_of(database: Database) -> str:
+    """Return the URL that settings take."""
+    return database.url.set(drivername="postgresql").render_as_string(hide_password=False)
