@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from pydicom.dataset import Dataset
@@ -52,8 +53,13 @@ def running_orthanc(
     modalities: Mapping[str, tuple[str, int]] | None = None,
     lua: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    plugins: Sequence[Path] = (),
+    configuration: Mapping[str, Any] | None = None,
 ) -> Iterator[RunningOrthanc]:
-    """Run an Orthanc (AE title ORTHANC) that knows these modalities: name -> (AE title, port)."""
+    """Run an Orthanc (AE title ORTHANC) that knows these modalities: name -> (AE title, port).
+
+    `configuration` is added to what its tests need.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     http_port, dicom_port = free_port(), free_port()
     known = {
@@ -61,6 +67,7 @@ def running_orthanc(
         for name, (title, port) in (modalities or {}).items()
     }
     configuration = {
+        **(configuration or {}),
         "Name": "test",
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
@@ -75,7 +82,7 @@ def running_orthanc(
         "DicomAlwaysAllowFind": True,
         "DicomAlwaysAllowMove": True,
         "DicomScuTimeout": 10,
-        "Plugins": [],
+        "Plugins": [str(plugin) for plugin in plugins],
         "LuaScripts": [str(lua)] if lua else [],
         "StableAge": 1,
     }

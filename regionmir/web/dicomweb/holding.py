@@ -85,7 +85,7 @@ class Held:
         """
         if self.identity is not None:
             return self._copy_in(syntax)
-        if syntax == self.stored.transfer_syntax_uid:
+        if syntax == UID(self.stored.transfer_syntax_uid):
             return syntax, _pieces(self.path)
         with opened(self.path) as file:
             return syntax, iter((encoded(transcode(file, syntax)).getvalue(),))

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from regionmir.core.errors import InvalidBox, StorageUnavailable
 from regionmir.core.geometry import Box
@@ -53,7 +53,7 @@ def render(held: Held, number: int, look: Look, agreed: Agreed) -> bytes:
 
     It is of the stored pixels, also for pseudonymous callers: only what may leave as a copy comes here.
     """
-    kind = "PNG" if agreed.media_type == PNG else "JPEG"
+    kind: Literal["PNG", "JPEG"] = "PNG" if agreed.media_type == PNG else "JPEG"
     key = (held.stored.storage_key, number, look, kind)
     kept = held.service.pictures.get(key)
     if kept is not None:
