@@ -28,15 +28,8 @@ def served(database: Database, tmp_path: Path) -> Iterator[WebServer]:
 def orthanc(served: WebServer, tmp_path: Path) -> Iterator[RunningOrthanc]:
     if not PROGRAM.is_file() or not PLUGIN.is_file():
         absent("Orthanc with its DICOMweb plug-in (apt-get install orthanc orthanc-dicomweb)")
-    dicomweb = {
-        "Servers": {
-            "regionmir": {
-                "Url": f"{served.dicomweb}/",
-                "ChunkedTransfers": "1",
-                "HasWadoRsUniversalTransferSyntax": "1",
-            }
-        }
-    }
+    server = {"Url": f"{served.dicomweb}/", "ChunkedTransfers": "1", "HasWadoRsUniversalTransferSyntax": "1"}
+    dicomweb = {"Servers": {"regionmir": server}}
     with running_orthanc(tmp_path / "orthanc", plugins=[PLUGIN], configuration={"DicomWeb": dicomweb}) as running:
         yield running
 
