@@ -18,6 +18,8 @@ from regionmir.pixels.quiet import quiet_pydicom
 Picture8 = npt.NDArray[np.uint8]
 """(H, W) grey or (H, W, 3) RGB."""
 
+NO_SUCH_FRAME = "no such frame"
+
 
 def frame_values(
     dataset: Dataset, index: int, window: Window | None = None, *, max_pixels: int = DEFAULT_MAX_PIXELS
@@ -30,7 +32,7 @@ def frame_values(
         try:
             layout = read_layout(dataset, max_pixels)
             if not 0 <= index < layout.frames:
-                raise BrokenImage("no such frame")
+                raise BrokenImage(NO_SUCH_FRAME)
             stored = decode_frame(dataset, layout, index)
             if layout.samples == 3:
                 top = 2**layout.bits_stored - 1

@@ -89,7 +89,7 @@ def read_accept(text: str) -> list[MediaRange]:
 def accepted(request: Request) -> list[MediaRange]:
     """Return what the client of this request accepts: `*/*` where it says nothing. Raises `BadRequest`."""
     text = request.query_params.get("accept") or ",".join(request.headers.getlist("accept"))
-    return read_accept(text) or [MediaRange("*/*")]
+    return read_accept(text) if text.strip() else [MediaRange("*/*")]
 
 
 def agree(ranges: Sequence[MediaRange], offered: Iterable[str], *, parts: bool, alone: bool) -> list[Agreed]:

@@ -4,15 +4,15 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from regionmir.core.errors import RegionMirError
 from regionmir.web.caller import CallerSource
 from regionmir.web.dicomweb import retrieving, searching, storing
-from regionmir.web.dicomweb.problems import Problems, routing_problem
-from regionmir.web.dicomweb.service import Service
+from regionmir.web.dicomweb.problems import Contained, error_answer, routing_problem
+from regionmir.web.dicomweb.service import SIMILAR, Service
 from regionmir.web.site import Site
 
 PATH = "/dicom-web"
-SIMILAR = "/sim"
-SCOPED = "/sim/{anchor}/{region}"
+SCOPED = SIMILAR + "/{anchor}/{region}"
 
 
 def make_dicomweb(site: Site, caller_source: CallerSource) -> ASGIApp:
@@ -24,4 +24,6 @@ def make_dicomweb(site: Site, caller_source: CallerSource) -> ASGIApp:
         for router in (searching.router, retrieving.router):
             app.include_router(router, prefix=prefix)
     app.add_exception_handler(HTTPException, routing_problem)
-    return Problems(app)
+    for kind in (RegionMirError, Exception):
+        app.add_exception_handler(kind, error_answer)
+    return Contained(app)

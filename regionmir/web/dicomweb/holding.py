@@ -103,8 +103,11 @@ class Held:
         key = (self.stored.storage_key, self.identity)
         kept = self.service.copies.get(key)
         if kept is None:
-            with self.service.decoding:
-                made = encoded(copy_of(self.service.archive, self.path, self.identity)).getvalue()
+            try:
+                with self.service.decoding:
+                    made = encoded(copy_of(self.service.archive, self.path, self.identity)).getvalue()
+            except OSError:
+                raise _unreadable() from None
             kept = self.service.copies.put(key, made)
         return kept
 
@@ -153,7 +156,11 @@ def opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError:
-        raise StorageUnavailable("a stored object cannot be read") from None
+        raise _unreadable() from None
+
+
+def _unreadable() -> StorageUnavailable:
+    return StorageUnavailable("a stored object cannot be read")
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -128,6 +128,14 @@ def answer(problem: Problem) -> Response:
     return Response(json.dumps(body), problem.status, problem.headers, PROBLEM)
 
 
+def error_answer(_: Request, error: Exception) -> Response:
+    """Answer any error that a route raises; what nobody raises on purpose is logged by its kind and place alone."""
+    problem = problem_of(error)
+    if problem.status == 500 and not isinstance(error, ClientDisconnect):
+        log.error("DICOMweb request failed", error=type(error).__name__, at=origin(error))
+    return answer(problem)
+
+
 def routing_problem(_: Request, error: Exception) -> Response:
     """Answer where no route fits (404, 405)."""
     assert isinstance(error, HTTPException)
@@ -137,31 +145,28 @@ def routing_problem(_: Request, error: Exception) -> Response:
     return answer(Problem(error.status_code, detail, dict(error.headers or {})))
 
 
-class Problems:
-    """Turns what an application raises into problem documents. Nothing that it raises reaches the server's log."""
+class Contained:
+    """Keeps errors that were answered from the server's log, which would show their values, and cuts off answers that
+    broke in the middle."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
+        finished = False
 
         async def noted(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
+            nonlocal finished
             await send(message)
+            finished = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, noted)
-        except ClientDisconnect:
-            return
         except Exception as error:
-            problem = problem_of(error)
-            if problem.status == 500 or started:
-                log.error("DICOMweb request failed", error=type(error).__name__, at=origin(error), begun=started)
-            if started:  # the client sees that the body ends too early
-                raise BrokenAnswer from None
-            await answer(problem)(scope, receive, send)
+            if finished or isinstance(error, ClientDisconnect):
+                return
+            log.error("DICOMweb answer broken off", error=type(error).__name__, at=origin(error))
+            raise BrokenAnswer from None  # the client sees that the body ends too early
 
 
 class BrokenAnswer(RegionMirError):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydicom import dcmread
 from python_multipart import MultipartParser
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 
 from regionmir.archive.arrival import Arrival
 from regionmir.core.errors import InvalidHeader, InvalidIdentifier
@@ -57,17 +57,17 @@ class Part10Writer:
     def finish(self) -> Received:
         """Return the part, whole or with what was wrong with it."""
         if self._in_head and self.received.arrival.failure is None:
-            self._fail("no DICOM file: it ends within its File Meta Information")
+            self.fail("no DICOM file: it ends within its File Meta Information")
         return self.received
 
     def _read_head(self) -> None:
         try:
             offset = dataset_offset(bytes(self._head[:HEAD_BYTES]))
         except ValueError:
-            self._fail("no DICOM file (PS3.10): it has no preamble or no length of its File Meta Information")
+            self.fail("no DICOM file (PS3.10): it has no preamble or no length of its File Meta Information")
             return
         if offset > MAX_META_BYTES:
-            self._fail("the File Meta Information is too long")
+            self.fail("the File Meta Information is too long")
         elif len(self._head) >= offset:
             self._begin(bytes(self._head[:offset]))
             self._in_head = False
@@ -90,7 +90,8 @@ class Part10Writer:
         received.sop_class_uid, received.sop_instance_uid = sop_class, sop_instance
         arrival.begin(self._store, sop_class, sop_instance, syntax, self._source_ae)
 
-    def _fail(self, why: str) -> None:
+    def fail(self, why: str) -> None:
+        """Refuse the part; the rest of it is passed over."""
         self.received.arrival.failure = InvalidHeader(why)
         self._in_head = False
         self._head.clear()
@@ -134,7 +135,7 @@ class BodyReader:
         """Take in a piece of the body and give the parts that it completes. Raises `BadRequest`."""
         try:
             self._parser.write(data)
-        except MultipartParseError:
+        except FormParserError:
             raise BadRequest("the multipart body is malformed; see RFC 2046 5.1") from None
         complete, self._complete = self._complete, []
         yield from complete
@@ -169,7 +170,7 @@ class BodyReader:
         assert self._part is not None
         stated = self._headers.content_type
         if stated and read_media_type(stated).type != DICOM:
-            self._part._fail(f"the part is not {DICOM}")
+            self._part.fail(f"the part is not {DICOM}")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         assert self._part is not None

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from regionmir.core.errors import NotIndexable, RegionMirError, origin
 from regionmir.core.records import Caller
 from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.rendered import NO_SUCH_FRAME
 from regionmir.web.caller import CallerOf
 from regionmir.web.dicomweb import frames as pixel_frames
 from regionmir.web.dicomweb.accept import Agreed, accepted, agree
@@ -226,8 +227,9 @@ def _pictures(
     request: Request, service: Service, caller: Caller, uids: Sequence[str], numbers: Sequence[int]
 ) -> Response:
     look = read_look(dict(request.query_params), thumbnail=request.url.path.endswith("/thumbnail"))
-    agreed = agree(accepted(request), (JPEG, PNG), parts=True, alone=True)
-    agreed = [one for one in agreed if not one.multipart] + [one for one in agreed if one.multipart]
+    ranges = accepted(request)
+    alone = agree(ranges, (JPEG, PNG), parts=False, alone=True)
+    agreed = alone or agree(ranges, (JPEG, PNG), parts=True, alone=False)
     if not agreed:
         raise NotAcceptable(f"{JPEG}, {PNG}")
     holding = hold(service, caller, uids, record=False)
@@ -251,5 +253,7 @@ def _drawn(wanted: Sequence[tuple[Held, int]], look: Look, kind: Agreed) -> Iter
             continue
         drawn = True
         yield picture
+    if failure is not None and failure.reason == NO_SUCH_FRAME:
+        raise NotFound("this instance has not so many frames")
     if not drawn:
         raise Problem(422, f"this cannot be drawn: {failure.reason}" if failure else "there is nothing to draw")

@@ -27,7 +27,7 @@ from regionmir.web.caller import CallerOf
 from regionmir.web.dicomweb.accept import accepted, agree
 from regionmir.web.dicomweb.model import element_model
 from regionmir.web.dicomweb.problems import BadRequest, NotAcceptable
-from regionmir.web.dicomweb.service import Service, ServiceOf, base_url, path_uid
+from regionmir.web.dicomweb.service import Service, ServiceOf, base_url, in_similar_scope, path_uid
 from regionmir.web.dicomweb.tables import DICOM_JSON, JSON
 from regionmir.web.dicomweb.url_query import UrlQuery, read_url
 
@@ -62,7 +62,7 @@ def _scope(request: Request) -> Scope:
     """Return the scope of a request. Raises `BadRequest` where its anchor or regions are none."""
     named = request.path_params
     if "anchor" not in named:
-        return Scope(similar=request.url.path.startswith(f"{request.scope['root_path']}/sim/"))
+        return Scope(similar=in_similar_scope(request))
     if not _ANCHOR.fullmatch(named["anchor"]) or not _REGIONS.fullmatch(named["region"]):
         raise BadRequest("the scope is /sim/{anchor}/{region}, for example /sim/4711/LLLZ")
     return Scope(True, f"SIM {named['anchor']} {named['region'].upper()}")

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass, field
 from typing import Annotated, Final
+from urllib.parse import quote
 
 from fastapi import Depends, Request
 
@@ -15,6 +16,9 @@ from regionmir.web.kept import Kept
 _COPIES_BYTES: Final = 128 * 2**20
 _PICTURES_BYTES: Final = 32 * 2**20
 _DECODED_AT_ONCE: Final = 2
+
+SIMILAR: Final = "/sim"
+"""Path of the similarity scopes below the service root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,18 @@ def path_uid(text: str) -> Uid:
 
 
 def base_url(request: Request) -> str:
-    """Return the address that the resources of this request's scope are below: up to `/studies` or the like."""
-    url = request.url
-    path = url.path
-    cut = min((at for end in ("/studies", "/series", "/instances") if (at := path.find(end)) >= 0), default=len(path))
-    return f"{url.scheme}://{url.netloc}{path[:cut]}"
+    """Return the address that the resources of this request's scope are below, without `/studies` or the like."""
+    url, path, named = request.url, str(request.scope["root_path"]), request.path_params
+    if in_similar_scope(request):
+        path += SIMILAR
+    if "anchor" in named:
+        path += f"/{quote(named['anchor'], safe='')}/{quote(named['region'], safe='+,')}"
+    return f"{url.scheme}://{url.netloc}{path}"
+
+
+def in_similar_scope(request: Request) -> bool:
+    """Return whether the URL of a request is below `/sim`."""
+    return str(request.scope["path"]).startswith(f"{request.scope['root_path']}{SIMILAR}/")
 
 
 def instance_url(base: str, study: str, series: str, instance: str) -> str:
