@@ -25,6 +25,9 @@ from tests.support.filing import file_film
 from tests.support.peers import free_port
 from workers.indexer import Indexer
 
+SITE_KEY = "57" * 32
+"""The same in every run, so that dates are shifted the same way."""
+
 SIGNED_IN = Rights(store=True, find=True, retrieve=True)
 
 
@@ -64,6 +67,8 @@ class WebServer:
 @contextmanager
 def web_server(folder: Path, database_url: str, **settings: Any) -> Iterator[WebServer]:
     """Serve until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "site.key").write_text(SITE_KEY)
     site = make_site(Settings(data_dir=folder, database_url=database_url, redis_url=None, **settings))
     served = WebServer(f"http://127.0.0.1:{free_port()}", site)
     app = make_app(site, lambda request: served.source(request))

@@ -73,6 +73,15 @@ def test_only_reading_is_allowed(client: WebClient, method: str) -> None:
     assert response.headers["Allow"] == "GET, HEAD"
 
 
+def test_objects_may_be_posted_by_programs_and_not_by_foreign_pages(client: WebClient) -> None:
+    path = "/dicom-web/studies"
+    assert client.request("POST", path).status_code == 404  # let in: the application here has no such route
+    assert client.request("POST", path, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert client.request("POST", path, headers={"Host": "evil.example"}).status_code == 421
+    assert client.request("POST", "/dicom-web/sim/studies").status_code == 405
+    assert client.request("PUT", path).status_code == 405
+
+
 def test_probes_are_answered_by_any_name(client: WebClient) -> None:
     assert client.get("/healthz", headers={"Host": "10.0.0.7:8080"}).status_code == 200
 
