@@ -150,7 +150,7 @@ def test_viewers_that_ask_for_fuzzy_matching_are_told_that_it_is_literal(served:
     served.source = identified
     served.file(*(synthetic_film(n, rows=32, columns=32) for n in range(3)))
     asked = (
-        "/studies?PatientName=*synth*&00100020=*SYN*&StudyDescription=*thorax*&ModalitiesInStudy=CR,DX"
+        "/studies?PatientName=*synth*&00100020=*SYN*&StudyDescription=*Thorax*&ModalitiesInStudy=CR,DX"
         "&limit=101&offset=0&fuzzymatching=&includefield=00081030,00080060"
     )
     answer = get(served, asked)
