@@ -42,6 +42,8 @@ class Peer:
     """Seconds without a new instance after which a study of its is complete; None: the setting `quiet_s`."""
     complete_on_release: bool = False
     """It sends a study over one association: when that is released, the study is complete."""
+    results: tuple[str, ...] = ("sr",)
+    """Kinds of results that it is sent as a destination."""
 
     @property
     def is_destination(self) -> bool:
@@ -81,9 +83,15 @@ def _peer(row: PeerRow) -> Peer:
         "ae_title": AETitle(row.ae_title),
         "disclosure": Disclosure(row.disclosure),
         "last_from": tuple(AETitle(title) for title in row.last_from),
+        "results": tuple(row.results),
     }
     return Peer(**values)
 
 
 def _values(peer: Peer) -> dict[str, Any]:
-    return {**asdict(peer), "disclosure": peer.disclosure.value, "last_from": list(peer.last_from)}
+    return {
+        **asdict(peer),
+        "disclosure": peer.disclosure.value,
+        "last_from": list(peer.last_from),
+        "results": list(peer.results),
+    }

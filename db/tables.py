@@ -335,6 +335,8 @@ class PeerRow(Base):
     """Seconds without a new instance after which a study of its is complete; null: the setting `quiet_s`."""
     complete_on_release: Mapped[bool] = mapped_column(server_default=text("false"))
     """It sends a study over one association: when that is released, the study is complete."""
+    results: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{sr}'"))
+    """Kinds of results that it is sent as a destination."""
     created_at: Mapped[Now]
     changed_at: Mapped[Now]
 
@@ -431,6 +433,7 @@ class DeliveryRow(Base):
         UniqueConstraint("sop_instance_uid", "destination", "model_pk", "kind", name="delivery_once"),
         CheckConstraint("state IN ('waiting', 'sending', 'delivered', 'dead', 'dropped')", name="delivery_state_known"),
         CheckConstraint("commitment IN ('', 'requested', 'committed', 'refused')", name="delivery_commitment_known"),
+        CheckConstraint("disclosure IN ('identified', 'pseudonymous')", name="delivery_disclosure_known"),
         CheckConstraint(
             "(state = 'sending') = (lease_owner IS NOT NULL AND lease_until IS NOT NULL)", name="delivery_lease"
         ),
@@ -448,7 +451,12 @@ class DeliveryRow(Base):
     model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
     kind: Mapped[str]
     study_pk: Mapped[Big] = mapped_column(ForeignKey("study.pk"))
-    result_set_code: Mapped[str | None] = mapped_column(ForeignKey("result_set.code"))
+    instance_pk: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("instance.pk"))
+    """The film that it is about."""
+    disclosure: Mapped[str] = mapped_column(server_default=text("'pseudonymous'"))
+    """Whose identity it bears: the original patient's or the pseudonym's."""
+    result_set_codes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """The answers that it tells of."""
     state: Mapped[str]
     reason: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default=text("0"))

@@ -92,12 +92,10 @@ def shipment(
 
 def pseudonym_of(node: "Node", kind: str, uid: Uid) -> Uid:
     """Return the pseudonym of a UID that an instance refers to: the table's, or the one that it would get there."""
-    if kind != OTHER:
-        with node.database.session() as session:
-            found = pseudonyms.for_originals(session, kind, [uid])
-        if uid in found:
-            return Uid(found[uid])
-    return node.pseudonymizer.uid(kind, uid)
+    if kind == OTHER:
+        return node.pseudonymizer.uid(kind, uid)
+    with node.database.session() as session:
+        return pseudonyms.uid_for(session, kind, uid, node.pseudonymizer)
 
 
 def _outgoing(node: "Node", one: StoredInstance, sent_as: Uid, *, copied: bool = False) -> Outgoing:

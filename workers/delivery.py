@@ -20,6 +20,7 @@ from db.engine import Database
 from db.peers import Peer
 from regionmir.core.errors import PeerRefused, PeerUnavailable, RegionMirError, Transient, origin
 from regionmir.core.identifiers import AETitle, Uid
+from regionmir.core.records import Disclosure
 from regionmir.scu.commitment import CommitmentReport, CommitmentRequest, Reference, new_transaction_uid
 from regionmir.scu.outgoing import DatasetSender
 from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
@@ -138,6 +139,7 @@ class Deliverer:
         try:
             if peer is None or not peer.is_destination:
                 raise PeerRefused(f"{claimed.destination} is not registered with a host and a port")
+            _check_may_get(peer, claimed.result)
             dataset = self._build(claimed.result)
             status = sender.send(dataset)
         except PeerUnavailable as error:
@@ -217,6 +219,14 @@ class Deliverer:
                 deliveries.release(session, owner)
         except Transient:
             log.warning("deliveries not given back, their leases will end")
+
+
+def _check_may_get(peer: Peer, result: Result) -> None:
+    """Raise `PeerRefused` where the destination, as it is registered now, may not be sent this result's identity."""
+    if result.disclosure is Disclosure.IDENTIFIED and peer.disclosure is not Disclosure.IDENTIFIED:
+        raise PeerRefused(f"{peer.ae_title} is not registered for identified results any more")
+    if result.disclosure is Disclosure.PSEUDONYMOUS and not peer.accepts_pseudonyms:
+        raise PeerRefused(f"{peer.ae_title} is not registered to accept pseudonymous results")
 
 
 def take_report(database: Database, destination: str, report: CommitmentReport) -> int:

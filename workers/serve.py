@@ -20,6 +20,7 @@ from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
+from regionmir.results.making import KINDS
 from regionmir.storage import FileStore
 from workers.answering import Answering
 from workers.app import make_app
@@ -27,10 +28,13 @@ from workers.commitment import CommitmentReporter
 from workers.completion import Completion
 from workers.delivery import Deliverer
 from workers.indexer import Indexer
+from workers.outbox import ResultOutbox
 from workers.pacs_sync import DeletionHook, PacsSync
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
+from workers.planning import StudyPlanner
 from workers.reconcile import reconcile
+from workers.results import ResultMaker
 from workers.tasks import add_index_task, add_reconcile_task, add_search_task
 
 POLL_S = 2.0
@@ -40,7 +44,7 @@ _LIGHT_THREADS = 4
 _DATABASE_DEADLINE_S = 300.0
 _HOUSEKEEPING_S = 600.0
 _OUTBOX_S = 2.0
-_ANSWER_S = 2.0
+_ANSWER_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -74,13 +78,17 @@ def serve_light(settings: Settings) -> int:
     with ExitStack() as at_end:
         queue = at_end.enter_context(closing(CeleryQueue(settings.require_redis_url())))
         database = at_end.enter_context(_database(settings, "regionmir light worker"))
-        answering = Answering(database, settings.default_k)
+        pseudonymizer = settings.pseudonymizer()
+        answering = Answering(database, settings.default_k, ResultOutbox(pseudonymizer))
         look_after = partial(reconcile, database, queue)
         own_ae = parse_ae_title(settings.ae_title)
-        deliverer = Deliverer(database, own_ae, builders={})
+        objects = FileStore(settings.data_dir)
+        maker = ResultMaker(database, objects, pseudonymizer, settings.max_pixels)
+        deliverer = Deliverer(database, own_ae, dict.fromkeys(KINDS, maker))
         at_end.callback(deliverer.close)
-        reporter = CommitmentReporter(database, FileStore(settings.data_dir), own_ae)
-        completion = Completion(database, planners=(), quiet_s=settings.quiet_s)
+        reporter = CommitmentReporter(database, objects, own_ae)
+        planner = StudyPlanner(database, pseudonymizer, settings.searched_regions(), settings.default_k)
+        completion = Completion(database, [planner], quiet_s=settings.quiet_s)
         sync = PacsSync(settings, database)
         if settings.pacs_hook_port:
             at_end.callback(DeletionHook(settings.pacs_hook_host, settings.pacs_hook_port, sync).stop)
@@ -90,7 +98,7 @@ def serve_light(settings: Settings) -> int:
             Periodic("report-commitments", _OUTBOX_S, reporter.report_due),
             Periodic("deliver", _OUTBOX_S, deliverer.drain, immediately=True),
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
-            Periodic("wanted-answers", _ANSWER_S, answering.answer_waiting, immediately=True),
+            Periodic("wanted-answers", _ANSWER_S, partial(_answer, answering, deliverer), immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
         add_reconcile_task(app, look_after)
@@ -99,6 +107,12 @@ def serve_light(settings: Settings) -> int:
             timer.start()
         at_end.callback(sync.stop)
         return _work(app, [LIGHT_QUEUE], pool="threads", concurrency=_LIGHT_THREADS)
+
+
+def _answer(answering: Answering, deliverer: Deliverer) -> None:
+    """Answer what waits and send it at once: somebody looks at a viewer."""
+    if answering.answer_waiting():
+        deliverer.drain()
 
 
 def _stop_while_starting() -> None:

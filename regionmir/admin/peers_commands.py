@@ -11,7 +11,7 @@ from rich.table import Table
 from regionmir.admin.context import JSON, console, open_session, print_json, settings_in_force
 from regionmir.core.errors import ConfigurationError, PeerRefused, PeerUnavailable, RegionMirError
 from regionmir.core.identifiers import parse_ae_title
-from regionmir.core.records import Disclosure
+from regionmir.core.records import Disclosure, lower
 
 if TYPE_CHECKING:
     from db.peers import Peer
@@ -43,6 +43,7 @@ def add(
     commits_storage: bool = typer.Option(False, help="Ask it for storage commitment after each delivery."),
     quiet_s: float | None = typer.Option(None, min=0, help="Seconds of silence after which its studies are complete."),
     complete_on_release: bool = typer.Option(False, help="Its studies are complete when its association ends."),
+    results: str = typer.Option("sr", help="Kinds of results that it is sent: sr,sheet,pdf,gsps,kos; empty: none."),
 ) -> None:
     """Register a peer, or replace what is registered under its AE title.
 
@@ -71,12 +72,16 @@ def add(
             commits_storage=commits_storage,
             quiet_s=quiet_s,
             complete_on_release=complete_on_release,
+            results=_kinds(results),
         )
     )
     with open_session() as session:
         peers.upsert(session, peer)
+        destination = peers.get(session, peer.results_to) if peer.results_to else None
         audit.record(session, "peer added", actor="operator", address="", detail=_as_json(peer))
     typer.echo(f"{peer.ae_title}: {_rights(peer)}; {_answers(peer)}")
+    if peer.results_to:
+        _say_what_results_bear(peer, destination)
 
 
 @app.command("list")
@@ -174,6 +179,28 @@ def _network(text: str) -> str:
             f"--source must be an address or a network, such as 10.0.0.0/24, not {text[:60]!r}"
         ) from None
     return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    """Return the kinds of results that are named. Raises `ConfigurationError`."""
+    from regionmir.results.making import KINDS
+
+    named = tuple(dict.fromkeys(text.lower().replace(",", " ").split()))
+    unknown = [name for name in named if name not in KINDS]
+    if unknown:
+        raise ConfigurationError(f"--results may name {', '.join(KINDS)}, not {unknown[0][:40]!r}")
+    return named
+
+
+def _say_what_results_bear(peer: "Peer", destination: "Peer | None") -> None:
+    """Tell the operator whose identity results will bear, and what is missing for them to arrive."""
+    if destination is None or not destination.is_destination:
+        typer.echo(f"results to {peer.results_to}: nowhere yet, register it with --host and --port")
+        return
+    disclosure = lower(peer.disclosure, destination.disclosure)
+    refused = disclosure is Disclosure.PSEUDONYMOUS and not destination.accepts_pseudonyms
+    missing = "; it is not registered with --accepts-pseudonyms and will get none" if refused else ""
+    typer.echo(f"results to {peer.results_to}: {disclosure.value}{missing}")
 
 
 def _rights(peer: "Peer") -> str:

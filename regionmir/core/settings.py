@@ -14,7 +14,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from regionmir.core.errors import ConfigurationError, InvalidAETitle
+from regionmir.core.anatomy import Anatomy, anatomy_by_short
+from regionmir.core.errors import ConfigurationError, InvalidAETitle, UnknownAnatomy
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.pseudonyms import Pseudonymizer
 
@@ -71,6 +72,9 @@ class Settings(BaseSettings):
     pacs_sync_s: float = Field(30.0, gt=0, description="pause between two looks at each Orthanc")
     pacs_hook_host: str = Field("127.0.0.1", description="address on which Orthanc tells us of deletions")
     pacs_hook_port: int = Field(0, ge=0, le=65535, description="port for that; 0: none, deletions are found later")
+    result_regions: str = Field(
+        "", description="regions searched in each film of a complete study, such as RL,LL; empty: none"
+    )
     torch_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: all cores")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="lowest level logged")
     log_json: bool | None = Field(None, description="log JSON lines; unset: when not on a terminal")
@@ -109,6 +113,13 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise ConfigurationError("no broker: start `regionmir up`, or set REGIONMIR_REDIS_URL")
         return self.redis_url
+
+    def searched_regions(self) -> tuple[Anatomy, ...]:
+        """Return the regions that are searched for complete studies. Raises `ConfigurationError` for an unknown one."""
+        try:
+            return tuple(anatomy_by_short(short) for short in self.result_regions.replace(",", " ").split())
+        except UnknownAnatomy as error:
+            raise ConfigurationError(f"result_regions: {error}") from None
 
     def pseudonymizer(self) -> Pseudonymizer:
         """Return the pseudonymizer under the site key, made at first use (mode 0600)."""

@@ -31,7 +31,7 @@ _LABEL_LENGTH: Final = 30
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One study and its most similar film. `similarity`: cosine, -1..1, the mean over the regions asked; `region_pk`
-    is of the first of them. `view` as we found it."""
+    is of the first of them. `view` as we found it, `age_years` of the film."""
 
     rank: int
     study_pk: int
@@ -39,6 +39,7 @@ class Hit:
     region_pk: int
     similarity: float
     view: str
+    age_years: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Answer:
     """Instances searched, of `total` that are to be indexed: what is still waiting may be more similar."""
     total: int
     hits: tuple[Hit, ...]
+
+    @property
+    def coverage(self) -> str:
+        """Return how much was searched, in words."""
+        return f"{self.indexed} of {self.total} indexed"
 
     @property
     def anatomy(self) -> Anatomy:
@@ -118,10 +124,10 @@ def search(
     hits = _hits(session, query, caller, model, start)
     if not hits:
         raise _no_hits(query)
-    code = _keep(session, query, caller, model, start, hits) if keep else ""
-    return Answer(
-        code, query.anatomies, query.combine, query.box, start.instance.instance_pk, *_coverage(session), hits
+    answer = Answer(
+        "", query.anatomies, query.combine, query.box, start.instance.instance_pk, *_coverage(session), hits
     )
+    return replace(answer, code=_keep(session, answer, query.k, caller, model)) if keep else answer
 
 
 def reopen(session: "Session", code: str, caller: Caller) -> Answer | None:
@@ -139,13 +145,15 @@ def reopen(session: "Session", code: str, caller: Caller) -> Answer | None:
     hidden = anchor.patient_pk if anchor and caller.disclosure is not Disclosure.IDENTIFIED else None
     shown = tuple(hit for hit in hits if patient_of.get(hit.study_pk, hidden) != hidden)
     asked = kept.asked
+    indexed, total = asked.get("searched") or _coverage(session)
     return Answer(
         kept.code,
         tuple(anatomy_by_key(key) for key in asked.get("anatomies", [kept.anatomy_pk])),
         Combine(asked.get("combine", Combine.SIMILARITY)),
         Box(*asked["box"]) if "box" in asked else None,
         kept.anchor_instance_pk,
-        *_coverage(session),
+        indexed,
+        total,
         shown,
     )
 
@@ -241,24 +249,26 @@ def _best_per_study(near: list[Neighbour]) -> list[Neighbour]:
 
 
 def _hit(rank: int, found: Neighbour) -> Hit:
-    return Hit(rank, found.study_pk, found.instance_pk, found.region_pk, found.similarity, found.view)
+    return Hit(rank, found.study_pk, found.instance_pk, found.region_pk, found.similarity, found.view, found.age_years)
 
 
-def _keep(
-    session: "Session", query: RegionQuery, caller: Caller, model: ActiveModel, start: Start, hits: tuple[Hit, ...]
-) -> str:
-    asked: dict[str, Any] = {"anatomies": [a.key for a in query.anatomies], "combine": query.combine.value}
-    if query.box is not None:
-        asked["box"] = query.box.as_tuple()
+def _keep(session: "Session", answer: Answer, k: int, caller: Caller, model: ActiveModel) -> str:
+    asked: dict[str, Any] = {
+        "anatomies": [a.key for a in answer.anatomies],
+        "combine": answer.combine.value,
+        "searched": [answer.indexed, answer.total],
+    }
+    if answer.box is not None:
+        asked["box"] = answer.box.as_tuple()
     return result_sets.create(
         session,
         model_pk=model.pk,
-        anatomy_pk=query.anatomies[0].key,
-        anchor_instance_pk=start.instance.instance_pk,
-        k=query.k,
+        anatomy_pk=answer.anatomy.key,
+        anchor_instance_pk=answer.anchor_instance_pk,
+        k=k,
         caller_ae=caller.ae_title,
         disclosure=caller.disclosure,
-        hits=[asdict(hit) for hit in hits],
+        hits=[asdict(hit) for hit in answer.hits],
         asked=asked,
     )
 
