@@ -49,9 +49,14 @@ def get(session: Session, instance_pk: int, model_pk: int) -> ResultFilm | None:
     return found[0] if found else None
 
 
-def of_study(session: Session, study_instance_uid: str, model_pk: int) -> list[ResultFilm]:
-    """Return the films of a study by their numbers."""
-    return _films(session, StudyRow.study_instance_uid == study_instance_uid, model_pk)
+def of_instances(session: Session, instance_pks: Collection[int], model_pk: int) -> list[ResultFilm]:
+    """Return those of these instances that are such films, by their numbers."""
+    return _films(session, InstanceRow.pk.in_(list(instance_pks)), model_pk) if instance_pks else []
+
+
+def of_studies(session: Session, study_pks: Collection[int], model_pk: int) -> list[ResultFilm]:
+    """Return the films of these studies by their numbers."""
+    return _films(session, StudyRow.pk.in_(list(study_pks)), model_pk) if study_pks else []
 
 
 def regions_of_hits(

@@ -8,6 +8,7 @@ import structlog
 from pynetdicom.events import Event
 
 from db.find import find
+from dicom_node.boxes import box_rows
 from dicom_node.errors import NotAuthorized
 from dicom_node.find_similar import Response, similar_responses
 from dicom_node.identifier import called_ae, is_combined, read_identifier, read_root
@@ -48,14 +49,18 @@ def _responses(event: Event, node: "Node") -> Iterator[Response]:
         keys = without_expressions(keys)
     request = read_request(keys, root, caller.disclosure, combined=is_combined(event))
     similar = similar_responses(event, node, caller, keys, request)
-    yield from similar if similar is not None else _matches(event, node, caller, request)
+    yield from similar if similar is not None else _matches(event, node, caller, request, called_ae(event))
 
 
-def _matches(event: Event, node: "Node", caller: Caller, request: FindRequest) -> Iterator[Response]:
-    """Answer ordinary matching. Rows are read before the first is sent: a slow client holds no connection."""
+def _matches(event: Event, node: "Node", caller: Caller, request: FindRequest, called: str) -> Iterator[Response]:
+    """Answer ordinary matching. Rows are read before the first is sent: a slow client holds no connection.
+
+    Below a study at `RGN_*` the presentation states that draw its regions are found too.
+    """
     started, cap = time.perf_counter(), node.settings.find_cap
     with node.database.session() as session:
         rows = list(find(session, request.spec(limit=cap + 1))) if not request.matches_nothing else []
+        rows += box_rows(session, node.pseudonymizer, request, called)
         trail.record_find(session, caller, hits=len(rows[:cap]), duration_ms=_ms_since(started))
     status = PENDING_WITHOUT_OPTIONAL_KEYS if request.ignored else PENDING
     for row in rows[:cap]:

@@ -15,7 +15,9 @@ from pynetdicom.events import Event
 
 from db import audit, peers
 from db.retrieve import copy_identities, find_instances
+from dicom_node.boxes import BOXES_CLASS, wanted_boxes
 from dicom_node.errors import NotAuthorized
+from dicom_node.identifier import called_ae
 from dicom_node.retrieve_identifier import read_wanted
 from dicom_node.retrieve_service import Response
 from dicom_node.status import CANCEL, PENDING, SUCCESS, failure
@@ -23,7 +25,7 @@ from dicom_node.sub_operations import NOT_FOR_COPIES, ONLY_FILMS, Shipment, ship
 from regionmir.core.errors import InvalidIdentifier, PeerRefused, PeerUnavailable
 from regionmir.core.records import Caller, Disclosure, lower
 from regionmir.scu.peer import PeerAddress, Timeouts
-from regionmir.scu.sending import MoveOriginator, message_ids
+from regionmir.scu.sending import MoveOriginator, accepted_syntaxes, message_ids
 from regionmir.scu.status import SubOperations
 from regionmir.scu.store import Result, Sending, SentFile, attempt, store_instances
 
@@ -48,7 +50,10 @@ def handle_get(event: Event, node: "Node") -> Iterator[Response]:
     caller = _retriever(event, node)
     if caller.disclosure is Disclosure.PSEUDONYMOUS and not caller.accepts_pseudonyms:
         raise NotAuthorized(NOT_FOR_COPIES)
-    wanted = _wanted(event, node, caller, destination=caller.ae_title, disclosure=caller.disclosure)
+    takes_boxes = bool(accepted_syntaxes(event.assoc, BOXES_CLASS))
+    wanted = _wanted(
+        event, node, caller, destination=caller.ae_title, disclosure=caller.disclosure, with_boxes=takes_boxes
+    )
     if wanted is None:
         yield TOO_MANY_MATCH
         return
@@ -82,10 +87,19 @@ def _retriever(event: Event, node: "Node") -> Caller:
     return caller
 
 
-def _wanted(event: Event, node: "Node", caller: Caller, *, destination: str, disclosure: Disclosure) -> Shipment | None:
+def _wanted(
+    event: Event,
+    node: "Node",
+    caller: Caller,
+    *,
+    destination: str,
+    disclosure: Disclosure,
+    with_boxes: bool = True,
+) -> Shipment | None:
     """Return what the request means, None if it is too much, and record who gets it.
 
-    Keys match what the caller sees, whatever the destination may.
+    Keys match what the caller sees, whatever the destination may. At `RGN_*` the presentation states that draw the
+    regions come with their films.
     """
     try:
         identifier: Dataset = event.identifier
@@ -99,6 +113,9 @@ def _wanted(event: Event, node: "Node", caller: Caller, *, destination: str, dis
         pseudonymous = disclosure is Disclosure.PSEUDONYMOUS
         identities = copy_identities(session, [one.pk for one in found]) if pseudonymous else {}
         sending = shipment(node, found, identities, caller=caller.disclosure, disclosure=disclosure)
+        if with_boxes:
+            boxes = wanted_boxes(session, node, wanted, called_ae(event), caller=caller.disclosure, sent=disclosure)
+            sending = sending.with_boxes(boxes)
         if found:
             studies = sorted({one.study_instance_uid for one in found})
             detail = {

@@ -46,6 +46,7 @@ class Plan:
         image_uid = self.film.disclosed_uid(session, self.disclosure)
         parts = telling_parts(kind, self.film.regions, codes)
         uid = result_uid(self.pseudonymizer, self.model, image_uid, "instance", kind.name, *parts)
+        told = () if kind is PRESENTATION else tuple(codes)  # the same boxes whatever the answer
         film = self.film
         return Result(
             kind.name,
@@ -55,7 +56,7 @@ class Plan:
             uid,
             film.pk,
             self.disclosure,
-            tuple(codes),
+            told,
         )
 
 

@@ -45,7 +45,7 @@ class StudyPlanner:
             source = peers.get(session, study.source_ae) or unregistered(study.source_ae)
             destination = peers.get(session, study.results_to) or unregistered(study.results_to)
             model = generations.info_of(session, study.model_pk)
-            films = result_films.of_study(session, study.study_instance_uid, study.model_pk)
+            films = result_films.of_studies(session, [study.study_pk], study.model_pk)
             asked = result_films.asked_by_sending(session, [film.pk for film in films])
             if model is None:
                 return []

@@ -23,6 +23,7 @@ from regionmir.admin import (
     pacs_commands,
     peers_commands,
     query_commands,
+    resolve_commands,
     send_commands,
     settings_commands,
     status_commands,
@@ -60,6 +61,7 @@ doctor_commands.add_to(app)
 status_commands.add_to(app)
 send_commands.add_to(app)
 query_commands.add_to(app)
+resolve_commands.add_to(app)
 app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
 app.add_typer(pacs_commands.app, name="pacs")

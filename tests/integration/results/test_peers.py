@@ -1,6 +1,5 @@
 """Other people's programs find no fault with what goes back to a PACS, and see in it what was put in."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
