@@ -170,6 +170,7 @@ def _file(
 ) -> Receipt | None:
     """Return what became of the arrival, None where another transaction came between: look again."""
     if present.instance_pk is not None and _is_same(arrival, present, same_content):
+        _note_sender(session, arrival, present.instance_pk)
         return Receipt("duplicate")
     difference = _difference(arrival, present)
     if difference is None:
@@ -177,6 +178,14 @@ def _file(
     if not may_correct:
         return _refuse(session, arrival, present, difference)
     return _correct(session, arrival, present, difference)
+
+
+def _note_sender(session: Session, arrival: Arrival, instance_pk: int) -> None:
+    """Note who sent what we had only fetched ourselves until now: it is sent results."""
+    row = InstanceRow
+    sender = {name: filing.clean(getattr(arrival, name)) for name in ("source_ae", "source_address", "called_ae")}
+    if arrival.called_ae:
+        session.execute(update(row).where(row.pk == instance_pk, row.called_ae == "").values(sender))
 
 
 def _is_same(arrival: Arrival, present: _Present, same_content: SameContent) -> bool:
