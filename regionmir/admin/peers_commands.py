@@ -100,11 +100,14 @@ def list_(as_json: bool = JSON) -> None:
     if not found:
         typer.echo("no peers; see `regionmir peers add --help`")
         return
-    table = Table("AE title", "address", "called from", "may", "answers", "results to", box=None, pad_edge=False)
+    table = Table(
+        "AE title", "address", "called from", "may", "answers", "is sent", "results to", box=None, pad_edge=False
+    )
     for peer in found:
         where = f"{peer.host}:{peer.port}" if peer.is_destination else "-"
         source = peer.source_address or "any"
-        table.add_row(peer.ae_title, where, source, _rights(peer), _answers(peer), peer.results_to or "-")
+        sent = ",".join(peer.results) if peer.is_destination else ""
+        table.add_row(peer.ae_title, where, source, _rights(peer), _answers(peer), sent or "-", peer.results_to or "-")
     console.print(table)
 
 

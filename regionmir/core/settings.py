@@ -31,6 +31,17 @@ def _ae(text: str) -> str:
         raise ValueError(str(error)) from None  # what pydantic turns into its own error
 
 
+def _regions(text: str) -> tuple[Anatomy, ...]:
+    return tuple(anatomy_by_short(short) for short in text.upper().replace(",", " ").split())
+
+
+def _region_names(text: str) -> str:
+    try:
+        return ",".join(anatomy.short for anatomy in _regions(text))
+    except UnknownAnatomy as error:
+        raise ValueError(str(error)) from None  # what pydantic turns into its own error
+
+
 def _default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "regionmir"
@@ -72,7 +83,7 @@ class Settings(BaseSettings):
     pacs_sync_s: float = Field(30.0, gt=0, description="pause between two looks at each Orthanc")
     pacs_hook_host: str = Field("127.0.0.1", description="address on which Orthanc tells us of deletions")
     pacs_hook_port: int = Field(0, ge=0, le=65535, description="port for that; 0: none, deletions are found later")
-    result_regions: str = Field(
+    result_regions: Annotated[str, AfterValidator(_region_names)] = Field(
         "", description="regions searched in each film of a complete study, such as RL,LL; empty: none"
     )
     torch_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: all cores")
@@ -115,11 +126,8 @@ class Settings(BaseSettings):
         return self.redis_url
 
     def searched_regions(self) -> tuple[Anatomy, ...]:
-        """Return the regions that are searched for complete studies. Raises `ConfigurationError` for an unknown one."""
-        try:
-            return tuple(anatomy_by_short(short) for short in self.result_regions.replace(",", " ").split())
-        except UnknownAnatomy as error:
-            raise ConfigurationError(f"result_regions: {error}") from None
+        """Return the regions that are searched in the films of complete studies."""
+        return _regions(self.result_regions)
 
     def pseudonymizer(self) -> Pseudonymizer:
         """Return the pseudonymizer under the site key, made at first use (mode 0600)."""
