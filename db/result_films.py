@@ -49,6 +49,13 @@ def get(session: Session, instance_pk: int, model_pk: int) -> ResultFilm | None:
     return found[0] if found else None
 
 
+def is_waiting(session: Session, instance_pk: int) -> bool:
+    """Return whether an instance waits for a worker, or one is at it."""
+    waiting = (InstanceState.RECEIVED, InstanceState.INDEXING)
+    found = session.scalar(select(InstanceRow.state).where(InstanceRow.pk == instance_pk))
+    return found in waiting
+
+
 def of_instances(session: Session, instance_pks: Collection[int], model_pk: int) -> list[ResultFilm]:
     """Return those of these instances that are such films, by their numbers."""
     return _films(session, InstanceRow.pk.in_(list(instance_pks)), model_pk) if instance_pks else []

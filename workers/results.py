@@ -10,11 +10,11 @@ from db.deliveries import Result
 from db.engine import Database
 from db.result_films import ResultFilm
 from db.retrieve import copy_identities
-from regionmir.core.errors import InvalidBox, InvalidHeader, NotIndexable, ResultError
+from regionmir.core.errors import InvalidBox, InvalidHeader, NotIndexable, ResultError, Transient
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.pseudonyms import Pseudonymizer
-from regionmir.core.records import Caller, CopyIdentity, Disclosure, Rights
+from regionmir.core.records import Caller, Disclosure, Rights
 from regionmir.deid.copies import NoCopy, pseudonymous_attributes
 from regionmir.deid.identity import Substitution
 from regionmir.pixels.decode import DisplayValues, read_dataset
@@ -28,6 +28,11 @@ from workers.pipeline import ObjectPaths
 
 if TYPE_CHECKING:
     from db.engine import Session
+
+
+class NotYetBuildable(Transient):
+    """A result that can be made later: its film is being indexed again."""
+
 
 _READER = Caller(AETitle("RESULTS"), "", Rights(), Disclosure.PSEUDONYMOUS, registered=True)
 """Whoever gets a result, it shows no hit that by now is of the same patient."""
@@ -53,14 +58,19 @@ class ResultMaker:
     max_pixels: int
 
     def build(self, result: Result) -> Dataset:
-        """Return the object under the patient and study that its disclosure says. Raises `NotBuildable`."""
+        """Return the object under the patient and study that its disclosure says.
+
+        Raises `NotBuildable`, or `NotYetBuildable` while its film is being indexed again.
+        """
         kind = KINDS.get(result.kind)
         if kind is None or result.instance_pk is None:
             raise NotBuildable(f"no result of kind {result.kind!r} can be made of this delivery")
         with self.database.session() as session:
             film = result_films.get(session, result.instance_pk, result.model_pk)
             if film is None:
-                raise NotBuildable("its film is not indexed by this model any more")
+                if result_films.is_waiting(session, result.instance_pk):
+                    raise NotYetBuildable("its film waits to be indexed again")
+                raise NotBuildable("its film is not indexed any more")
             found = [self._answer(session, film, code, result.model_pk) for code in result.codes]
             try:
                 source = self._source(session, film, result)
@@ -76,19 +86,16 @@ class ResultMaker:
         model = generations.info_of(session, result.model_pk)
         kept = [result_sets.get(session, code) for code in result.codes]
         made = max([one.created_at for one in kept if one is not None], default=film.received_at)
-        identity = copy_identities(session, [film.pk])[film.pk]
         assert model is not None  # a foreign key says so
         return ResultSource(
-            source_image(self._attributes(session, film, identity, result.disclosure)),
+            source_image(self._attributes(session, film, result.disclosure)),
             film.regions,
             model,
             disclosed_time(made, result.disclosure, film.date_shift_days),
             self.pseudonymizer,
         )
 
-    def _attributes(
-        self, session: "Session", film: ResultFilm, identity: CopyIdentity, disclosure: Disclosure
-    ) -> Dataset:
+    def _attributes(self, session: "Session", film: ResultFilm, disclosure: Disclosure) -> Dataset:
         """Return the film's attributes as the result bears them: its own, or those of its de-identified copy."""
         path = self.objects.path(film.storage_key)
         if disclosure is Disclosure.IDENTIFIED:
@@ -97,6 +104,7 @@ class ResultMaker:
         def uid_of(kind: str, uid: Uid) -> Uid:
             return pseudonyms.uid_for(session, kind, uid, self.pseudonymizer)
 
+        identity = copy_identities(session, [film.pk])[film.pk]
         return pseudonymous_attributes(path, Substitution(identity, uid_of))
 
     def _answer(self, session: "Session", film: ResultFilm, code: str, model_pk: int) -> _Found:

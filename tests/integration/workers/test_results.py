@@ -266,6 +266,23 @@ def test_a_hit_of_a_patient_that_was_merged_into_the_askers_is_shown_no_more(sit
     assert "SIMILARITY" not in str(report)
 
 
+def test_a_result_waits_while_its_film_is_indexed_again(site: Site) -> None:
+    site.destination("sr")
+    film = synthetic_film(70)
+    site.send(film, called="RGN_LLLZ")
+    site.indexer.drain()
+    Answering(site.node.database, 3, ResultOutbox(site.node.node.pseudonymizer)).answer_waiting()
+    with site.node.database.session() as session:
+        assert instances.reindex(session, uids=[film.SOPInstanceUID]) == 1
+    for started in site.deliverer.drain():
+        started.result(240)
+    assert site.outbox()[0].reason == "its film waits to be indexed again"
+    with site.node.database.session() as session:
+        deliveries.retry(session, everything=True)
+    site.work()
+    assert set(site.taken(film)) == {"SR"}
+
+
 def test_a_peer_that_is_no_destination_yet_makes_a_dead_letter_that_says_so(site: Site) -> None:
     with site.node.database.session() as session:
         sender = peers.get(session, "VIEWER")

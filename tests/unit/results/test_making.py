@@ -6,7 +6,6 @@ import pytest
 
 from regionmir.core.errors import ResultError
 from regionmir.core.records import Disclosure
-from regionmir.query.disclosure import seen_age
 from regionmir.results.making import KINDS, OF_ONE_ANSWER, disclosed_time, make_result, telling_parts
 from regionmir.results.source import result_uid
 from tests.support.results import MODEL, REGIONS, answer, other_films, source
@@ -31,10 +30,3 @@ def test_a_pseudonymous_result_states_a_moved_day_and_no_time_of_day() -> None:
     when = dt.datetime(2026, 3, 1, 14, 30).astimezone()
     assert disclosed_time(when, Disclosure.IDENTIFIED, -100) == dt.datetime(2026, 3, 1, 14, 30)
     assert disclosed_time(when, Disclosure.PSEUDONYMOUS, -100) == dt.datetime(2025, 11, 21)
-
-
-@pytest.mark.parametrize(
-    ("years", "band"), [(None, ""), (0.5, "0-4"), (44.9, "40-44"), (45.0, "45-49"), (90.0, "90+"), (103.0, "90+")]
-)
-def test_ages_are_shown_in_bands_of_five_years(years: float | None, band: str) -> None:
-    assert seen_age(years) == band
