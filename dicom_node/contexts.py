@@ -116,6 +116,11 @@ def preferred_syntax(offered: list[str]) -> str | None:
     return min(known, key=_RANK.__getitem__, default=None)
 
 
+def named_storage_classes() -> list[str]:
+    """Return the UIDs of the storage SOP classes that have a name, for the conformance statement."""
+    return [uid for uid in UID_dictionary if is_storage(uid)]
+
+
 def is_storage(abstract_syntax: str) -> bool:
     """Return whether a context that pynetdicom takes for storage is that: private, newer than pydicom, or named so.
 
