@@ -33,9 +33,7 @@ def key_table() -> str:
 
 def disclosure_table() -> str:
     """Return what a pseudonymous caller sees and matches in the place of each attribute."""
-    rows = [
-        (dictionary_description(int(tag, 16)), _tag(tag), field.form.value) for tag, field in PSEUDONYMOUS.items()
-    ]
+    rows = [(dictionary_description(int(tag, 16)), _tag(tag), field.form.value) for tag, field in PSEUDONYMOUS.items()]
     return markdown_table(
         ("attribute", "tag", "pseudonymous"),
         [*rows, ("anything else", "", "empty; a key with a value gives no match")],
