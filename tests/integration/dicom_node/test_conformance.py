@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.events import Event
+from pynetdicom.pdu import P_DATA_TF
 
 from db.find import Level, level_of, listed_tags
 from dicom_node import status as statuses
@@ -169,6 +170,20 @@ def test_unknown_callers_and_those_over_the_limit_are_rejected_as_stated(
         refused = associate(open_to_all.port, calling="STRANGER").acceptor.primitive
         assert refused is not None
         assert (refused.result, refused.result_source, refused.diagnostic) == numbers(CALLING_AE_UNKNOWN)
+
+
+def test_command_and_data_set_never_share_a_pdu(node: FindNode) -> None:
+    kinds: list[set[int]] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event.pdu, P_DATA_TF):
+            parts = event.pdu.presentation_data_value_items
+            kinds.append({part.presentation_data_value[0] & 0b01 for part in parts})
+
+    with association(node.port, calling=KNOWN, evt_handlers=[(evt.EVT_PDU_RECV, note)]) as assoc:
+        assert len(ask(assoc, keys("STUDY")).rows) >= 2
+    assert len(kinds) >= 5
+    assert all(len(kind) == 1 for kind in kinds)
 
 
 @contextmanager
