@@ -5,9 +5,11 @@ Every cell of the table there is one test here. The answers are judged by the fi
 
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import httpx
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID
 
 from db import peers
 from db.engine import Database
@@ -25,7 +29,7 @@ from regionmir.pixels.dicomize import WrittenFilm
 from tests.conftest import absent
 from tests.support.end_to_end import listed, real_films, run_tool, wait_until_final
 from tests.support.orthanc import PROGRAM, RunningOrthanc, running_orthanc
-from tests.support.peers import free_port, wait_for_port
+from tests.support.peers import Received, free_port, receiver
 
 COUNT = 12
 REGION = "LLLZ"
@@ -84,18 +88,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, shared_or_demo: Path | None, 
             orthanc = stack.enter_context(
                 running_orthanc(folder / f"orthanc {short}", title=f"ORTHANC_{short}", modalities=ours)
             )
-            ports = {f"DCMTK_{short}": free_port(), f"GDCM_{short}": free_port(), orthanc.title: orthanc.dicom_port}
-            _register(instance, mode, ports)
-            made = (_dcmtk(site, dcmtk, *_of(ports, 0)), _gdcm(site, dcmtk, *_of(ports, 1)), _orthanc(orthanc))
+            gdcm, ports = f"GDCM_{short}", {f"DCMTK_{short}": free_port(), orthanc.title: orthanc.dicom_port}
+            _register(instance, mode, {**ports, gdcm: free_port()})
+            made = (_dcmtk(site, dcmtk, *next(iter(ports.items()))), _gdcm(site, dcmtk, gdcm, mode), _orthanc(orthanc))
             site.clients.update({(name, mode): client for name, client in zip(CLIENTS, made, strict=True)})
         for n, name in enumerate(CLIENTS):
             site.clients[name, Disclosure.IDENTIFIED].store([site.path(film) for film in films[n :: len(CLIENTS)]])
         wait_until_final(instance, COUNT, 120)
         yield site
-
-
-def _of(ports: dict[str, int], number: int) -> tuple[str, int]:
-    return list(ports.items())[number]
 
 
 def _register(instance: Instance, mode: Disclosure, ports: dict[str, int]) -> None:
@@ -139,13 +139,15 @@ def _dcmtk(site: Site, dcmtk: Path, title: str, port: int) -> Client:
     return Client(find, retrieve, store)
 
 
-def _gdcm(site: Site, bin_folder: Path, title: str, port: int) -> Client:
+def _gdcm(site: Site, bin_folder: Path, title: str, mode: Disclosure) -> Client:
     """gdcmscu 3.0.21 aborts itself at the release of every association, and when it is sent an instance, with Orthanc
-    as SCP too. So its answers are counted in its log, and the hit that it wants moved goes to a storescp."""
+    as SCP too. So its answers are counted in its log, and the hit that it wants moved goes to a receiver of ours."""
+
+    def command(called: str) -> list[str]:
+        return [str(bin_folder / "gdcmscu"), "-D", "--aetitle", title, "--call", called]
 
     def run(*arguments: str, called: str) -> str:
-        command = [str(bin_folder / "gdcmscu"), "-D", "--aetitle", title, "--call", called, *arguments]
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        done = subprocess.run([*command(called), *arguments], capture_output=True, timeout=60, check=False)
         return (done.stdout + done.stderr).decode("utf-8", "replace")
 
     def find(called: str, keys: dict[str, str]) -> Answers:
@@ -157,19 +159,19 @@ def _gdcm(site: Site, bin_folder: Path, title: str, port: int) -> Client:
         return [{} for _ in pending[::2]]
 
     def retrieve(uid: str) -> list[Dataset]:
-        out = site.folder / f"moved to {title}"
-        out.mkdir()
-        options = ("-aet", title, "-od", str(out), str(port))
-        receiver = subprocess.Popen([str(bin_folder / "storescp"), *options], stderr=subprocess.DEVNULL)
-        try:
-            wait_for_port(port)
+        """Ask for the move, and stop asking once all has arrived: gdcmscu waits for it at a port of its own."""
+        with receiver() as destination:
+            _register(site.instance, mode, {title: destination.port})
             asked = ("--move", "--studyroot", "--study", "--key", f"20,d={uid}", "--port-scp", str(free_port()))
-            log = run(*asked, "-o", str(out), *site.address, called="REGIONMIR")
-        finally:
-            receiver.terminate()
-            receiver.wait(10)
-        assert "Move was successful." in log, log[-2000:]
-        return [dcmread(path) for path in out.iterdir()]
+            asking = subprocess.Popen([*command(called="REGIONMIR"), *asked, *site.address], stderr=subprocess.DEVNULL)
+            try:
+                end = time.monotonic() + 30
+                while not destination.received and time.monotonic() < end:
+                    time.sleep(0.05)
+            finally:
+                asking.kill()
+                asking.wait(10)
+        return [_decoded(one) for one in destination.received]
 
     def store(paths: list[Path]) -> None:
         for path in paths:
@@ -206,9 +208,12 @@ def _orthanc(orthanc: RunningOrthanc) -> Client:
     return Client(find, retrieve, store)
 
 
-def _file(orthanc: RunningOrthanc, identifier: str) -> Any:
-    from io import BytesIO
+def _decoded(one: Received) -> Dataset:
+    syntax = UID(one.transfer_syntax_uid)
+    return read_dataset(BytesIO(one.dataset), syntax.is_implicit_VR, syntax.is_little_endian)
 
+
+def _file(orthanc: RunningOrthanc, identifier: str) -> BytesIO:
     return BytesIO(orthanc.http.get(f"/instances/{identifier}/file").raise_for_status().content)
 
 
