@@ -10,7 +10,7 @@ from regionmir.core.anatomy import ALL_REGIONS_AE, anatomies
 from regionmir.core.settings import Settings
 from regionmir.scu.proposals import proposals
 
-_STORAGE_ROW = ("every Storage SOP Class, standard (Annex A), private or newer", "")
+_STORAGE_ROW = ("every Storage SOP Class of patients, standard (Annex A), private or newer", "")
 
 
 def overview() -> str:
