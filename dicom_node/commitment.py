@@ -7,15 +7,12 @@ from pynetdicom.events import Event
 from db import commitments, deliveries, peers
 from dicom_node.errors import NotAuthorized
 from dicom_node.node import Node
-from dicom_node.status import COMMITMENT, SUCCESS, failure, status_of
+from dicom_node.status import COMMITMENT, NO_SUCH_ACTION, SUCCESS, failure, status_of
 from regionmir.core.errors import InvalidIdentifier, origin
 from regionmir.core.records import Disclosure
 from regionmir.scu.commitment import REQUEST, read_report, read_request
 
 log = structlog.get_logger(__name__)
-
-NO_SUCH_ACTION = 0x0123
-"""PS3.7 C.5.19."""
 
 
 def handle_action(event: Event, node: Node) -> tuple[int | Dataset, None]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 from pynetdicom.events import Event
@@ -12,7 +12,15 @@ from dicom_node.boxes import box_rows
 from dicom_node.errors import NotAuthorized
 from dicom_node.find_similar import Response, similar_responses
 from dicom_node.identifier import called_ae, is_combined, read_identifier, read_root
-from dicom_node.status import CANCEL, FIND, PENDING, PENDING_WITHOUT_OPTIONAL_KEYS, failure, status_of
+from dicom_node.status import (
+    CANCEL,
+    FIND,
+    PENDING,
+    PENDING_WITHOUT_OPTIONAL_KEYS,
+    TOO_MANY_ANSWERS,
+    failure,
+    status_of,
+)
 from regionmir.core.errors import RegionMirError, origin
 from regionmir.core.records import Caller
 from regionmir.query import trail
@@ -24,9 +32,6 @@ if TYPE_CHECKING:
     from dicom_node.node import Node
 
 log = structlog.get_logger(__name__)
-
-TOO_MANY: Final = 0xA700
-"""Refused, out of resources: more match than `find_cap`; those already sent are right, narrow the query."""
 
 
 def handle_find(event: Event, node: "Node") -> Iterator[Response]:
@@ -69,7 +74,7 @@ def _matches(event: Event, node: "Node", caller: Caller, request: FindRequest, c
             return
         yield status, answer(request, row, retrieve_ae=node.settings.ae_title)
     if len(rows) > cap:
-        yield failure(TOO_MANY, f"more than {cap} match, {cap} sent; narrow the query"), None
+        yield failure(TOO_MANY_ANSWERS, f"more than {cap} match, {cap} sent; narrow the query"), None
 
 
 def _ms_since(started: float) -> float:

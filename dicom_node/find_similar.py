@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from pynetdicom.events import Event
@@ -10,7 +10,7 @@ from pynetdicom.events import Event
 from db.find import Condition, FindRow, find
 from db.result_sets import normal_code
 from dicom_node.identifier import called_ae
-from dicom_node.status import CANCEL, PENDING_WITHOUT_OPTIONAL_KEYS, failure
+from dicom_node.status import CANCEL, PENDING_WITHOUT_OPTIONAL_KEYS, SIMILAR, failure
 from regionmir.core.errors import QueryRefused
 from regionmir.core.identifiers import parse_uid
 from regionmir.core.records import Caller
@@ -27,29 +27,6 @@ if TYPE_CHECKING:
     from dicom_node.node import Node
 
 Response = tuple[int | Dataset, Dataset | None]
-
-REFUSED: Final = {
-    "bad-token": 0xA900,
-    "bad-box": 0xA900,
-    "contradiction": 0xA900,
-    "unknown-region": 0xA900,
-    "region-required": 0xA900,
-    "rate-limited": 0xA700,
-    "unknown-anchor": 0xC101,
-    "ambiguous-anchor": 0xC102,
-    "not-indexed": 0xC103,
-    "failed-anchor": 0xC104,
-    "unsupported-anchor": 0xC105,
-    "no-region": 0xC106,
-    "region-off": 0xC107,
-    "no-model": 0xC108,
-    "last-none": 0xC109,
-    "last-ambiguous": 0xC10A,
-    "no-hits": 0xC10B,
-    "box-waiting": 0xC10C,
-    "box-failed": 0xC10D,
-}
-"""Failure statuses of similarity queries by the code of the refusal (Cxxx: unable to process, PS3.4 C.4.1.1.4)."""
 
 
 def similar_responses(
@@ -120,7 +97,7 @@ def _refusal(node: "Node", caller: Caller, request: FindRequest, error: QueryRef
     node.failed_anchors.note(caller.ae_title, error)
     with node.database.session() as session:
         trail.record_refusal(session, error, caller)
-    status = REFUSED[error.code]
+    status = SIMILAR[error.code].status
     if caller.explain_row:
         uid = node.pseudonymizer.uid("explanation", parse_uid(str(status)))
         row = explanation(request, f"{status:04X}", str(error), uid=uid, retrieve_ae=node.settings.ae_title)

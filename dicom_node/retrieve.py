@@ -20,7 +20,16 @@ from dicom_node.errors import NotAuthorized
 from dicom_node.identifier import called_ae
 from dicom_node.retrieve_identifier import read_wanted
 from dicom_node.retrieve_service import Response
-from dicom_node.status import CANCEL, PENDING, SUCCESS, failure
+from dicom_node.status import (
+    CANCEL,
+    DESTINATION_UNKNOWN,
+    PENDING,
+    SUB_OPERATIONS_FAILED,
+    SUB_OPERATIONS_WARNING,
+    SUCCESS,
+    TOO_MANY_INSTANCES,
+    failure,
+)
 from dicom_node.sub_operations import NOT_FOR_COPIES, ONLY_FILMS, Shipment, shipment
 from regionmir.core.errors import InvalidIdentifier, PeerRefused, PeerUnavailable
 from regionmir.core.records import Caller, Disclosure, lower
@@ -34,15 +43,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DESTINATION_UNKNOWN = 0xA801
-SUB_OPERATIONS_FAILED = 0xA702
-SUB_OPERATIONS_WARNING = 0xB000
-TOO_MANY = 0xA701
-
 MAX_INSTANCES = 65_535
 """The counts of sub-operations are US (PS3.7 9.1.3.1)."""
 
-TOO_MANY_MATCH = Response(failure(TOO_MANY, f"more than {MAX_INSTANCES} instances match"))
+TOO_MANY_MATCH = Response(failure(TOO_MANY_INSTANCES, f"more than {MAX_INSTANCES} instances match"))
 
 
 def handle_get(event: Event, node: "Node") -> Iterator[Response]:

@@ -10,6 +10,7 @@ import typer
 
 from regionmir import __version__
 from regionmir.admin import (
+    conformance_commands,
     db_commands,
     deliveries_commands,
     demo_commands,
@@ -72,6 +73,7 @@ model_explain_command.add_to(model_commands.app)
 app.add_typer(model_commands.app, name="model")
 export_commands.add_to(app)
 app.command()(dicomize_commands.dicomize)
+conformance_commands.add_to(app)
 app.add_typer(db_commands.app, name="db")
 
 _EXTRA_OF = {
