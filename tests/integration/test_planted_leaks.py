@@ -107,7 +107,6 @@ def test_a_planted_leak_is_found(
         walk.take(way.__name__, way)
         if any(leak.endswith(where) for leak in walk.leaks):
             break
-    walk.close()
     assert any(leak.endswith(where) for leak in walk.leaks), walk.leaks
 
 
@@ -117,5 +116,4 @@ def test_an_original_that_matches_as_a_key_is_found(site: Site, monkeypatch: pyt
     walk.originals = [one for one in walk.originals if one[1].keyword == "AccessionNumber"]
     for _ in range(len(walk.originals)):
         walk.take("original as a key", original_key)
-    walk.close()
     assert walk.matched

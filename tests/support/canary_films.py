@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -31,10 +31,10 @@ NEEDED: Final = frozenset({"SOPClassUID", "SpecificCharacterSet", "Rows", "Colum
 NO_IMAGE_GROUPS: Final = (0x0000, 0x0002, 0x0004, 0xFFFC)
 
 IDENTITY: Final = (
-    "PatientName", "PatientID", "IssuerOfPatientID", "OtherPatientIDs", "PatientBirthDate", "PatientAge", "PatientAddress",
-    "PatientComments", "AccessionNumber", "StudyID", "StudyDescription", "SeriesDescription", "ReferringPhysicianName",
-    "OperatorsName", "InstitutionName", "StationName", "DeviceSerialNumber", "ImageComments", "ProtocolName",
-    "StudyDate", "SeriesDate", "AcquisitionDateTime", "StudyTime", "StudyInstanceUID", "SeriesInstanceUID",
+    "PatientName", "PatientID", "IssuerOfPatientID", "OtherPatientIDs", "PatientBirthDate", "PatientAge",
+    "PatientAddress", "PatientComments", "AccessionNumber", "StudyID", "StudyDescription", "SeriesDescription",
+    "ReferringPhysicianName", "OperatorsName", "InstitutionName", "StationName", "DeviceSerialNumber",
+    "ImageComments", "ProtocolName", "StudyDate", "SeriesDate", "AcquisitionDateTime", "StudyTime", "StudyInstanceUID", "SeriesInstanceUID",
     "SOPInstanceUID", "FrameOfReferenceUID", "RequestAttributesSequence", "ReferencedStudySequence",
     "OtherPatientIDsSequence", "SourceImageSequence",
 )  # fmt: skip
@@ -109,8 +109,6 @@ def _film(number: int, form: Form, canaries: Canaries, pixels: Pixels) -> Datase
 
 
 def _tags(form: Form) -> list[int]:
-    from pydicom.datadict import tag_for_keyword
-
     if not form.whole:
         return [tag for keyword in IDENTITY if (tag := tag_for_keyword(keyword)) is not None]
     return [

@@ -1,7 +1,6 @@
 """A RegionMIR with canary films in it, and every way out of it tapped."""
 
 import io
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,51 +112,55 @@ def part10(content: bytes) -> Dataset:
 def process_site(instance: Instance, pixels: Sequence[Pixels], folder: Path) -> Iterator[Site]:
     """Yield a site of the processes that `regionmir up` runs, with the films indexed by the shipped model."""
     address = f"http://127.0.0.1:{instance.http_port}"
-    with httpx.Client(base_url=address, timeout=30) as client, receiver() as destination:
-        with recording_proxy(instance.dicom_port) as node, recording_proxy(destination.port) as arriving:
-            command(
-                instance, "peers", "add", AE_TITLE, "--host", "127.0.0.1", "--port", str(arriving.port),
-                "--accepts-pseudonyms",
-            )  # fmt: skip
-            command(instance, "peers", "add", ASKER, "--accepts-pseudonyms", "--results-to", AE_TITLE)
-            pseudonymizer = instance.settings().pseudonymizer()
-            canaries, films, own = _film_sets(pixels)
-
-            def logs() -> list[bytes]:
-                return written.new()
-
-            def web(path: str) -> bytes:
-                return response_bytes(client.get(path))
-
-            site = Site(node, destination, arriving, web, logs, pseudonymizer, canaries, films, own, folder)
-            written = _Logs([instance.log_path, *instance.data_dir.rglob("*.log")])
-            count = fill(site)
-            wait_until_final(instance, count, 120)
-            yield site
+    with (
+        httpx.Client(base_url=address, timeout=30) as client,
+        receiver() as destination,
+        recording_proxy(instance.dicom_port) as node,
+        recording_proxy(destination.port) as arriving,
+    ):
+        command(
+            instance, "peers", "add", AE_TITLE, "--host", "127.0.0.1", "--port", str(arriving.port),
+            "--accepts-pseudonyms",
+        )  # fmt: skip
+        command(instance, "peers", "add", ASKER, "--accepts-pseudonyms", "--results-to", AE_TITLE)
+        pseudonymizer = instance.settings().pseudonymizer()
+        canaries, films, own = _film_sets(pixels)
+        log = _Logs([instance.log_path, *instance.data_dir.rglob("*.log")])
+        site = Site(
+            node, destination, arriving, lambda path: response_bytes(client.get(path)), log.new, pseudonymizer,
+            canaries, films, own, folder,
+        )  # fmt: skip
+        wait_until_final(instance, fill(site), 120)
+        yield site
 
 
 @contextmanager
 def thread_site(database: Database, pixels: Sequence[Pixels], folder: Path) -> Iterator[Site]:
     """Yield a site in this process, with a fake model, into which a test can put a fault."""
     url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with running_node(database, folder) as running, receiver() as destination:
-        with recording_proxy(running.peer.port) as node, recording_proxy(destination.port) as arriving, _log() as log:
-            running.register(AE_TITLE, port=arriving.port, disclosure=Disclosure.PSEUDONYMOUS, accepts_pseudonyms=True)
-            running.register(ASKER, disclosure=Disclosure.PSEUDONYMOUS, accepts_pseudonyms=True)
-            pages = make_site(Settings(data_dir=folder, database_url=url))
-            client = WebClient(make_app(pages))
-            canaries, films, own = _film_sets(pixels)
-            pseudonymizer = running.node.pseudonymizer
-            site = Site(
-                node, destination, arriving, lambda path: response_bytes(client.get(path)), log.new, pseudonymizer,
-                canaries, films, own, folder,
-            )  # fmt: skip
-            fill(site)
-            indexer = Indexer(database, running.node.store, FakeModel(), 4, lease_s=60)
-            indexer.drain()
-            indexer.close()
-            yield site
-            pages.close()
+    with (
+        running_node(database, folder, network_timeout_s=60) as running,
+        receiver() as destination,
+        recording_proxy(running.peer.port) as node,
+        recording_proxy(destination.port) as arriving,
+        _log() as log,
+    ):
+        running.register(AE_TITLE, port=arriving.port, disclosure=Disclosure.PSEUDONYMOUS, accepts_pseudonyms=True)
+        running.register(ASKER, disclosure=Disclosure.PSEUDONYMOUS, accepts_pseudonyms=True)
+        pages = make_site(Settings(data_dir=folder, database_url=url))
+        client = WebClient(make_app(pages))
+        canaries, films, own = _film_sets(pixels)
+        pseudonymizer = running.node.pseudonymizer
+        site = Site(
+            node, destination, arriving, lambda path: response_bytes(client.get(path)), log.new, pseudonymizer,
+            canaries, films, own, folder,
+        )  # fmt: skip
+        fill(site)
+        indexer = Indexer(database, running.node.store, FakeModel(), 4, lease_s=60)
+        indexer.drain()
+        indexer.close()
+        yield site
+        pages.close()
 
 
 def _film_sets(pixels: Sequence[Pixels]) -> tuple[Canaries, list[Dataset], list[Dataset]]:
@@ -228,13 +231,3 @@ def _log() -> Iterator[_Log]:
         yield log
     finally:
         structlog.configure(**before)
-
-
-def wait_until(condition: Callable[[], bool], deadline_s: float) -> bool:
-    """Return whether the condition came true in time."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False

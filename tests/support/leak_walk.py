@@ -3,15 +3,13 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any, Final
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from pynetdicom.association import Association
 
 from regionmir.core.anatomy import ALL_REGIONS_AE, SIDE_CODES, Anatomy, anatomies
 from regionmir.deid.profile import all_tags
@@ -40,7 +38,7 @@ _LINK: Final = re.compile(rb'(?:href|src)="(/[^"]*)"')
 
 class Walk:
     """Asks in ways drawn by chance. `leaks`: what was found; `matched`: originals that matched as keys; `asked`: how
-    often each way was taken; `answered`: rows and objects that came, by way."""
+    often each way was taken; `answered`: rows, objects and pages that came, by way; `searched`: bytes."""
 
     def __init__(self, site: Site, seed: int) -> None:
         self.site = site
@@ -48,14 +46,13 @@ class Walk:
         self.index = CanaryIndex(site.canaries)
         self.taps = site.taps()
         self.leaks: list[str] = []
+        self.searched = 0
         self.matched: list[str] = []
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.originals = self._originals()
         self._hits: list[str] = []
         self._links: list[str] = []
-        self._opened = ExitStack()
-        self._associations: dict[tuple[str, str], Association] = {}
 
     def run(self, count: int) -> None:
         """Take `count` ways, and search after each."""
@@ -63,13 +60,11 @@ class Walk:
         drawn = self.chance.choices(names, [often for often, _ in WAYS.values()], k=max(0, count - len(names)))
         for name in (*names, *drawn):  # each at least once
             self.take(name, WAYS[name][1])
-        self.close()
 
     def ask_every_original(self) -> None:
         """Use each value of a canary film as a key."""
         while self.originals:
             self.take("original as a key", original_key)
-        self.close()
 
     def take(self, name: str, way: "Way") -> None:
         """Ask in one way, and search what came out."""
@@ -77,22 +72,18 @@ class Walk:
         self.asked[name] += 1
         self.search(name)
 
-    def close(self) -> None:
-        """Release the associations."""
-        self._opened.close()
-        self._associations.clear()
-        self.search("release")
-
     def search(self, way: str) -> None:
         """Look into everything that came out since the last search."""
         for tap, take in self.taps.items():
             for data in take():
+                self.searched += len(data)
                 self.leaks += [f"{way}: {place} in {tap}" for place in self.index.found_in(data)]
 
     def find(self, way: str, identifier: Dataset, called: str = OURS, model: Any = STUDY_ROOT) -> Found:
-        """Ask on an association that stays open."""
+        """Ask as one of two pseudonymous AEs, only one of which is registered."""
         calling = self.chance.choice([ASKER, ASKER, ASKER, "STRANGER"])
-        found = ask(self._association(calling, called), identifier, model)
+        with association(self.site.node.port, calling=calling, called=called) as opened:
+            found = ask(opened, identifier, model)
         for row in found.rows:
             self.site.see(row)
         self.site.decoded.append(found.comment.encode())
@@ -147,13 +138,6 @@ class Walk:
 
     def a_link(self) -> str:
         return self.chance.choice(self._links or ["/"])
-
-    def _association(self, calling: str, called: str) -> Association:
-        known = self._associations.get((calling, called))
-        if known is None or not known.is_established:
-            opened = association(self.site.node.port, calling=calling, called=called)
-            known = self._associations[calling, called] = self._opened.enter_context(opened)
-        return known
 
     def _originals(self) -> list[tuple[int, DataElement]]:
         """Return every value of the canary films that was put there, with the number of its film, in random order."""
@@ -216,7 +200,14 @@ def similar(walk: Walk) -> None:
     keyword = walk.chance.choice(["StudyDescription", "StudyDescription", "PatientName"])
     text = f"RGN{text.replace(' ', '^')}" if keyword == "PatientName" else text
     filters = walk.chance.choice(
-        [{}, {}, {"Modality": "DX"}, {"PatientSex": "M"}, {"StudyDate": walk.value("StudyDate")}, {"PatientAge": "065Y"}]
+        [
+            {},
+            {},
+            {"Modality": "DX"},
+            {"PatientSex": "M"},
+            {"StudyDate": walk.value("StudyDate")},
+            {"PatientAge": "065Y"},
+        ]
     )
     wanted = dict.fromkeys((*IDENTIFIERS, *ASKED_OFTEN, *walk.chance.sample(ASKED_OFTEN, 5)), "")
     found = walk.find("similar", keys("STUDY", **{**wanted, **filters, keyword: text}), title)
@@ -317,16 +308,13 @@ def read_pages(walk: Walk) -> None:
     instance = f"/instances/{study['SOPInstanceUID']}"
     original = walk.chance.choice(walk.site.films)
     guess = walk.chance.choice([str(original.StudyInstanceUID), str(original.PatientID), str(original.SOPInstanceUID)])
-    walk.page(
-        walk.chance.choice(
-            [
-                "/", films, film, f"{film}/{anatomy.short}", f"{instance}/film.png", f"{instance}/thumbnail.jpg",
-                f"{instance}/{anatomy.short}.png", f"/open/{guess}", f"/studies/{guess}", f"/instances/{guess}/film.png",
-                f"/{guess}?page={guess}", f"/?page={guess}", "/metrics", "/healthz", "/readyz", walk.a_link(),
-                walk.a_link(), walk.a_link(),
-            ]
-        )
-    )  # fmt: skip
+    paths = [
+        "/", films, film, f"{film}/{anatomy.short}", f"{instance}/film.png", f"{instance}/thumbnail.jpg",
+        f"{instance}/{anatomy.short}.png", f"/open/{guess}", f"/studies/{guess}", f"/instances/{guess}/film.png",
+        f"/{guess}?page={guess}", f"/?page={guess}", "/metrics", "/healthz", "/readyz",
+        *(walk.a_link() for _ in range(3)),
+    ]  # fmt: skip
+    walk.page(walk.chance.choice(paths))
 
 
 WAYS: Final[dict[str, tuple[int, Way]]] = {

@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+from itertools import pairwise
 
 import pytest
 from pydicom.dataset import Dataset
@@ -64,7 +65,7 @@ def test_numbers_times_ages_and_binary_values_are_found(canaries: Canaries) -> N
 def test_days_are_so_far_apart_that_none_is_another_moved_by_up_to_a_year() -> None:
     canaries = Canaries()
     days = sorted(canaries.day(f"{n}") for n in range(300))
-    assert all(int(later[:4]) - int(day[:4]) >= 1 for day, later in zip(days, days[1:], strict=False))
+    assert all(int(later[:4]) - int(day[:4]) >= 1 for day, later in pairwise(days))
     assert len(set(days)) == 300
 
 
