@@ -34,9 +34,9 @@ IDENTITY: Final = (
     "PatientName", "PatientID", "IssuerOfPatientID", "OtherPatientIDs", "PatientBirthDate", "PatientAge",
     "PatientAddress", "PatientComments", "AccessionNumber", "StudyID", "StudyDescription", "SeriesDescription",
     "ReferringPhysicianName", "OperatorsName", "InstitutionName", "StationName", "DeviceSerialNumber",
-    "ImageComments", "ProtocolName", "StudyDate", "SeriesDate", "AcquisitionDateTime", "StudyTime", "StudyInstanceUID", "SeriesInstanceUID",
-    "SOPInstanceUID", "FrameOfReferenceUID", "RequestAttributesSequence", "ReferencedStudySequence",
-    "OtherPatientIDsSequence", "SourceImageSequence",
+    "ImageComments", "ProtocolName", "StudyDate", "SeriesDate", "AcquisitionDateTime", "StudyTime",
+    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "RequestAttributesSequence",
+    "ReferencedStudySequence", "OtherPatientIDsSequence", "SourceImageSequence",
 )  # fmt: skip
 
 Pixels = npt.NDArray[np.uint8]
