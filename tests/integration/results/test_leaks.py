@@ -12,10 +12,11 @@ import pytest
 from PIL import ImageDraw
 from pydicom.dataset import Dataset
 
+from regionmir.core.anatomy import anatomy_by_short
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid
 from regionmir.core.pseudonyms import Pseudonymizer
-from regionmir.core.records import CopyIdentity
+from regionmir.core.records import CopyIdentity, DetectedRegion
 from regionmir.deid.copies import encoded, may_be_copied, pseudonymous_copy
 from regionmir.deid.identity import Substitution
 from regionmir.results.crops import region_crop, shareable_crop
@@ -25,11 +26,12 @@ from tests.support.canaries import Canaries, CanaryIndex, decoded
 from tests.support.canary_films import FORMS, canary_films, plain_film
 from tests.support.films import chest_values, save
 from tests.support.leak_site import part10
-from tests.support.results import CODE, REGIONS, every_result, source, written
+from tests.support.results import CODE, every_result, source, written
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 BOX = Box(10, 10, 60, 70)
+REGION = DetectedRegion(anatomy_by_short("LLLZ"), BOX, 0.9)
 PIXELS = [(chest_values(n, 96, 96) * 255).astype(np.uint8) for n in range(len(FORMS))]
 COPIED = [n for n, form in enumerate(FORMS) if form.burned_in == "NO"]
 
@@ -52,12 +54,12 @@ def copy_of(film: Dataset, folder: Path) -> Dataset:
 
 def answer_of(query: Dataset, hits: list[Dataset]) -> KeptAnswer:
     kept = [KeptHit(n, 0.9, "PA", "40-44 Y", shareable_crop(film, BOX)) for n, film in enumerate(hits, start=1)]
-    return KeptAnswer(CODE, REGIONS[0].anatomy, region_crop(query, BOX), tuple(kept), "12 of 13 indexed")
+    return KeptAnswer(CODE, REGION.anatomy, region_crop(query, BOX), tuple(kept), "12 of 13 indexed")
 
 
 def leaks(canaries: Canaries, query: Dataset, hits: list[Dataset]) -> list[str]:
     index = CanaryIndex(canaries)
-    results = every_result(source(image=source_image(query), regions=REGIONS[:1]), answer_of(query, hits))
+    results = every_result(source(image=source_image(query), regions=(REGION,)), answer_of(query, hits))
     return [
         f"{kind}: {place}"
         for kind, result in results.items()
@@ -97,7 +99,7 @@ def test_results_about_an_original_do_show_its_own_canaries(canaries: Canaries, 
 
 def test_a_canary_in_the_text_of_a_document_is_found(canaries: Canaries, films: list[Dataset]) -> None:
     index = CanaryIndex(canaries)
-    document = every_result(source(image=source_image(films[1]), regions=REGIONS[:1]), answer_of(films[1], []))["pdf"]
+    document = every_result(source(image=source_image(films[1]), regions=(REGION,)), answer_of(films[1], []))["pdf"]
     streams = list(everything_in(document))[3:]
     assert any("AccessionNumber" in place for stream in streams for place in index.found_in(stream))
 
