@@ -70,7 +70,7 @@ def canary_films(pixels: Sequence[Pixels], canaries: Canaries) -> list[Dataset]:
 
 def report_of(film: Dataset, canaries: Canaries) -> Dataset:
     """Return a structured report in the film's study, full of canaries of its own: it may never leave."""
-    made = report(film, (10, 10, 40, 40))
+    made = report(film, (10, 10, 40, 40), SpecificCharacterSet=film.SpecificCharacterSet)
     for keyword in ("SeriesDescription", "InstitutionName", "ContentCreatorName", "VerifyingOrganization"):
         canaries.put(made, keyword, f"report {keyword}")
     return made

@@ -80,8 +80,8 @@ class Walk:
                 self.leaks += [f"{way}: {place} in {tap}" for place in self.index.found_in(data)]
 
     def find(self, way: str, identifier: Dataset, called: str = OURS, model: Any = STUDY_ROOT) -> Found:
-        """Ask as one of two pseudonymous AEs, only one of which is registered."""
-        calling = self.chance.choice([ASKER, ASKER, ASKER, "STRANGER"])
+        """Ask as the registered AE or as one of many that are not: who guesses anchors too often has to wait."""
+        calling = self.chance.choice([ASKER, f"STRANGER{self.chance.randrange(50):02d}"])
         with association(self.site.node.port, calling=calling, called=called) as opened:
             found = ask(opened, identifier, model)
         for row in found.rows:
