@@ -23,7 +23,7 @@ from regionmir.core.settings import Settings
 from regionmir.scu.peer import PeerAddress
 from regionmir.scu.store import Result, store
 from regionmir.web.app import make_app, make_site
-from tests.support.canaries import Canaries, decoded
+from tests.support.canaries import Canaries, CanaryIndex, decoded
 from tests.support.canary_films import Pixels, canary_films, plain_film, report_of, write_all
 from tests.support.end_to_end import command, wait_until_final
 from tests.support.fake_model import FakeModel
@@ -36,6 +36,8 @@ from workers.indexer import Indexer
 
 ASKER = "RESEARCH"
 """The pseudonymous AE that asks; its results go to `AE_TITLE`, a destination that is pseudonymous too."""
+SOURCE = "source AE"
+"""The place of the canary that is the AE title of the sender."""
 PLAIN = 10
 """Films without canaries beside those with."""
 
@@ -173,12 +175,15 @@ def _film_sets(pixels: Sequence[Pixels]) -> tuple[Canaries, list[Dataset], list[
 
 def fill(site: Site) -> int:
     """Send all films to the node, those with canaries by an AE that is one; return how many there are."""
-    source = site.canaries.text("source AE")
+    source = site.canaries.text(SOURCE)
     paths = write_all(site.films, site.canaries, site.folder / "films")
     outcomes = list(store(site.peer(), source, paths))
     assert [one.result for one in outcomes] == [Result.STORED] * len(site.films), outcomes
     site.send(*site.own)
-    for take in site.taps().values():  # the sender may see its own title again
+    index = CanaryIndex(site.canaries)
+    logged = [place for data in site.logs() for place in index.found_in(data) if place != SOURCE]
+    assert logged == [], "operators may read who sent, not what"
+    for take in site.taps().values():  # the sender may see again what it sent
         take()
     return len(site.films) + len(site.own)
 

@@ -18,6 +18,7 @@ from regionmir.scu.get import FILM_CLASSES, STORED_SYNTAXES, get, storage_contex
 from regionmir.scu.move import move
 from tests.support.annotations import REPORT, key_image, presentation, report
 from tests.support.canaries import CanaryIndex
+from tests.support.canary_films import NO_IMAGE_GROUPS
 from tests.support.find import PATIENT_ROOT, STUDY_ROOT, Found, ask, association, keys
 from tests.support.leak_site import ASKER, Site, part10
 from tests.support.peers import AE_TITLE
@@ -29,9 +30,8 @@ ASKED_OFTEN: Final = (
     "PatientName", "PatientID", "PatientSex", "PatientAge", "StudyDate", "StudyTime", "AccessionNumber", "Modality",
     "StudyDescription", "SeriesDescription", "SeriesNumber", "InstanceNumber", "SOPClassUID", "ViewPosition", "StudyID",
 )  # fmt: skip
-_PLAIN_GROUPS: Final = (0x0000, 0x0002, 0x0004, 0xFFFC)
 _TABLE: Final = [
-    keyword_for_tag(tag) for tag in sorted(all_tags()) if keyword_for_tag(tag) and tag >> 16 not in _PLAIN_GROUPS
+    keyword_for_tag(tag) for tag in sorted(all_tags()) if keyword_for_tag(tag) and tag >> 16 not in NO_IMAGE_GROUPS
 ]
 _LINK: Final = re.compile(rb'(?:href|src)="(/[^"]*)"')
 
@@ -164,8 +164,9 @@ def ordinary(walk: Walk) -> None:
         identifier.add(keys("", **{keyword: ""})[keyword])
     for keyword in walk.chance.sample(ASKED_OFTEN, walk.chance.randint(0, 2)):
         identifier.add(keys("", **{keyword: walk.value(keyword)})[keyword])
+    study = walk.study()
     for keyword in {"SERIES": IDENTIFIERS[1:2], "IMAGE": IDENTIFIERS[1:3]}.get(level, ()):
-        identifier.add(keys("", **{keyword: walk.study()[keyword]})[keyword])
+        identifier.add(keys("", **{keyword: study[keyword]})[keyword])
     identifier.SpecificCharacterSet = walk.chance.choice(CHARSETS)
     _, title = walk.regions()
     model = PATIENT_ROOT if level == "PATIENT" or walk.chance.random() < 0.2 else STUDY_ROOT
