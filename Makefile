@@ -1,4 +1,4 @@
-# make demo | up | test | lint | bench: each sets up .venv with pinned packages first; a second run is quick.
+# make demo | up | test | leak-test | lint | bench: each sets up .venv with pinned packages first; a second run is quick.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,13 +6,14 @@ STAMP := $(VENV)/.installed
 EXTRAS := node,worker,web,dev
 OUT ?= demo-output
 
-.PHONY: demo up test lint bench train lock clean help
+.PHONY: demo up test leak-test lint bench train lock clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo            real radiographs in, similar regions out; writes $(OUT)/ (DICOM=/folder: use your own)"
 	@echo "make up              start everything and serve until Ctrl-C"
 	@echo "make test            run the tests (PYTEST='-k store' narrows them)"
+	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
 	@echo "make train           train the region model (DATA=/folder OUT=/folder CONFIG=name)"
@@ -31,6 +32,9 @@ up: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST)
+
+leak-test: $(STAMP)
+	REGIONMIR_LEAK_QUERIES=$(or $(QUERIES),1000) $(BIN)/python -m pytest -s tests/e2e/test_leaks.py $(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
