@@ -41,6 +41,8 @@ class Shipment:
     """From the SOP Instance UID that is sent to the one that the caller knows."""
     copies: dict[str, CopyIdentity]
     """Of each copy, by the SOP Instance UID that it is sent under."""
+    stored: dict[str, StoredInstance]
+    """What leaves, by the SOP Instance UID that it is sent under."""
     node: "Node"
 
     def __len__(self) -> int:
@@ -72,7 +74,8 @@ def shipment(
     """
     if disclosure is Disclosure.IDENTIFIED:
         stored = [_outgoing(node, one, one.sop_instance_uid) for one in found]
-        return Shipment(stored, (), {one.sop_instance_uid: one.sop_instance_uid for one in found}, {}, node)
+        told: dict[str, str] = {one.sop_instance_uid: one.sop_instance_uid for one in found}
+        return Shipment(stored, (), told, {}, {one.sop_instance_uid: one for one in found}, node)
     may_leave = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
     if found and not may_leave:
         raise NotAuthorized(ONLY_FILMS)
@@ -86,6 +89,7 @@ def shipment(
         [known[one.pk] for one in found if one.pk not in leaving],
         {identities[one.pk].sop_instance_uid: known[one.pk] for one in may_leave},
         {identities[one.pk].sop_instance_uid: identities[one.pk] for one in may_leave},
+        {identities[one.pk].sop_instance_uid: one for one in may_leave},
         node,
     )
 

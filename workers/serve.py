@@ -19,10 +19,12 @@ from db.migrate import wait_current
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
+from regionmir.core.syslog import parse_syslog_target
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.storage import FileStore
 from workers.answering import Answering
 from workers.app import make_app
+from workers.audit_forwarding import AuditForwarder
 from workers.commitment import CommitmentReporter
 from workers.completion import Completion
 from workers.delivery import Deliverer
@@ -77,9 +79,9 @@ def serve_light(settings: Settings) -> int:
         answering = Answering(database, settings.default_k)
         look_after = partial(reconcile, database, queue)
         own_ae = parse_ae_title(settings.ae_title)
-        deliverer = Deliverer(database, own_ae, builders={})
+        deliverer = Deliverer(database, own_ae, builders={}, tls_files=settings.tls_files)
         at_end.callback(deliverer.close)
-        reporter = CommitmentReporter(database, FileStore(settings.data_dir), own_ae)
+        reporter = CommitmentReporter(database, FileStore(settings.data_dir), own_ae, tls_files=settings.tls_files)
         completion = Completion(database, planners=(), quiet_s=settings.quiet_s)
         sync = PacsSync(settings, database)
         if settings.pacs_hook_port:
@@ -93,6 +95,10 @@ def serve_light(settings: Settings) -> int:
             Periodic("wanted-answers", _ANSWER_S, answering.answer_waiting, immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
+        if settings.audit_syslog:
+            target = parse_syslog_target(settings.audit_syslog)
+            forwarder = AuditForwarder(database, target, settings.tls_files)
+            timers.append(Periodic("forward-audit", _OUTBOX_S, forwarder.forward, immediately=True))
         add_reconcile_task(app, look_after)
         for timer in timers:
             at_end.callback(timer.stop)

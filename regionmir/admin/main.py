@@ -10,6 +10,7 @@ import typer
 
 from regionmir import __version__
 from regionmir.admin import (
+    audit_commands,
     db_commands,
     deliveries_commands,
     demo_commands,
@@ -71,6 +72,7 @@ app.add_typer(model_commands.app, name="model")
 export_commands.add_to(app)
 app.command()(dicomize_commands.dicomize)
 app.add_typer(db_commands.app, name="db")
+app.add_typer(audit_commands.app, name="audit")
 
 _EXTRA_OF = {
     "pynetdicom": "node",
