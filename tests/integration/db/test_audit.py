@@ -10,6 +10,7 @@ from db import audit, audit_chain
 from db.audit_chain import Search
 from db.engine import Database
 
+EVENT = "(SELECT event_pk FROM audit_chain WHERE position = {})"
 KINDS = ["peer added", "deliveries retried", "anchor refused"]
 
 
@@ -59,9 +60,8 @@ def test_events_of_many_processes_make_one_chain(database: Database) -> None:
 
 def test_what_is_rolled_back_leaves_no_place_in_the_chain(database: Database) -> None:
     record(database, "peer added")
-    with pytest.raises(RuntimeError), database.session() as session:
-        audit.record(session, "peer added", actor="A", address="", detail={})
-        raise RuntimeError
+    with pytest.raises(TypeError):
+        record(database, "peer added", text=object())
     record(database, "peer removed")
     assert verdict(database).events == 2
 
@@ -69,19 +69,19 @@ def test_what_is_rolled_back_leaves_no_place_in_the_chain(database: Database) ->
 @pytest.mark.parametrize(
     ("statement", "sound", "fault"),
     [
-        ("UPDATE audit_event SET actor = 'nobody' WHERE pk = (SELECT event_pk FROM audit_chain WHERE position = 2)", 1, "event 2 of"),
-        ("UPDATE audit_event SET detail = '{}' WHERE pk = (SELECT event_pk FROM audit_chain WHERE position = 3)", 2, "event 3"),
+        (f"UPDATE audit_event SET actor = 'nobody' WHERE pk = {EVENT.format(2)}", 1, "event 2"),
+        (f"UPDATE audit_event SET detail = '{{}}' WHERE pk = {EVENT.format(3)}", 2, "event 3"),
         ("UPDATE audit_chain SET hash = sha256('x') WHERE position = 2", 1, "event 2"),
         ("DELETE FROM audit_chain WHERE position = 1", 0, "event 1 of the chain is missing"),
     ],
-)  # fmt: skip
+)
 def test_the_first_event_that_was_changed_is_named(database: Database, statement: str, sound: int, fault: str) -> None:
     for kind in KINDS:
         record(database, kind, number=1)
     tamper(database, statement)
     found = verdict(database)
     assert found.events == sound
-    assert fault.removesuffix(" of") in found.fault
+    assert fault in found.fault
 
 
 def test_a_row_put_in_past_the_triggers_is_counted(database: Database) -> None:
@@ -100,9 +100,9 @@ def test_the_chain_can_not_be_changed(database: Database) -> None:
 
 
 def test_an_event_is_refused_where_the_chain_could_fork(database: Database) -> None:
-    with pytest.raises(InternalError, match="read committed"), database.session() as session:
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        audit.record(session, "peer added", actor="A", address="", detail={})
+    database.engine.update_execution_options(isolation_level="REPEATABLE READ")
+    with pytest.raises(InternalError, match="read committed"):
+        record(database, "peer added")
 
 
 def test_events_are_found_by_kind_actor_time_and_text(database: Database) -> None:
