@@ -11,7 +11,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database, mapped_errors
-from db.tables import Base
 from regionmir.core.errors import ConfigurationError
 
 NODE: Final = "regionmir_node"
@@ -72,12 +71,6 @@ def apply(database: Database) -> None:
         raise ConfigurationError(
             "this database role may not make roles: have a superuser run what `regionmir db roles` prints"
         ) from None
-
-
-def tables_without_rule() -> set[str]:
-    """Return the tables that no process but the owner writes."""
-    written = {table for rules in WRITES.values() for tables in rules.values() for table in tables}
-    return set(Base.metadata.tables) - written
 
 
 def _create(role: str) -> str:

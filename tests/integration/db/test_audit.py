@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import InternalError
+from sqlalchemy.exc import ProgrammingError
 
 from db import audit, audit_chain
 from db.audit_chain import Search
@@ -101,7 +101,7 @@ def test_the_chain_can_not_be_changed(database: Database) -> None:
 
 def test_an_event_is_refused_where_the_chain_could_fork(database: Database) -> None:
     database.engine.update_execution_options(isolation_level="REPEATABLE READ")
-    with pytest.raises(InternalError, match="read committed"):
+    with pytest.raises(ProgrammingError, match="read committed"):
         record(database, "peer added")
 
 
