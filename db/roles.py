@@ -90,7 +90,8 @@ def _worker_owns_embeddings() -> list[str]:
         f"THEN EXECUTE format('GRANT {WORKER} TO %I', owner); END IF; END $$",
         "DO $$ DECLARE part REGCLASS; BEGIN "  # noqa: S608 - names of our own
         "FOR part IN SELECT relid FROM pg_partition_tree('embedding') LOOP "
-        f"EXECUTE format('ALTER TABLE %s OWNER TO {WORKER}', part); END LOOP; END $$",
+        f"EXECUTE format('ALTER TABLE %s OWNER TO {WORKER}', part); "
+        f"EXECUTE format('GRANT ALL ON %s TO {WORKER}', part); END LOOP; END $$",
         f"GRANT SELECT, DELETE ON embedding TO {NODE}",
         f"GRANT SELECT ON embedding TO {WEB}",
     ]

@@ -14,7 +14,7 @@ from db.engine import Session
 from regionmir.core import audit_events
 from regionmir.core.audit_events import Asked, Endpoint, Transfer
 from regionmir.core.audit_message import Action
-from regionmir.core.errors import origin
+from regionmir.core.errors import DatabaseUnavailable, origin
 from regionmir.core.records import Caller, InstanceHeader
 from regionmir.query import dicom_audit
 
@@ -127,8 +127,13 @@ def node_refused(node: "Node", ae_title: str, address: str, why: str) -> None:
 
 
 def activity(node: "Node", *, started: bool) -> None:
-    """Record that the node starts to serve, or stops. Raises `DatabaseUnavailable`."""
+    """Record that the node starts to serve, or stops; that it stops need not succeed: the database may be gone."""
     message = audit_events.application_activity(us(node), started=started)
     kind = "node started" if started else "node stopped"
-    with node.database.session() as session:
-        audit.record(session, kind, actor=node.settings.ae_title, address="", detail={}, message=message)
+    try:
+        with node.database.session() as session:
+            audit.record(session, kind, actor=node.settings.ae_title, address="", detail={}, message=message)
+    except DatabaseUnavailable as error:
+        if started:
+            raise
+        log.warning("stop not audited", why=str(error))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node import audit_trail
-from regionmir.core.errors import origin
 from regionmir.scu.tls_socket import why_not
 
 if TYPE_CHECKING:
@@ -35,14 +34,11 @@ class Handshakes:
             return None
         try:
             return self._shake(accepted)
-        except Exception as error:
-            why = why_not(error) if isinstance(error, OSError) else type(error).__name__
-            log.warning(
-                "TLS connection refused",
-                address=address,
-                why=why,
-                at=None if isinstance(error, OSError) else origin(error),
-            )
+        except (ssl.SSLEOFError, ConnectionError):  # a probe of the port
+            return None
+        except (OSError, ValueError) as error:
+            why = why_not(error)
+            log.warning("TLS connection refused", address=address, why=why)
             audit_trail.node_refused(node, "", address, f"TLS handshake: {why}")
             return None
         finally:

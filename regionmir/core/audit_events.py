@@ -162,7 +162,9 @@ def security_alert(
     kind: Code, reporter: Endpoint, subject: str, description: str, *, outcome: Outcome = Outcome.SERIOUS_FAILURE
 ) -> AuditMessage:
     """Return that something about security happened to, or was done by, the node `subject` (A.5.3.11)."""
-    alert = AuditedObject(subject or "unknown", NODE_ID, "2", "13", details={"Alert Description": description.encode()})
+    alert = AuditedObject(
+        subject or "unknown", NODE_ID, "2", "13", details={"Alert Description": description.encode("utf-8", "replace")}
+    )
     why = "" if outcome is Outcome.SUCCESS else description
     participants = (reporter.as_participant(),)
     return AuditMessage(SECURITY_ALERT, Action.EXECUTE, participants, (alert,), types=(kind,), outcome=outcome, why=why)

@@ -162,12 +162,12 @@ class NoCommonContext(PeerRefused):
 
 
 def _why_not(opened: Association, peer: PeerAddress, tls_failure: str) -> Exception:
-    if tls_failure:
-        return PeerUnavailable(f"{peer} cannot be reached over TLS: {tls_failure}")
     answer = opened.acceptor.primitive
     if opened.is_rejected and answer is not None:
         message = f"{peer} rejects the association: {answer.reason_str}"
         return PeerUnavailable(message) if answer.result == _REJECTED_FOR_NOW else PeerRefused(message)
     if answer is not None and answer.result == 0x00:
         return NoCommonContext(f"{peer} accepts none of the presentation contexts that we propose")
+    if tls_failure:
+        return PeerUnavailable(f"{peer} cannot be reached over TLS: {tls_failure}")
     return PeerUnavailable(f"{peer} cannot be reached or does not answer")

@@ -111,8 +111,8 @@ class CallingSocket(TlsAssociationSocket):
         try:
             raw.settimeout(self.assoc.connection_timeout)
             raw.connect(primitive.address_info.as_tuple)
-            self._secure()
             self.assoc.requestor.address_info = AddressInformation.from_tuple(raw.getsockname())
+            self._secure()
             self._is_connected = True
             evt.trigger(self.assoc, evt.EVT_CONN_OPEN, {"address": primitive.address_info.as_tuple})
             primitive.result = "Evt2"

@@ -116,7 +116,7 @@ def test_an_expired_or_unknown_certificate_is_refused_logged_audited_and_harms_n
     reason = "expired" if who == "expired" else "unable to get local issuer"
     assert reason in events[0].detail["why"]
     assert 'originalText="Node Authentication"' in events[0].message
-    assert "TLS connection refused" in capsys.readouterr().out
+    assert "TLS connection refused" in "".join(capsys.readouterr())
     assert echo(tls_peer(secured, pki.peer, pki), "TESTSCU").status.is_success
 
 
