@@ -10,31 +10,59 @@ from sqlalchemy.orm import Session
 
 from db.filing import clean
 from db.tables import AuditEventRow
+from regionmir.core.audit_events import of_kind
+from regionmir.core.audit_message import AuditMessage, to_xml
+
+SOURCE_KEY = "audit_source"
+"""Key in `Session.info` of the AuditSourceID: which process on which machine reports (see `db.engine`)."""
 
 _RECORD = insert(AuditEventRow.__table__).inline()  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One recorded event."""
+    """One recorded event; `message` is empty or a DICOM audit message (XML)."""
 
     at: dt.datetime
     kind: str
     actor: str
     address: str
     detail: dict[str, Any]
+    message: str = ""
 
 
-def record(session: Session, kind: str, *, actor: str, address: str, detail: dict[str, Any]) -> None:
-    """Record an event in the transaction of `session`: it is kept if, and only if, what it tells of happened."""
-    values = {"kind": kind, "actor": clean(actor), "address": clean(address), "detail": clean(detail)}
+def record(
+    session: Session,
+    kind: str,
+    *,
+    actor: str,
+    address: str,
+    detail: dict[str, Any],
+    message: AuditMessage | None = None,
+) -> None:
+    """Record an event in the transaction of `session`: it is kept if, and only if, what it tells of happened.
+
+    Without `message`, kinds that are a Security Alert get theirs. Commit before what it tells of is shown to anybody:
+    the commit fails where the event cannot be chained.
+    """
+    told = message or of_kind(kind, actor, address, detail)
+    source = session.info.get(SOURCE_KEY, "regionmir")
+    values = {
+        "kind": kind,
+        "actor": clean(actor),
+        "address": clean(address),
+        "detail": clean(detail),
+        "message": clean(to_xml(told, source=source, at=dt.datetime.now(dt.UTC))) if told else "",
+    }
     session.execute(_RECORD, values)
 
 
 def listing(session: Session, *, kinds: Sequence[str] = (), limit: int = 100) -> list[AuditEvent]:
     """Return the newest events, newest first, all kinds if none is named."""
     row = AuditEventRow
-    query = select(row.at, row.kind, row.actor, row.address, row.detail).order_by(row.pk.desc()).limit(limit)
+    query = (
+        select(row.at, row.kind, row.actor, row.address, row.detail, row.message).order_by(row.pk.desc()).limit(limit)
+    )
     if kinds:
         query = query.where(row.kind.in_(kinds))
     return [AuditEvent(*found) for found in session.execute(query)]

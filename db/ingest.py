@@ -17,6 +17,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 from db import audit, filing, pseudonyms, regions
 from db.filing import PatientIdentity
 from db.tables import Base, DeliveryRow, InstanceRow, InstanceVersionRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from regionmir.core.audit_events import Endpoint, Study, instances_accessed
+from regionmir.core.audit_message import Action
 from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import InstanceHeader, InstanceState, StoredObject
@@ -482,14 +484,18 @@ def _settle_conflicts(session: Session, arrival: Arrival) -> None:
 
 
 def _record(session: Session, kind: str, arrival: Arrival, difference: str) -> None:
+    header, sender = arrival.header, Endpoint(arrival.source_ae, arrival.source_address)
+    study = Study(header.study_instance_uid, {header.sop_class_uid: 1})
+    corrected = instances_accessed(sender, header.patient_id, [study], Action.UPDATE)
     audit.record(
         session,
         kind,
         actor=arrival.source_ae,
         address=arrival.source_address,
         detail={
-            "sop_instance_uid": arrival.header.sop_instance_uid,
+            "sop_instance_uid": header.sop_instance_uid,
             "sha256": arrival.stored.sha256,
             "difference": difference,
         },
+        message=corrected if kind == "instance corrected" else None,
     )

@@ -44,6 +44,16 @@ class Peer:
     """It sends a study over one association: when that is released, the study is complete."""
     results: tuple[str, ...] = ("sr",)
     """Kinds of results that it is sent as a destination."""
+    can_get: bool = True
+    """False takes C-GET from the right to retrieve."""
+    can_move: bool = True
+    """False takes C-MOVE from the right to retrieve."""
+    can_commit: bool = True
+    """False takes storage commitment from the right to store."""
+    tls: bool = False
+    """We call it over TLS."""
+    certificate: str = ""
+    """Fingerprint or subject of the certificate that it must show (`core.tls.parse_certificate`); empty: any."""
 
     @property
     def is_destination(self) -> bool:

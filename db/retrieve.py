@@ -43,6 +43,8 @@ class StoredInstance:
     pk: int
     burned_in_annotation: str
     """Values as received, joined by a backslash; empty where the attribute is absent or empty."""
+    patient_id: str = ""
+    """As received; empty where unknown."""
 
 
 def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
@@ -62,6 +64,7 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
             StudyRow.study_instance_uid,
             InstanceRow.pk,
             InstanceRow.attributes[_BURNED_IN_ANNOTATION],
+            PatientRow.patient_id,
         )
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
@@ -71,8 +74,8 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
         .limit(limit)
     )
     return [
-        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, _joined(burned_in))
-        for instance, sop_class, syntax, key, study, pk, burned_in in session.execute(query)
+        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, _joined(burned_in), patient)
+        for instance, sop_class, syntax, key, study, pk, burned_in, patient in session.execute(query)
     ]
 
 

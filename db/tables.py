@@ -21,6 +21,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     Text,
     UniqueConstraint,
@@ -337,6 +338,16 @@ class PeerRow(Base):
     """It sends a study over one association: when that is released, the study is complete."""
     results: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{sr}'"))
     """Kinds of results that it is sent as a destination."""
+    can_get: Mapped[bool] = mapped_column(server_default=text("true"))
+    """False takes C-GET from the right to retrieve."""
+    can_move: Mapped[bool] = mapped_column(server_default=text("true"))
+    """False takes C-MOVE from the right to retrieve."""
+    can_commit: Mapped[bool] = mapped_column(server_default=text("true"))
+    """False takes storage commitment from the right to store."""
+    tls: Mapped[bool] = mapped_column(server_default=text("false"))
+    """We call it over TLS."""
+    certificate: Mapped[str] = mapped_column(server_default=text("''"))
+    """Fingerprint or subject of the certificate that it shows, when it calls and when it is called; empty: any."""
     created_at: Mapped[Now]
     changed_at: Mapped[Now]
 
@@ -594,3 +605,26 @@ class AuditEventRow(Base):
     actor: Mapped[str]
     address: Mapped[str]
     detail: Mapped[Json]
+    message: Mapped[str] = mapped_column(server_default=text("''"))
+    """DICOM audit message (PS3.15 A.5.1), XML; empty for what the standard has no message for."""
+
+
+class AuditChainRow(Base):
+    """The place of one audit event in the hash chain; the database adds it when the event is committed."""
+
+    __tablename__ = "audit_chain"
+    __table_args__ = (UniqueConstraint("event_pk", name="audit_chain_event"),)
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """1, 2, 3 ... without a gap."""
+    event_pk: Mapped[int] = mapped_column(BigInteger, ForeignKey("audit_event.pk"))
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    """SHA-256 over the hash before and this event."""
+
+
+class AuditForwardingRow(Base):
+    """How far the audit trail has been told to one syslog server."""
+
+    __tablename__ = "audit_forwarding"
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[Big]
+    sent_at: Mapped[Now]

@@ -48,8 +48,8 @@ def handle_report(event: Event, node: Node) -> tuple[int | Dataset, None]:
 def _note(event: Event, node: Node) -> None:
     """Note the request. Raises `InvalidIdentifier`, `NotAuthorized` (also where the report could not be sent)."""
     caller = node.caller_of(event)
-    if not caller.rights.store:
-        raise NotAuthorized("this AE may not store here")
+    if not (caller.rights.store and caller.rights.commit):
+        raise NotAuthorized("no right to storage commitment")
     request = read_request(event.action_information)
     with node.database.session() as session:
         peer = peers.get(session, caller.ae_title)

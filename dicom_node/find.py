@@ -8,6 +8,7 @@ import structlog
 from pynetdicom.events import Event
 
 from db.find import find
+from dicom_node import audit_trail
 from dicom_node.boxes import box_rows
 from dicom_node.errors import NotAuthorized
 from dicom_node.find_similar import Response, similar_responses
@@ -66,6 +67,7 @@ def _matches(event: Event, node: "Node", caller: Caller, request: FindRequest, c
     with node.database.session() as session:
         rows = list(find(session, request.spec(limit=cap + 1))) if not request.matches_nothing else []
         rows += box_rows(session, node.pseudonymizer, request, called)
+        audit_trail.query(session, node, event, caller)
         trail.record_find(session, caller, hits=len(rows[:cap]), duration_ms=_ms_since(started))
     status = PENDING_WITHOUT_OPTIONAL_KEYS if request.ignored else PENDING
     for row in rows[:cap]:

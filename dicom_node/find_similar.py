@@ -9,6 +9,7 @@ from pynetdicom.events import Event
 
 from db.find import Condition, FindRow, find
 from db.result_sets import normal_code
+from dicom_node import audit_trail
 from dicom_node.identifier import called_ae
 from dicom_node.status import CANCEL, PENDING_WITHOUT_OPTIONAL_KEYS, SIMILAR, failure
 from regionmir.core.errors import QueryRefused
@@ -51,7 +52,7 @@ def _hits(
     """Answer hits by rank (FF01H: they match by likeness, not by their attributes)."""
     request = read_request(keys, Root.STUDY, caller.disclosure)
     try:
-        found, rows = _search(node, caller, request, token, narrow)
+        found, rows = _search(event, node, caller, request, token, narrow)
     except QueryRefused as error:
         yield from _refusal(node, caller, request, error)
         return
@@ -68,7 +69,7 @@ def _hits(
 
 
 def _search(
-    node: "Node", caller: Caller, request: FindRequest, token: Token, narrow: tuple[Condition, ...]
+    event: Event, node: "Node", caller: Caller, request: FindRequest, token: Token, narrow: tuple[Condition, ...]
 ) -> tuple[Answer, dict[int | None, FindRow]]:
     """Return the answer and the hits' studies by key; what it says is written down before any of it is sent."""
     started = time.perf_counter()
@@ -81,6 +82,7 @@ def _search(
         found = found or search(session, query, caller, drawn=drawn)
         spec = request.spec(limit=None, study_pks=tuple(hit.study_pk for hit in found.hits))
         rows = {row.study_pk: row for row in find(session, spec)} if not request.matches_nothing else {}
+        audit_trail.query(session, node, event, caller)
         trail.record_answer(session, found, caller, duration_ms=(time.perf_counter() - started) * 1000)
     return found, rows
 

@@ -15,6 +15,7 @@ from pynetdicom.events import Event
 
 from db import audit, peers
 from db.retrieve import copy_identities, find_instances
+from dicom_node import audit_trail
 from dicom_node.boxes import BOXES_CLASS, wanted_boxes
 from dicom_node.errors import NotAuthorized
 from dicom_node.identifier import called_ae
@@ -31,9 +32,11 @@ from dicom_node.status import (
     failure,
 )
 from dicom_node.sub_operations import NOT_FOR_COPIES, ONLY_FILMS, Shipment, shipment
+from regionmir.core.audit_events import Transfer
 from regionmir.core.errors import InvalidIdentifier, PeerRefused, PeerUnavailable
 from regionmir.core.records import Caller, Disclosure, lower
-from regionmir.scu.peer import PeerAddress, Timeouts
+from regionmir.query import dicom_audit
+from regionmir.scu.peer import PeerAddress, Timeouts, address_of
 from regionmir.scu.sending import MoveOriginator, accepted_syntaxes, message_ids
 from regionmir.scu.status import SubOperations
 from regionmir.scu.store import Result, Sending, SentFile, attempt, store_instances
@@ -52,21 +55,24 @@ TOO_MANY_MATCH = Response(failure(TOO_MANY_INSTANCES, f"more than {MAX_INSTANCES
 def handle_get(event: Event, node: "Node") -> Iterator[Response]:
     """Answer a C-GET: send the wanted instances over the same association (PS3.4 C.4.3.2)."""
     caller = _retriever(event, node)
+    if not caller.rights.get:
+        raise NotAuthorized("no right to C-GET")
     if caller.disclosure is Disclosure.PSEUDONYMOUS and not caller.accepts_pseudonyms:
         raise NotAuthorized(NOT_FOR_COPIES)
     takes_boxes = bool(accepted_syntaxes(event.assoc, BOXES_CLASS))
-    wanted = _wanted(
-        event, node, caller, destination=caller.ae_title, disclosure=caller.disclosure, with_boxes=takes_boxes
-    )
+    transfer = audit_trail.transfer_to(node, caller, caller.ae_title)
+    wanted = _wanted(event, node, caller, transfer=transfer, disclosure=caller.disclosure, with_boxes=takes_boxes)
     if wanted is None:
         yield TOO_MANY_MATCH
         return
-    yield from _responses(event, wanted, _sent_here(event, wanted))
+    yield from _responses(event, wanted, _sent_here(event, wanted), transfer)
 
 
 def handle_move(event: Event, node: "Node") -> Iterator[Response]:
     """Answer a C-MOVE: send the wanted instances to a registered destination (PS3.4 C.4.2.2)."""
     caller = _retriever(event, node)
+    if not caller.rights.move:
+        raise NotAuthorized("no right to C-MOVE")
     with node.database.session() as session:
         destination = peers.get(session, str(event.move_destination).strip())
     if destination is None or not destination.host or destination.port is None:
@@ -75,12 +81,13 @@ def handle_move(event: Event, node: "Node") -> Iterator[Response]:
     disclosure = lower(caller.disclosure, destination.disclosure)
     if disclosure is Disclosure.PSEUDONYMOUS and not destination.accepts_pseudonyms:
         raise NotAuthorized(NOT_FOR_COPIES)
-    wanted = _wanted(event, node, caller, destination=destination.ae_title, disclosure=disclosure)
+    transfer = audit_trail.transfer_to(node, caller, destination.ae_title, destination.host)
+    wanted = _wanted(event, node, caller, transfer=transfer, disclosure=disclosure)
     if wanted is None:
         yield TOO_MANY_MATCH
         return
-    address = PeerAddress(destination.ae_title, destination.host, destination.port)
-    yield from _responses(event, wanted, _sent_there(event, node, caller, address, wanted))
+    address = address_of(destination, node.settings.tls_files)
+    yield from _responses(event, wanted, _sent_there(event, node, caller, address, wanted), transfer)
 
 
 def _retriever(event: Event, node: "Node") -> Caller:
@@ -96,7 +103,7 @@ def _wanted(
     node: "Node",
     caller: Caller,
     *,
-    destination: str,
+    transfer: Transfer,
     disclosure: Disclosure,
     with_boxes: bool = True,
 ) -> Shipment | None:
@@ -123,35 +130,49 @@ def _wanted(
         if found:
             studies = sorted({one.study_instance_uid for one in found})
             detail = {
-                "destination": destination,
+                "destination": transfer.destination.name,
                 "disclosure": disclosure.value,
                 "instances": len(sending.outgoing),
                 "studies": studies[:100],
             }
             audit.record(session, "retrieve", actor=caller.ae_title, address=caller.address, detail=detail)
+            instances = list(sending.stored.values())
+            dicom_audit.record_begin(session, transfer, instances, anonymized=pseudonymous)
     return sending
 
 
-def _responses(event: Event, sending: Shipment, outcomes: Generator[SentFile, None, None]) -> Iterator[Response]:
+def _responses(
+    event: Event, sending: Shipment, outcomes: Generator[SentFile, None, None], transfer: Transfer
+) -> Iterator[Response]:
     """Give a pending response after each sub-operation but the last, then the final one (PS3.4 C.4.2.3.1)."""
     tally = _Tally(len(sending.outgoing), told=sending.told)
     if sending.kept_back:
         tally.failed += sending.kept_back
         tally.why = ONLY_FILMS
+    try:
+        yield from _pending(event, tally, sending, outcomes)
+    finally:
+        audit_trail.sent(sending, transfer, tally.arrived, tally.why)
+    if event.is_cancelled and tally.remaining:
+        yield Response(failure(CANCEL), tally.counts, tuple(tally.failed))
+        return
+    told = log.warning if tally.failed else log.info
+    told("instances sent", completed=tally.completed, warned=tally.warned, failed=len(tally.failed), why=tally.why)
+    yield tally.final()
+
+
+def _pending(
+    event: Event, tally: "_Tally", sending: Shipment, outcomes: Generator[SentFile, None, None]
+) -> Iterator[Response]:
+    """Do the sub-operations until all are done or the request is cancelled."""
     with closing(outcomes):
-        while tally.remaining:
-            if event.is_cancelled:
-                yield Response(failure(CANCEL), tally.counts, tuple(tally.failed))
-                return
+        while tally.remaining and not event.is_cancelled:
             try:
                 tally.add(next(outcomes))
             except (PeerUnavailable, PeerRefused) as error:
                 tally.lose(str(error), [one.sop_instance_uid for one in sending.outgoing])
             if tally.remaining:
                 yield Response(failure(PENDING), tally.counts)
-    told = log.warning if tally.failed else log.info
-    told("instances sent", completed=tally.completed, warned=tally.warned, failed=len(tally.failed), why=tally.why)
-    yield tally.final()
 
 
 @dataclass(slots=True)
@@ -165,6 +186,8 @@ class _Tally:
     warned: int = 0
     failed: list[str] = field(default_factory=list)
     why: str = ""
+    arrived: set[str] = field(default_factory=set)
+    """SOP Instance UIDs, as sent, of what the receiver took."""
 
     @property
     def counts(self) -> SubOperations:
@@ -173,6 +196,8 @@ class _Tally:
     def add(self, outcome: SentFile) -> None:
         """Count one sub-operation."""
         self.remaining -= 1
+        if outcome.result in (Result.STORED, Result.WARNING):
+            self.arrived.add(outcome.sop_instance_uid or "")
         if outcome.result is Result.STORED:
             self.completed += 1
         elif outcome.result is Result.WARNING:

@@ -42,6 +42,8 @@ class Shipment:
     """From the SOP Instance UID that is sent to the one that the caller knows."""
     copies: dict[str, CopyIdentity]
     """Of each copy, by the SOP Instance UID that it is sent under."""
+    stored: dict[str, StoredInstance]
+    """What leaves, by the SOP Instance UID that it is sent under."""
     node: "Node"
     boxes: Mapping[str, RegionBoxes] = field(default_factory=dict)
     """What draws the regions of a film, by the SOP Instance UID that it is sent under."""
@@ -86,7 +88,8 @@ def shipment(
     """
     if disclosure is Disclosure.IDENTIFIED:
         stored = [_outgoing(node, one, one.sop_instance_uid) for one in found]
-        return Shipment(stored, (), {one.sop_instance_uid: one.sop_instance_uid for one in found}, {}, node)
+        told: dict[str, str] = {one.sop_instance_uid: one.sop_instance_uid for one in found}
+        return Shipment(stored, (), told, {}, {one.sop_instance_uid: one for one in found}, node)
     may_leave = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
     if found and not may_leave:
         raise NotAuthorized(ONLY_FILMS)
@@ -100,6 +103,7 @@ def shipment(
         [known[one.pk] for one in found if one.pk not in leaving],
         {identities[one.pk].sop_instance_uid: known[one.pk] for one in may_leave},
         {identities[one.pk].sop_instance_uid: identities[one.pk] for one in may_leave},
+        {identities[one.pk].sop_instance_uid: one for one in may_leave},
         node,
     )
 

@@ -21,9 +21,10 @@ from db.peers import Peer
 from regionmir.core.errors import PeerRefused, PeerUnavailable, RegionMirError, Transient, origin
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import Disclosure
+from regionmir.core.tls import NO_TLS_FILES, TlsFiles
 from regionmir.scu.commitment import CommitmentReport, CommitmentRequest, Reference, new_transaction_uid
 from regionmir.scu.outgoing import DatasetSender
-from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts, address_of
 from regionmir.scu.sending import NotAccepted
 from regionmir.scu.status import Status
 from workers.outcome import Verdict, verdict
@@ -64,6 +65,7 @@ class Deliverer:
     """By kind of result."""
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     lease_s: float = LEASE_S
+    tls_files: TlsFiles = NO_TLS_FILES
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
 
     def __post_init__(self) -> None:
@@ -109,9 +111,9 @@ class Deliverer:
         return tried
 
     def _sender(self, title: AETitle, peer: Peer | None) -> DatasetSender:
-        host, port = (peer.host, peer.port or 0) if peer else ("", 0)
+        address = address_of(peer, self.tls_files) if peer else PeerAddress(title, "", 0)
         reported = partial(self._reported, title) if peer and peer.commits_storage else None
-        return DatasetSender(PeerAddress(title, host, port), self.calling_ae, reported=reported, timeouts=self.timeouts)
+        return DatasetSender(address, self.calling_ae, reported=reported, timeouts=self.timeouts)
 
     def _claim(self, owner: str, title: AETitle, peer: Peer | None) -> list[Claimed]:
         senders = peer.max_associations if peer else 1

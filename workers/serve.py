@@ -19,11 +19,13 @@ from db.migrate import wait_current
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
+from regionmir.core.syslog import parse_syslog_target
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.results.making import KINDS
 from regionmir.storage import FileStore
 from workers.answering import Answering
 from workers.app import make_app
+from workers.audit_forwarding import AuditForwarder
 from workers.commitment import CommitmentReporter
 from workers.completion import Completion
 from workers.delivery import Deliverer
@@ -82,11 +84,11 @@ def serve_light(settings: Settings) -> int:
         answering = Answering(database, settings.default_k, ResultOutbox(pseudonymizer))
         look_after = partial(reconcile, database, queue)
         own_ae = parse_ae_title(settings.ae_title)
-        objects = FileStore(settings.data_dir)
+        objects, tls_files = FileStore(settings.data_dir), settings.tls_files
         maker = ResultMaker(database, objects, pseudonymizer, settings.max_pixels)
-        deliverer = Deliverer(database, own_ae, dict.fromkeys(KINDS, maker))
+        deliverer = Deliverer(database, own_ae, dict.fromkeys(KINDS, maker), tls_files=tls_files)
         at_end.callback(deliverer.close)
-        reporter = CommitmentReporter(database, objects, own_ae)
+        reporter = CommitmentReporter(database, objects, own_ae, tls_files=tls_files)
         planner = StudyPlanner(database, pseudonymizer, settings.searched_regions(), settings.default_k)
         completion = Completion(database, [planner], quiet_s=settings.quiet_s)
         sync = PacsSync(settings, database)
@@ -101,6 +103,10 @@ def serve_light(settings: Settings) -> int:
             Periodic("wanted-answers", _ANSWER_S, partial(_answer, answering, deliverer), immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
+        if settings.audit_syslog:
+            target = parse_syslog_target(settings.audit_syslog)
+            forwarder = AuditForwarder(database, target, settings.tls_files)
+            timers.append(Periodic("forward-audit", _OUTBOX_S, forwarder.forward, immediately=True))
         add_reconcile_task(app, look_after)
         for timer in timers:
             at_end.callback(timer.stop)

@@ -243,7 +243,7 @@ def _peers(settings: Settings) -> Iterator[Finding]:
     from db import peers
     from regionmir.admin.context import open_database
     from regionmir.scu.echo import echo
-    from regionmir.scu.peer import PeerAddress, Timeouts
+    from regionmir.scu.peer import Timeouts, address_of
 
     try:
         with open_database(settings) as database, database.session() as session:
@@ -257,7 +257,7 @@ def _peers(settings: Settings) -> Iterator[Finding]:
     for peer in known:
         if not peer.host or peer.port is None:
             continue
-        address = PeerAddress(peer.ae_title, peer.host, peer.port)
+        address = address_of(peer, settings.tls_files)
         try:
             answer = echo(address, settings.ae_title, patience)
         except RegionMirError as error:

@@ -10,6 +10,7 @@ import typer
 
 from regionmir import __version__
 from regionmir.admin import (
+    audit_commands,
     conformance_commands,
     db_commands,
     deliveries_commands,
@@ -75,6 +76,7 @@ export_commands.add_to(app)
 app.command()(dicomize_commands.dicomize)
 conformance_commands.add_to(app)
 app.add_typer(db_commands.app, name="db")
+app.add_typer(audit_commands.app, name="audit")
 
 _EXTRA_OF = {
     "pynetdicom": "node",

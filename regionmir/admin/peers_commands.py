@@ -12,6 +12,7 @@ from regionmir.admin.context import JSON, console, open_session, print_json, set
 from regionmir.core.errors import ConfigurationError, PeerRefused, PeerUnavailable, RegionMirError
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.records import Disclosure, lower
+from regionmir.core.tls import parse_certificate
 
 if TYPE_CHECKING:
     from db.peers import Peer
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The AEs that we know, and what each may do.")
 
 _RIGHTS = ("echo", "store", "find", "retrieve", "correct", "identify")
+_NARROWED = {"get": "retrieve", "move": "retrieve", "commit": "store"}
+"""Services that may be taken from a right, and from which."""
+
 _TITLE = typer.Argument(metavar="AE_TITLE", help="AE title of the peer.")
 
 
@@ -44,6 +48,13 @@ def add(
     quiet_s: float | None = typer.Option(None, min=0, help="Seconds of silence after which its studies are complete."),
     complete_on_release: bool = typer.Option(False, help="Its studies are complete when its association ends."),
     results: str = typer.Option("sr", help="Kinds of results that it is sent: sr,sheet,pdf,gsps,kos; empty: none."),
+    get: bool = typer.Option(True, help="With --retrieve: by C-GET."),
+    move: bool = typer.Option(True, help="With --retrieve: by C-MOVE."),
+    commit: bool = typer.Option(True, help="With --store: may ask for storage commitment."),
+    tls: bool = typer.Option(False, help="Call it over TLS."),
+    certificate: str = typer.Option(
+        "", help="Certificate it must show: sha256:FINGERPRINT, or its subject such as CN=PACS,O=Hospital."
+    ),
 ) -> None:
     """Register a peer, or replace what is registered under its AE title.
 
@@ -73,6 +84,11 @@ def add(
             quiet_s=quiet_s,
             complete_on_release=complete_on_release,
             results=_kinds(results),
+            can_get=get,
+            can_move=move,
+            can_commit=commit,
+            tls=tls,
+            certificate=parse_certificate(certificate),
         )
     )
     with open_session() as session:
@@ -104,8 +120,8 @@ def list_(as_json: bool = JSON) -> None:
         "AE title", "address", "called from", "may", "answers", "is sent", "results to", box=None, pad_edge=False
     )
     for peer in found:
-        where = f"{peer.host}:{peer.port}" if peer.is_destination else "-"
-        source = peer.source_address or "any"
+        where = f"{peer.host}:{peer.port}{' TLS' if peer.tls else ''}" if peer.is_destination else "-"
+        source = " ".join(part for part in (peer.source_address, peer.certificate[:20]) if part) or "any"
         sent = ",".join(peer.results) if peer.is_destination else ""
         table.add_row(peer.ae_title, where, source, _rights(peer), _answers(peer), sent or "-", peer.results_to or "-")
     console.print(table)
@@ -135,7 +151,7 @@ def echo(ae_title: str = _TITLE, as_json: bool = JSON) -> None:
     """
     from db import peers
     from regionmir.scu.echo import echo as ask
-    from regionmir.scu.peer import PeerAddress
+    from regionmir.scu.peer import address_of
 
     settings = settings_in_force()
     title = parse_ae_title(ae_title)
@@ -143,7 +159,7 @@ def echo(ae_title: str = _TITLE, as_json: bool = JSON) -> None:
         peer = peers.get(session, title)
     if peer is None or not peer.host or peer.port is None:
         raise RegionMirError(f"{title} is not registered with a host and a port; see `regionmir peers add --help`")
-    address = PeerAddress(peer.ae_title, peer.host, peer.port)
+    address = address_of(peer, settings.tls_files)
     try:
         answer = ask(address, settings.ae_title)
     except (PeerUnavailable, PeerRefused) as error:
@@ -161,10 +177,10 @@ def echo(ae_title: str = _TITLE, as_json: bool = JSON) -> None:
 
 def _checked(peer: "Peer") -> "Peer":
     """Return `peer` if what it is registered for makes sense. Raises `ConfigurationError`."""
-    if peer.disclosure is Disclosure.IDENTIFIED and not peer.source_address:
+    if peer.disclosure is Disclosure.IDENTIFIED and not (peer.source_address or peer.certificate):
         raise ConfigurationError(
-            "an identified peer needs --source: anyone can call under its AE title, so only the title together with "
-            "its address may be shown patients' identities"
+            "an identified peer needs --source or --certificate: anyone can call under its AE title, so only the title "
+            "together with its address or its certificate may be shown patients' identities"
         )
     if bool(peer.host) != (peer.port is not None):
         raise ConfigurationError("--host and --port go together")
@@ -207,7 +223,9 @@ def _say_what_results_bear(peer: "Peer", destination: "Peer | None") -> None:
 
 
 def _rights(peer: "Peer") -> str:
-    return " ".join(name for name in _RIGHTS if getattr(peer, f"can_{name}")) or "nothing"
+    may = [name for name in _RIGHTS if getattr(peer, f"can_{name}")]
+    without = [name for name, of in _NARROWED.items() if of in may and not getattr(peer, f"can_{name}")]
+    return " ".join([*may, *(f"no-{name}" for name in without)]) or "nothing"
 
 
 def _answers(peer: "Peer") -> str:

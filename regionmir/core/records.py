@@ -48,6 +48,12 @@ class Rights:
     retrieve: bool = False
     correct: bool = False
     identify: bool = False
+    get: bool = True
+    """False takes C-GET from `retrieve`."""
+    move: bool = True
+    """False takes C-MOVE from `retrieve`."""
+    commit: bool = True
+    """False takes storage commitment from `store`."""
 
 
 @dataclass(frozen=True, slots=True)

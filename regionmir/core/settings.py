@@ -4,7 +4,7 @@ import os
 import secrets
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
@@ -18,6 +18,7 @@ from regionmir.core.anatomy import Anatomy, anatomy_by_short
 from regionmir.core.errors import ConfigurationError, InvalidAETitle, UnknownAnatomy
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.pseudonyms import Pseudonymizer
+from regionmir.core.tls import TlsFiles
 
 CONFIG_FILE_VARIABLE = "REGIONMIR_CONFIG"
 DEFAULT_CONFIG_FILE = "regionmir.toml"
@@ -87,6 +88,17 @@ class Settings(BaseSettings):
         "", description="regions searched in each film of a complete study, such as RL,LL; empty: none"
     )
     torch_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: all cores")
+    dicom_tls_port: int = Field(0, ge=0, le=65535, description="second port of the DICOM node, for TLS; 0: none")
+    dicom_tls_only: bool = Field(False, description="listen for DICOM over TLS only, not on dicom_port")
+    dicom_tls_clients: Literal["verified", "any"] = Field(
+        "verified", description="verified: a caller must show a certificate that we believe; any: it may also show none"
+    )
+    tls_certificate: Path | None = Field(None, description="our certificate with its chain, PEM")
+    tls_key: Path | None = Field(None, description="key of our certificate, PEM, without a password")
+    tls_authorities: Path | None = Field(None, description="certificates of the authorities that we believe, PEM")
+    audit_syslog: str = Field(
+        "", description="where audit messages go too: udp://host:514 or tls://host:6514; empty: nowhere"
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="lowest level logged")
     log_json: bool | None = Field(None, description="log JSON lines; unset: when not on a terminal")
 
@@ -112,6 +124,10 @@ class Settings(BaseSettings):
     @property
     def run_dir(self) -> Path:
         return self.data_dir / "run"
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_authorities)
 
     def require_database_url(self) -> str:
         """Return the URL of PostgreSQL. Raises `ConfigurationError` with what to do."""
