@@ -104,7 +104,7 @@ class Run:
         strength = _strength(self.share, self.config.calm)
         torch.manual_seed(
             self.config.seed + SEEDS_APART * rank() + self.step
-        )  # of dropout, so that a run resumes exactly
+        )  # of dropout: exact resume
         chosen = self.sampler.draw(self.config.films_per_step, self.rng)
         batch = make_batch(self.films, chosen, self.config, self.rng, strength, self.device)
         for group in self.optimiser.param_groups:
