@@ -18,6 +18,7 @@ from regionmir.admin import (
     dicomize_commands,
     doctor_commands,
     export_commands,
+    fsck_commands,
     instances_commands,
     model_commands,
     model_data_commands,
@@ -69,6 +70,7 @@ app.add_typer(peers_commands.app, name="peers")
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 work_commands.add_to(app)
+fsck_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
 model_explain_command.add_to(model_commands.app)
 app.add_typer(model_commands.app, name="model")
