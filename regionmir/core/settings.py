@@ -4,7 +4,7 @@ import os
 import secrets
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
@@ -51,6 +51,29 @@ class Settings(BaseSettings):
     http_names: str = Field(
         "", description="names under which browsers may ask, separated by commas; needed beyond the loopback"
     )
+    http_external_url: str = Field(
+        "", description="address under which browsers reach us, as https://regionmir.example"
+    )
+    http_proxies: str = Field("", description="addresses or networks of reverse proxies in front, separated by commas")
+    http_tls_certificate: Path | None = Field(None, description="certificate chain of the web process (PEM)")
+    http_tls_key: Path | None = Field(None, description="private key of that certificate (PEM)")
+    http_without_signin: bool = Field(False, description="listen beyond the loopback though nobody signs in")
+    http_without_tls: bool = Field(False, description="listen beyond the loopback without TLS of our own")
+    signin: Literal["none", "local", "oidc", "proxy"] = Field("none", description="how people sign in to the pages")
+    session_idle_s: float = Field(1800.0, gt=0, description="a session not used for so long is over")
+    session_absolute_s: float = Field(43200.0, gt=0, description="a session is over after this time, used or not")
+    oidc_issuer: str = Field("", description="the OpenID provider, as https://login.example/realms/hospital")
+    oidc_client_id: str = Field("", description="our name at the OpenID provider")
+    oidc_client_secret_file: Path | None = Field(None, description="file with our secret there; unset: a public client")
+    oidc_scopes: str = Field("openid profile", description="what we ask the OpenID provider for")
+    oidc_name_claim: str = Field("preferred_username", description="claim that is shown as the name of a user")
+    oidc_groups_claim: str = Field("groups", description="claim that lists the groups of a user")
+    proxy_user_header: str = Field("X-Forwarded-User", description="header in which a proxy names the user")
+    proxy_groups_header: str = Field("X-Forwarded-Groups", description="header with the groups, separated by commas")
+    viewer_groups: str = Field("", description="groups that may sign in at all, separated by commas; empty: everybody")
+    reader_groups: str = Field("", description="groups whose users are readers")
+    admin_groups: str = Field("", description="groups whose users are admins")
+    identified_groups: str = Field("", description="groups whose readers and admins see patients' identities")
     data_dir: Path = Field(default_factory=_default_data_dir, description="objects, local database, keys")
     database_url: str | None = Field(None, description="PostgreSQL; unset: one of our own is started")
     redis_url: str | None = Field(None, description="Redis; unset: one of our own is started")
