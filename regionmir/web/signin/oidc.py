@@ -50,7 +50,8 @@ class Provider:
 
     def visit(self, next_path: str) -> tuple[str, Visit]:
         """Return where to send a browser, and what must come back with it. Raises `SignInRefused`."""
-        visit = Visit(*(secrets.token_urlsafe(32) for _ in range(2)), secrets.token_urlsafe(48), next_path)
+        state, nonce = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        visit = Visit(state, nonce, secrets.token_urlsafe(48), next_path)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(visit.code_verifier.encode()).digest()).rstrip(b"=")
         asked = {
             "response_type": "code",
