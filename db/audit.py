@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from db.filing import clean
@@ -66,3 +66,21 @@ def listing(session: Session, *, kinds: Sequence[str] = (), limit: int = 100) ->
     if kinds:
         query = query.where(row.kind.in_(kinds))
     return [AuditEvent(*found) for found in session.execute(query)]
+
+
+def failures(
+    session: Session, *, failed: str, succeeded: str, actor: str, address: str, within_s: float
+) -> tuple[int, int, int]:
+    """Return how many events of kind `failed` there were lately of this actor from this address since they last
+    `succeeded`, of any actor from this address, and of this actor from anywhere."""
+    row = AuditEventRow
+    theirs = (row.actor == actor) & (row.address == address)
+    last = select(func.coalesce(func.max(row.pk), 0)).where(row.kind == succeeded, theirs).scalar_subquery()
+    query = select(
+        func.count().filter(theirs, row.pk > last),
+        func.count().filter(row.address == address),
+        func.count().filter(row.actor == actor),
+    ).where(row.kind == failed, row.at > func.now() - dt.timedelta(seconds=within_s))
+    query = query.where(or_(row.actor == actor, row.address == address))
+    both, of_address, of_actor = session.execute(query).one()
+    return both, of_address, of_actor

@@ -594,6 +594,58 @@ class QueryLogRow(Base):
     duration_ms: Mapped[float]
 
 
+class WebUserRow(Base):
+    """A user of the web process: with a password of ours, or one for whom a provider or a proxy vouches."""
+
+    __tablename__ = "web_user"
+    __table_args__ = (
+        UniqueConstraint("way", "subject", name="web_user_identity"),
+        CheckConstraint("way IN ('local', 'oidc', 'proxy')", name="web_user_way_known"),
+        CheckConstraint("role IN ('viewer', 'reader', 'admin')", name="web_user_role_known"),
+        CheckConstraint("(way = 'local') = (password_hash IS NOT NULL)", name="web_user_password"),
+        Index("web_user_name", "name"),
+    )
+    pk: Mapped[Pk]
+    name: Mapped[str]
+    """What people see; only of local users is it unique."""
+    way: Mapped[str]
+    subject: Mapped[str]
+    """Who it is to the one who vouches: our own name, `issuer|sub`, or the name that the proxy gives."""
+    role: Mapped[str]
+    identified: Mapped[bool] = mapped_column(server_default=text("false"))
+    disabled: Mapped[bool] = mapped_column(server_default=text("false"))
+    password_hash: Mapped[str | None]
+    """Argon2id, in the form that names its parameters."""
+    created_at: Mapped[Now]
+    signed_in_at: Mapped[dt.datetime | None]
+
+
+class WebSessionRow(Base):
+    """A user that is signed in. The browser holds the token, we only its hash."""
+
+    __tablename__ = "web_session"
+    __table_args__ = (Index("web_session_user", "user_pk"), Index("web_session_end", "ends_at"))
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    user_pk: Mapped[Big] = mapped_column(ForeignKey("web_user.pk", ondelete="CASCADE"))
+    address: Mapped[str]
+    started_at: Mapped[Now]
+    seen_at: Mapped[Now]
+    ends_at: Mapped[dt.datetime]
+
+
+class SignInRequestRow(Base):
+    """A browser that was sent to the OpenID provider and has not come back yet."""
+
+    __tablename__ = "sign_in_request"
+    __table_args__ = (Index("sign_in_request_end", "ends_at"),)
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    nonce: Mapped[str]
+    code_verifier: Mapped[str]
+    next_path: Mapped[str]
+    ends_at: Mapped[dt.datetime]
+
+
 class AuditEventRow(Base):
     """Something that must be answerable for later. The database refuses to change or delete rows."""
 

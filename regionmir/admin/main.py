@@ -31,6 +31,7 @@ from regionmir.admin import (
     settings_commands,
     status_commands,
     up_commands,
+    users_commands,
     work_commands,
 )
 from regionmir.core.errors import ConfigurationError, InvalidIdentifier, RegionMirError
@@ -67,6 +68,7 @@ query_commands.add_to(app)
 resolve_commands.add_to(app)
 app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
+app.add_typer(users_commands.app, name="users")
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 work_commands.add_to(app)
@@ -87,6 +89,7 @@ _EXTRA_OF = {
     "torch": "worker",
     "safetensors": "worker",
     "scipy": "worker",
+    "argon2": "web",
     "fastapi": "web",
     "uvicorn": "web",
 }

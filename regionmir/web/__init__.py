@@ -1,1 +1,1 @@
-"""The web process: health, metrics, pages. It reads and writes nothing; without sign-in it shows pseudonyms only."""
+"""The web process: sign-in, health, metrics, pages. It shows pseudonyms only to whoever has not signed in."""

@@ -13,6 +13,10 @@ from regionmir.storage import FileStore
 from regionmir.web import health, metrics, pages
 from regionmir.web.guard import Guard, allowed_names
 from regionmir.web.pictures import Pictures
+from regionmir.web.signin import routes as sign_in_pages
+from regionmir.web.signin.door import Door
+from regionmir.web.signin.exposure import is_secure, require_safe
+from regionmir.web.signin.service import make_sign_in
 from regionmir.web.site import Site
 
 _STYLE = files("regionmir.web").joinpath("static/style.css").read_bytes()
@@ -21,24 +25,27 @@ _STYLE = files("regionmir.web").joinpath("static/style.css").read_bytes()
 def make_site(settings: Settings) -> Site:
     """Return what the routes use, with no connection made yet: the process starts, and answers, without a database.
 
-    Raises `ConfigurationError` where no database is set, or where others could reach us under no name.
+    Raises `ConfigurationError` where no database is set, or where others could reach us under no name, without sign-in
+    or without TLS.
     """
+    require_safe(settings)
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
     database = Database(settings.require_database_url(), application_name="regionmir web", read_only=True)
-    return Site(settings, names, database, Pictures(FileStore(settings.data_dir), settings.max_pixels), queue)
+    pictures = Pictures(FileStore(settings.data_dir), settings.max_pixels)
+    return Site(settings, names, database, pictures, queue, make_sign_in(settings))
 
 
 def make_app(site: Site) -> ASGIApp:
     """Return the application on this site."""
     app = FastAPI(title="RegionMIR", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
-    for router in (health.router, metrics.router, pages.router):
+    for router in (health.router, metrics.router, sign_in_pages.router, pages.router):
         app.include_router(router)
     app.add_api_route("/style.css", _style, methods=["GET", "HEAD"])
     for error, handler in pages.HANDLERS.items():
         app.add_exception_handler(error, handler)
-    return Guard(app, site.names)
+    return Guard(Door(app, site.sign_in), site.names, secure=is_secure(site.settings))
 
 
 def _style() -> Response:

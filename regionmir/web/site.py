@@ -10,6 +10,7 @@ from db.engine import Database
 from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
 from regionmir.web.pictures import Pictures
+from regionmir.web.signin.service import SignIn
 
 if TYPE_CHECKING:
     from db.engine import Session
@@ -25,10 +26,12 @@ class Site:
     database: Database
     pictures: Pictures
     queue: CeleryQueue | None
+    sign_in: SignIn
 
     def close(self) -> None:
         """Close all connections."""
         self.database.close()
+        self.sign_in.close()
         if self.queue is not None:
             self.queue.close()
 
