@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pydicom._uid_dict import UID_dictionary
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_context, build_role, evt
@@ -79,7 +79,10 @@ FULL = {
 def node(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FindNode]:
     with find_node(databases, tmp_path_factory.mktemp("node"), find_cap=3) as running:
         running.register(KNOWN, can_store=True, can_retrieve=True, disclosure=Disclosure.IDENTIFIED)
-        seed(running.database, [film(1, **{f"t{tag}": value for tag, value in FULL.items()}), film(2)])
+        seed(
+            running.database,
+            [film(1, issuer="Value 00100021", **{f"t{tag}": value for tag, value in FULL.items()}), film(2)],
+        )
         yield running
 
 
@@ -492,15 +495,12 @@ def is_found(node: FindNode, tag: str, value: str) -> bool:
             "PatientID": "REALID1", "StudyInstanceUID": "1.2.826.0.1.1", "SeriesInstanceUID": "1.2.826.0.1.1.1",
         },
     }[level]  # fmt: skip
-    identifier = keys(level.value, **{"PatientID": "REALID1", **above} if tag != "00100020" else above)
-    identifier.add_new(int(tag, 16), dictionary_VR(int(tag, 16)), None)
-    text = value.split("\\") if "\\" in value else value
     numeric = dictionary_VR(int(tag, 16)) in ("US", "UL") and value
+    asked = {**above, keyword_for_tag(int(tag, 16)): int(value) if numeric else value}
     with association(node.port, calling=KNOWN) as assoc:
-        identifier[int(tag, 16)].value = int(value) if numeric else text
-        found = ask(assoc, identifier, PATIENT_ROOT)
+        found = ask(assoc, keys(level.value, **asked), PATIENT_ROOT)
     assert found.status == 0x0000, found.comment
-    return len(found.rows) == 1
+    return any(row.PatientID == "REALID1" for row in found.rows)
 
 
 def test_every_character_set_of_the_statement_is_understood_and_no_other(node: FindNode) -> None:
