@@ -668,7 +668,8 @@ class AuditChainRow(Base):
     __table_args__ = (UniqueConstraint("event_pk", name="audit_chain_event"),)
     position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     """1, 2, 3 ... without a gap."""
-    event_pk: Mapped[int] = mapped_column(BigInteger, ForeignKey("audit_event.pk"))
+    event_pk: Mapped[Big]
+    """`audit_event.pk`; no foreign key, so that a row that was taken away shows as a gap."""
     hash: Mapped[bytes] = mapped_column(LargeBinary)
     """SHA-256 over the hash before and this event."""
 

@@ -153,7 +153,7 @@ def _responses(
         yield from _pending(event, tally, sending, outcomes)
     finally:
         audit_trail.sent(sending, transfer, tally.arrived, tally.why)
-    if event.is_cancelled and tally.remaining:
+    if tally.cancelled:
         yield Response(failure(CANCEL), tally.counts, tuple(tally.failed))
         return
     told = log.warning if tally.failed else log.info
@@ -166,7 +166,10 @@ def _pending(
 ) -> Iterator[Response]:
     """Do the sub-operations until all are done or the request is cancelled."""
     with closing(outcomes):
-        while tally.remaining and not event.is_cancelled:
+        while tally.remaining:
+            if event.is_cancelled:  # says so once only
+                tally.cancelled = True
+                return
             try:
                 tally.add(next(outcomes))
             except (PeerUnavailable, PeerRefused) as error:
@@ -186,6 +189,7 @@ class _Tally:
     warned: int = 0
     failed: list[str] = field(default_factory=list)
     why: str = ""
+    cancelled: bool = False
     arrived: set[str] = field(default_factory=set)
     """SOP Instance UIDs, as sent, of what the receiver took."""
 

@@ -72,6 +72,7 @@ def test_what_is_rolled_back_leaves_no_place_in_the_chain(database: Database) ->
         (f"UPDATE audit_event SET actor = 'nobody' WHERE pk = {EVENT.format(2)}", 1, "event 2"),
         (f"UPDATE audit_event SET detail = '{{}}' WHERE pk = {EVENT.format(3)}", 2, "event 3"),
         ("UPDATE audit_chain SET hash = sha256('x') WHERE position = 2", 1, "event 2"),
+        (f"DELETE FROM audit_event WHERE pk = {EVENT.format(2)}", 1, "event 2 of the chain is missing"),
         ("DELETE FROM audit_chain WHERE position = 1", 0, "event 1 of the chain is missing"),
     ],
 )
