@@ -15,6 +15,9 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 PROBES = frozenset({"/healthz", "/readyz"})
 """Probes come by an address, not a name, and are told nothing worth hiding."""
 
+WRITABLE = ("/api/",)
+"""Beginnings of paths that take other methods than GET and HEAD."""
+
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; img-src 'self'; style-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -31,8 +34,10 @@ _HEADERS = {
 
 
 class Guard:
-    """Lets through GET and HEAD for a name of ours from a page of ours; a foreign page that points a name of its own
-    at our address (DNS rebinding) gets nothing."""
+    """Lets through requests for a name of ours from a page of ours, outside `WRITABLE` only GET and HEAD.
+
+    A foreign page that points a name of its own at our address (DNS rebinding) gets nothing.
+    """
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self._app = app
@@ -55,7 +60,7 @@ class Guard:
         await (refusal or self._app)(scope, receive, with_headers)
 
     def _refusal(self, method: str, path: str, headers: Headers) -> Response | None:
-        if method not in ("GET", "HEAD"):
+        if method not in ("GET", "HEAD") and not path.startswith(WRITABLE):
             return PlainTextResponse("This service only reads.\n", 405, {"Allow": "GET, HEAD"})
         if path in PROBES:
             return None
