@@ -1,6 +1,8 @@
 """The JSON API over a database with drawn films, an indexer of the fake model that looks for work, and tokens."""
 
 import datetime as dt
+import socket
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from pydicom.dataset import Dataset
 from sqlalchemy import make_url
 from starlette.types import ASGIApp
@@ -96,3 +99,18 @@ def running_api(url: str, folder: Path, films: Collection[Dataset], **settings: 
         indexer.close()
         site.close()
         database.close()
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """Serve an application on a free port of the loopback interface and yield its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
