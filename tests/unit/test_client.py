@@ -52,9 +52,8 @@ def refusal(status: int, code: str) -> httpx.Response:
 
 
 def test_a_box_that_is_still_being_embedded_is_asked_for_again(answering: Answering) -> None:
-    with answering(
-        refusal(409, "box-waiting"), refusal(429, "too-many-requests"), httpx.Response(200, json=ANSWER)
-    ) as mir:
+    answers = refusal(409, "box-waiting"), refusal(429, "too-many-requests"), httpx.Response(200, json=ANSWER)
+    with answering(*answers) as mir:
         assert mir.similar("4711", box=Box(1, 2, 3, 4)).code == "ABCD1234"
     assert len(asked) == 3
     assert asked[2].read() == asked[0].read()
