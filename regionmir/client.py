@@ -19,7 +19,9 @@ import httpx
 _PATH = "/api/v1"
 _RETRIED = frozenset({"box-waiting", "not-indexed", "too-many-requests", "unavailable", "no-model"})
 """Problems that time cures."""
+_UNFINISHED = frozenset({"received", "indexing"})
 _PAUSE_S = 1.0
+_LONGEST_WAIT_S = 10.0
 _TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
@@ -232,15 +234,22 @@ class RegionMir:
         return tuple(_instance(one) for one in self._json("POST", "/instances/lookup", json={"anchor": anchor}))
 
     def upload(self, film: Path | bytes, *, wait_s: float = 30.0) -> Film:
-        """Upload a film (DICOM, PNG or JPEG) to compare it, and return what was found in it. It is not archived."""
+        """Upload a film (DICOM, PNG or JPEG) to compare it, and return what was found in it. It is not archived.
+
+        A film that is not indexed after `wait_s` seconds has state `received` or `indexing`; `film` tells later.
+        """
         content = film if isinstance(film, bytes) else film.read_bytes()
         kind = next((kind for head, kind in _TYPES.items() if content.startswith(head)), "application/dicom")
-        found = self._json("POST", f"/films?wait={min(wait_s, 30)}", content=content, headers={"Content-Type": kind})
-        return _film(found)
+        end = time.monotonic() + wait_s
+        headers = {"Content-Type": kind}
+        found = _film(self._json("POST", f"/films?wait={_wait(wait_s)}", content=content, headers=headers))
+        while found.state in _UNFINISHED and (left := end - time.monotonic()) > 0:
+            found = self.film(found.id, wait_s=left)
+        return found
 
     def film(self, id_: str, *, wait_s: float = 0.0) -> Film:
         """Return what has become of an uploaded film."""
-        return _film(self._json("GET", f"/films/{_part(id_)}?wait={min(wait_s, 30)}"))
+        return _film(self._json("GET", f"/films/{_part(id_)}?wait={_wait(wait_s)}"))
 
     def forget(self, film: Film) -> None:
         """Let the server forget an uploaded film now."""
@@ -298,6 +307,11 @@ def _error(response: httpx.Response) -> ClientError:
 def _retry_after(response: httpx.Response) -> float:
     text = response.headers.get("Retry-After", "")
     return float(text) if text.isdigit() else _PAUSE_S
+
+
+def _wait(wait_s: float) -> float:
+    """Return how long one request waits."""
+    return max(0.0, min(wait_s, _LONGEST_WAIT_S))
 
 
 def _part(text: str) -> str:

@@ -59,6 +59,13 @@ def _audit(session: "Session", caller: Caller, detail: dict[str, object], hits: 
         audit.record(session, "similarity query", actor=caller.ae_title, address=caller.address, detail=seen)
 
 
+def record_shown(session: "Session", instance_pks: Sequence[int], caller: Caller, *, how: str) -> None:
+    """Record that instances were shown to a caller, if it was told who they are of."""
+    if caller.disclosure is Disclosure.IDENTIFIED and instance_pks:
+        detail = {"how": how, "instance_pks": list(instance_pks)}
+        audit.record(session, "instances shown", actor=caller.ae_title, address=caller.address, detail=detail)
+
+
 def record_refusal(session: "Session", error: QueryRefused, caller: Caller) -> None:
     """Record a refused similarity query; guesses at anchors are audited."""
     query_log.record(

@@ -37,7 +37,7 @@ def make_site(settings: Settings) -> Site:
         Database(url, application_name="regionmir web", read_only=True),
         Pictures(FileStore(settings.data_dir), settings.max_pixels),
         queue,
-        Database(url, application_name="regionmir api"),
+        Database(url, application_name="regionmir api", pool_size=16),
         Uploads(settings.uploads_dir),
         RateLimit(settings.redis_url, settings.api_requests_per_minute),
         FailedAnchors(),

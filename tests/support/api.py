@@ -57,8 +57,13 @@ class Api:
 
     def upload(self, content: Any, kind: str = "application/dicom", token: str = "") -> httpx.Response:
         """Upload a film and wait for what becomes of it."""
-        headers = {"Content-Type": kind}
-        return self.request("POST", "/films?wait=30", token or self.pseudonymous, content=content, headers=headers)
+        headers, token = {"Content-Type": kind}, token or self.pseudonymous
+        found = self.request("POST", "/films?wait=10", token, content=content, headers=headers)
+        for _ in range(10):
+            if found.status_code != 202:
+                break
+            found = self.request("GET", f"/films/{found.json()['id']}?wait=10", token)
+        return found
 
     def token(
         self, name: str, *, scopes: Collection[str] = ALL_SCOPES, days: float = 1, identified: bool = False

@@ -98,7 +98,8 @@ def _not_understood(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return problem(400, "bad-json", f"The body is no JSON: see character {first['loc'][-1]}.")
-    where = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part.isidentifier())
+    own = first["loc"][:-1] if first["type"] == "extra_forbidden" else first["loc"]  # the rest is a name that was sent
+    where = ".".join(map(str, own))
     return problem(422, "bad-value", f"{where}: {first['msg']}.")
 
 

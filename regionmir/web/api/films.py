@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Path as PathParameter
 from starlette.concurrency import run_in_threadpool
 
 from db import uploads
@@ -24,7 +25,7 @@ from regionmir.web.site import Site, SiteOf
 
 DICOM: Final = "application/dicom"
 PICTURES: Final = frozenset({"image/png", "image/jpeg"})
-LONGEST_WAIT_S: Final = 30
+LONGEST_WAIT_S: Final = 10
 
 router = APIRouter(tags=["films"], dependencies=[Depends(require(Scope.WRITE)), Depends(limited)])
 
@@ -33,6 +34,7 @@ _BODY: Final = {
     "requestBody": {"required": True, "content": dict.fromkeys((DICOM, *sorted(PICTURES)), _BINARY)},
 }
 _NOT_YET: Final = {"model": FilmModel, "description": "not indexed yet: ask for the film again"}
+_CODE = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$", description="`id` of the film")]
 _WAIT = Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="seconds to wait for it to be indexed")]
 
 
@@ -57,19 +59,19 @@ async def upload(site: SiteOf, who: CallerOf, request: Request, response: Respon
 
 
 @router.get("/films/{code}")
-def show_film(site: SiteOf, who: CallerOf, code: str, wait: _WAIT = 0) -> FilmModel:
+def show_film(site: SiteOf, who: CallerOf, code: _CODE, wait: _WAIT = 0) -> FilmModel:
     """Return what has become of an uploaded film."""
-    found = uploads.wait(site.writable, code, who.name, wait) if code.isprintable() else None
+    found = uploads.wait(site.writable, code, who.name, wait)
     if found is None:
         raise _unknown()
     return seen_film(found)
 
 
 @router.delete("/films/{code}", status_code=204, response_class=Response)
-def forget_film(site: SiteOf, who: CallerOf, code: str) -> None:
+def forget_film(site: SiteOf, who: CallerOf, code: _CODE) -> None:
     """Forget an uploaded film now."""
     with site.writable.session() as session:
-        known = code.isprintable() and uploads.forget(session, code, who.name)
+        known = uploads.forget(session, code, who.name)
     if not known:
         raise _unknown()
     site.uploads.remove(code)

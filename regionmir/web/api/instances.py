@@ -11,6 +11,7 @@ from regionmir.core.anatomy import anatomy_by_short
 from regionmir.core.errors import InvalidUid, NotIndexable, UnknownAnatomy
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.records import InstanceState
+from regionmir.query import trail
 from regionmir.query.anchor import unknown_anchor
 from regionmir.web.api.errors import Refused
 from regionmir.web.api.limited import limited
@@ -42,6 +43,7 @@ def list_instances(
     with site.database.session() as session:
         pks = browse.instance_pks(session, state=state, limit=limit + 1, after=None if after is None else _uid(after))
         found = seen_instances(session, site, who, pks[:limit])
+    _noted(site, who, list(found), "listed")
     listed = [found[pk] for pk in pks[:limit] if pk in found]
     if len(pks) <= limit or not listed:
         return Page(instances=listed, next=None)
@@ -63,6 +65,7 @@ def look_up(site: SiteOf, who: CallerOf, wanted: Lookup) -> list[InstanceModel]:
         found = seen_instances(session, site, who, pks)
     if not found:
         raise unknown_anchor()
+    _noted(site, who, list(found), "looked up")
     return [found[pk] for pk in sorted(found)]
 
 
@@ -74,6 +77,7 @@ def show_instance(site: SiteOf, who: CallerOf, uid: str) -> InstanceModel:
         found = seen_instances(session, site, who, [pk])
     if pk not in found:
         raise _unknown()
+    _noted(site, who, [pk], "opened")
     return found[pk]
 
 
@@ -117,7 +121,14 @@ def _shown(site: Site, who: Caller, uid: str) -> BrowsedInstance:
     found = _found(site, uid)
     if not who.identified and (why := why_withheld(found)):
         raise Refused(404, "withheld", why)
+    _noted(site, who, [found.pk], "picture")
     return found
+
+
+def _noted(site: Site, who: Caller, pks: list[int], how: str) -> None:
+    if who.identified:
+        with site.writable.session() as session:
+            trail.record_shown(session, pks, who.asker(), how=how)
 
 
 def _picture(render: Callable[[], bytes], media_type: str) -> Response:

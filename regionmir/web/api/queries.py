@@ -75,9 +75,10 @@ def open_result_set(site: SiteOf, who: CallerOf, code: str) -> AnswerModel:
     """Return the answer that was given under this code; studies that are gone by now are left out."""
     asker = who.asker()
     site.guesses.check(asker.ae_title)
-    with site.database.session() as session:
+    with site.writable.session() as session:
         found = reopen(session, code, asker)
         if found is not None:
+            trail.record_shown(session, [hit.instance_pk for hit in found.hits], asker, how="result set")
             return seen_answer(session, site, who, found)
     refusal = unknown_anchor()
     site.guesses.note(asker.ae_title, refusal)

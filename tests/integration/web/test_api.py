@@ -258,7 +258,7 @@ def test_tokens_are_kept_as_hashes_and_their_use_is_noted(api: Api) -> None:
 @pytest.mark.parametrize("kind", ["image/png", "image/jpeg"])
 def test_a_picture_is_compared_and_its_file_is_gone_at_once(api: Api, kind: str) -> None:
     response = api.upload(picture(100, kind.removeprefix("image/").upper()), kind)
-    assert response.status_code == 201, response.text
+    assert response.is_success, response.text
     film = response.json()
     assert (film["state"], film["rows"], film["columns"]) == ("indexed", ROWS, COLUMNS)
     assert {region["region"] for region in film["regions"]} == set(PLACES)
@@ -372,6 +372,9 @@ def test_original_uids_name_nothing_in_a_url_and_only_the_identified_look_them_u
     found = api.request("POST", "/instances/lookup", api.identified, json=wanted).json()
     assert [one["id"] for one in found] == [instance_id(FILMS[0])]
     problem(api.request("POST", "/instances/lookup", api.pseudonymous, json=wanted), 403, "not-allowed")
+    with api.database.session() as session:
+        event = audit.listing(session, kinds=["instances shown"])[0]
+    assert (event.actor, event.detail["how"], len(event.detail["instance_pks"])) == ("API:known", "looked up", 1)
 
 
 def test_pages_of_other_origins_and_foreign_names_get_nothing(api: Api) -> None:
