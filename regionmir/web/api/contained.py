@@ -5,7 +5,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from regionmir.core.errors import origin
-from regionmir.web.problems import problem
 
 JSON_BYTES = 64 * 2**10
 """Largest body of any request but an upload."""
@@ -28,20 +27,10 @@ class Contained:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
         try:
-            await self._app(scope, self._capped(scope, receive), noted)
-        except Exception as error:
+            await self._app(scope, self._capped(scope, receive), send)
+        except Exception as error:  # it is answered already, as a problem
             log.error("request failed", error=type(error).__name__, at=origin(error), method=scope["method"])
-            if not started:
-                failed = problem(500, "internal-error", "Something is wrong with the server; its log says where.")
-                await failed(scope, receive, send)
 
     def _capped(self, scope: Scope, receive: Receive) -> Receive:
         is_upload = scope["path"].endswith(self._upload_path)

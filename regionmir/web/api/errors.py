@@ -126,6 +126,10 @@ def _full(_: Request, __: Exception) -> JSONResponse:
     return problem(507, "disk-full", "The disk of the server is full: nothing was kept.")
 
 
+def _unexpected(_: Request, __: Exception) -> JSONResponse:
+    return problem(500, "internal-error", "Something is wrong with the server; its log says where.")
+
+
 def _retry_after(seconds: int | None) -> dict[str, str]:
     return {} if seconds is None else {"Retry-After": str(seconds)}
 
@@ -141,4 +145,5 @@ _HANDLERS: Final[dict[type[Exception], Any]] = {
     HTTPException: _http,
     StorageFull: _full,
     Transient: _unavailable,
+    Exception: _unexpected,
 }

@@ -29,7 +29,7 @@ from regionmir.web.site import Site, SiteOf
 
 router = APIRouter(tags=["queries"])
 
-_EXAMPLES: Final[dict[str, Any]] = {
+EXAMPLES: Final[dict[str, Any]] = {
     "region": {"summary": "One region of a study", "value": {"anchor": "4711", "regions": ["LLLZ"]}},
     "several": {
         "summary": "Several regions, with filters",
@@ -53,7 +53,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
 
 
 @router.post("/queries", dependencies=[Depends(require(Scope.QUERY)), Depends(limited)])
-def ask(site: SiteOf, who: CallerOf, question: Annotated[Question, Body(openapi_examples=_EXAMPLES)]) -> AnswerModel:
+def ask(site: SiteOf, who: CallerOf, question: Annotated[Question, Body(openapi_examples=EXAMPLES)]) -> AnswerModel:
     """Return the studies with the most similar regions, best first, one hit per study.
 
     A drawn box is embedded on demand; where that takes longer than two seconds the answer is 409 `box-waiting`, and the

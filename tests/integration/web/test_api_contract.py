@@ -40,6 +40,8 @@ def test_no_request_ends_in_a_5xx_or_in_an_answer_that_is_not_described(
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) >= 12
     for operation in operations:
+        if mode is GenerationMode.NEGATIVE and not (list(operation.iter_parameters()) or operation.body):
+            continue  # there is nothing to get wrong
         _try(operation, url, api.identified, mode)
 
 
