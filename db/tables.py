@@ -681,3 +681,57 @@ class AuditForwardingRow(Base):
     destination: Mapped[str] = mapped_column(primary_key=True)
     position: Mapped[Big]
     sent_at: Mapped[Now]
+
+
+class ApiTokenRow(Base):
+    """A token of a program. Of the token itself only the SHA-256 is kept: it is random, and needs no slow hash."""
+
+    __tablename__ = "api_token"
+    __table_args__ = (
+        UniqueConstraint("token_sha256", name="api_token_sha256"),
+        CheckConstraint("disclosure IN ('identified', 'pseudonymous')", name="api_token_disclosure_known"),
+        CheckConstraint("scopes <@ ARRAY['query', 'read', 'write']", name="api_token_scopes_known"),
+    )
+    name: Mapped[str] = mapped_column(primary_key=True)
+    token_sha256: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    disclosure: Mapped[str]
+    created_at: Mapped[Now]
+    expires_at: Mapped[dt.datetime]
+    revoked_at: Mapped[dt.datetime | None]
+    used_at: Mapped[dt.datetime | None]
+
+
+class UploadedFilmRow(Base):
+    """A film that a program uploaded to ask for similar ones: no part of the archive, and forgotten when it expires.
+
+    Its object is a file of the folder of uploads, named by `code`, until it is indexed; its regions and embeddings are
+    in `regions`.
+    """
+
+    __tablename__ = "uploaded_film"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('received', 'indexing', 'indexed', 'unsupported', 'failed')", name="uploaded_film_state_known"
+        ),
+        Index("uploaded_film_waiting", "created_at", postgresql_where=text("state IN ('received', 'indexing')")),
+        Index("uploaded_film_age", "expires_at"),
+    )
+    code: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    """Name of the caller: nobody else may use it."""
+    sop_class_uid: Mapped[str]
+    state: Mapped[str]
+    reason: Mapped[str] = mapped_column(server_default=text("''"))
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_until: Mapped[dt.datetime | None]
+    created_at: Mapped[Now]
+    expires_at: Mapped[dt.datetime]
+    patient_pks: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    """Patients of ours who may be the one of the film: their studies are no hits."""
+    model_pk: Mapped[int | None] = mapped_column(ForeignKey("model.pk"))
+    pixel_sha256: Mapped[str] = mapped_column(server_default=text("''"))
+    view: Mapped[str] = mapped_column(server_default=text("''"))
+    rows: Mapped[int | None]
+    columns: Mapped[int | None]
+    regions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))

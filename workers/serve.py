@@ -23,6 +23,7 @@ from regionmir.core.syslog import parse_syslog_target
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.results.making import KINDS
 from regionmir.storage import FileStore
+from regionmir.storage.uploads import Uploads
 from workers.answering import Answering
 from workers.app import make_app
 from workers.audit_forwarding import AuditForwarder
@@ -38,6 +39,7 @@ from workers.planning import StudyPlanner
 from workers.reconcile import reconcile
 from workers.results import ResultMaker
 from workers.tasks import add_index_task, add_reconcile_task, add_search_task
+from workers.uploads import sweep
 
 POLL_S = 2.0
 """An index worker that nobody wakes looks into the table after this time: a lost broker delays work, no more."""
@@ -62,7 +64,8 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
     with ExitStack() as at_end:
         database = at_end.enter_context(_database(settings, "regionmir index worker"))
         objects = FileStore(settings.data_dir)
-        indexer = Indexer(database, objects, model, settings.batch_size, settings.lease_s, settings.max_pixels)
+        limits = (settings.batch_size, settings.lease_s, settings.max_pixels)
+        indexer = Indexer(database, objects, model, *limits, uploads=Uploads(settings.uploads_dir))
         at_end.enter_context(_told_to_stop(indexer.stop))
         poll = Periodic("poll", poll_s, partial(indexer.drain, wait=False), immediately=True)
         at_end.callback(poll.stop)
@@ -92,6 +95,7 @@ def serve_light(settings: Settings) -> int:
         planner = StudyPlanner(database, pseudonymizer, settings.searched_regions(), settings.default_k)
         completion = Completion(database, [planner], quiet_s=settings.quiet_s)
         sync = PacsSync(settings, database)
+        forget_uploads = partial(sweep, database, Uploads(settings.uploads_dir), settings.upload_keep_s)
         if settings.pacs_hook_port:
             at_end.callback(DeletionHook(settings.pacs_hook_host, settings.pacs_hook_port, sync).stop)
         timers = [
@@ -101,6 +105,7 @@ def serve_light(settings: Settings) -> int:
             Periodic("deliver", _OUTBOX_S, deliverer.drain, immediately=True),
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
             Periodic("wanted-answers", _ANSWER_S, partial(_answer, answering, deliverer), immediately=True),
+            Periodic("forget-uploads", min(_HOUSEKEEPING_S, settings.upload_keep_s), forget_uploads, immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
         if settings.audit_syslog:

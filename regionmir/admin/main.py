@@ -30,6 +30,7 @@ from regionmir.admin import (
     send_commands,
     settings_commands,
     status_commands,
+    tokens_commands,
     up_commands,
     users_commands,
     work_commands,
@@ -69,6 +70,7 @@ resolve_commands.add_to(app)
 app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
 app.add_typer(users_commands.app, name="users")
+app.add_typer(tokens_commands.app, name="tokens")
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 work_commands.add_to(app)

@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     reader_groups: str = Field("", description="groups whose users are readers")
     admin_groups: str = Field("", description="groups whose users are admins")
     identified_groups: str = Field("", description="groups whose readers and admins see patients' identities")
+    api_requests_per_minute: int = Field(600, ge=0, description="requests of each JSON API caller; 0: any number")
+    max_upload_bytes: int = Field(2**26, ge=2**10, description="a larger film is refused by the JSON API")
+    upload_keep_s: float = Field(3600.0, ge=60, description="how long an uploaded film may be asked about")
     data_dir: Path = Field(default_factory=_default_data_dir, description="objects, local database, keys")
     database_url: str | None = Field(None, description="PostgreSQL; unset: one of our own is started")
     redis_url: str | None = Field(None, description="Redis; unset: one of our own is started")
@@ -143,6 +146,10 @@ class Settings(BaseSettings):
     @property
     def incoming_dir(self) -> Path:
         return self.data_dir / "incoming"
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.data_dir / "uploads"
 
     @property
     def run_dir(self) -> Path:

@@ -3,6 +3,7 @@
 Every step returns what its name says or refuses with `QueryRefused`; a query is never answered by an empty success.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,12 +122,13 @@ def search(
         check_searchable(anatomy, model)
     study, candidates = find_anchor(session, query, caller, kept.anchor_instance_pk if kept else None)
     start = _start(session, query, model, study, candidates, drawn)
-    hits = _hits(session, query, caller, model, start)
-    if not hits:
-        raise _no_hits(query)
-    answer = Answer(
-        "", query.anatomies, query.combine, query.box, start.instance.instance_pk, *_coverage(session), hits
+    allowed = NeighbourFilter(
+        exclude_patient_pk=None if may_be_same_patient(query, caller) else study.patient_pk,
+        exclude_study_pk=study.study_pk,
+        exclude_pixel_sha256=start.instance.pixel_sha256,
     )
+    hits = nearest_studies(session, query, model, start.vectors, allowed)
+    answer = Answer("", query.anatomies, query.combine, query.box, start.instance.instance_pk, *coverage(session), hits)
     return replace(answer, code=_keep(session, answer, query.k, caller, model)) if keep else answer
 
 
@@ -145,7 +147,7 @@ def reopen(session: "Session", code: str, caller: Caller) -> Answer | None:
     hidden = anchor.patient_pk if anchor and caller.disclosure is not Disclosure.IDENTIFIED else None
     shown = tuple(hit for hit in hits if patient_of.get(hit.study_pk, hidden) != hidden)
     asked = kept.asked
-    indexed, total = asked.get("searched") or _coverage(session)
+    indexed, total = asked.get("searched") or coverage(session)
     return Answer(
         kept.code,
         tuple(anatomy_by_key(key) for key in asked.get("anatomies", [kept.anatomy_pk])),
@@ -173,6 +175,12 @@ def check_searchable(anatomy: Anatomy, model: ActiveModel) -> None:
         raise QueryRefused("region-off", f"{anatomy.short} is not searched by this model; searched: {known}")
 
 
+def check_regions_named(query: RegionQuery, model: ActiveModel) -> None:
+    """Return if the query names a region. Raises `QueryRefused`."""
+    if not query.anatomies:
+        raise QueryRefused("region-required", "name a region: " + " ".join(a.short for a in model.info.anatomies))
+
+
 def completed(query: RegionQuery, kept: Answer | None) -> RegionQuery:
     """Return the query with what a kept answer, whose code is its anchor, says where it says nothing itself."""
     if kept is not None and not query.anatomies:
@@ -189,8 +197,7 @@ def _start(
     drawn: Vector | None,
 ) -> Start:
     """Return the first instance of the anchor in which every region was found, with their embeddings."""
-    if not query.anatomies:
-        raise QueryRefused("region-required", "name a region: " + " ".join(a.short for a in model.info.anatomies))
+    check_regions_named(query, model)
     if drawn is not None:
         return Start(study, candidates[0], {query.anatomies[0].key: drawn})
     missing = ""
@@ -207,32 +214,49 @@ def _vector(region: RegionVector | None) -> Vector:
     return region.vector
 
 
-def _hits(session: "Session", query: RegionQuery, caller: Caller, model: ActiveModel, start: Start) -> tuple[Hit, ...]:
-    may_be_same = query.with_same_patient and caller.disclosure is Disclosure.IDENTIFIED
-    allowed = NeighbourFilter(
-        exclude_patient_pk=None if may_be_same else start.study.patient_pk,
-        exclude_study_pk=start.study.study_pk,
-        exclude_pixel_sha256=start.instance.pixel_sha256,
-    )
+def nearest_studies(
+    session: "Session",
+    query: RegionQuery,
+    model: ActiveModel,
+    vectors: dict[int, Vector],
+    allowed: NeighbourFilter,
+    hidden_patients: Collection[int] = (),
+) -> tuple[Hit, ...]:
+    """Return up to `query.k` studies by falling similarity to `vectors`, by anatomy. Raises `QueryRefused` for none.
+
+    `hidden_patients`: beside the one of `allowed`, patients whose studies are no hits.
+    """
     limit = 2 * query.k + OVERFETCH
     while True:
-        near = _near(session, query, model, start, allowed, limit)
-        best = _best_per_study(near)
-        if len(best) >= query.k or len(near) < limit:
+        near = _near(session, query, model, vectors, allowed, limit)
+        best = _best_per_study([found for found in near if found.patient_pk not in hidden_patients])
+        if best and (len(best) >= query.k or len(near) < limit):
             return tuple(_hit(rank, found) for rank, found in enumerate(best[: query.k], start=1))
+        if len(near) < limit:
+            raise _no_hits(query)
         limit *= 4
 
 
+def may_be_same_patient(query: RegionQuery, caller: Caller) -> bool:
+    """Return whether other studies of the anchor's patient may be hits."""
+    return query.with_same_patient and caller.disclosure is Disclosure.IDENTIFIED
+
+
 def _near(
-    session: "Session", query: RegionQuery, model: ActiveModel, start: Start, allowed: NeighbourFilter, limit: int
+    session: "Session",
+    query: RegionQuery,
+    model: ActiveModel,
+    vectors: dict[int, Vector],
+    allowed: NeighbourFilter,
+    limit: int,
 ) -> list[Neighbour]:
     """Return films near the start: one region among all by the index, anything else by comparing what passes."""
     common: dict[str, Any] = {"model_pk": model.pk, "dim": model.info.dim, "limit": limit, "filters": allowed}
-    if len(start.vectors) == 1 and not query.narrow:
-        ((anatomy_pk, vector),) = start.vectors.items()
+    if len(vectors) == 1 and not query.narrow:
+        ((anatomy_pk, vector),) = vectors.items()
         return embeddings.nearest(session, anatomy_pk=anatomy_pk, vector=vector, **common)
     by_rank = query.combine is Combine.RANK
-    return compared.nearest_films(session, vectors=start.vectors, conditions=query.narrow, by_rank=by_rank, **common)
+    return compared.nearest_films(session, vectors=vectors, conditions=query.narrow, by_rank=by_rank, **common)
 
 
 def _best_per_study(near: list[Neighbour]) -> list[Neighbour]:
@@ -273,7 +297,7 @@ def _keep(session: "Session", answer: Answer, k: int, caller: Caller, model: Act
     )
 
 
-def _coverage(session: "Session") -> tuple[int, int]:
+def coverage(session: "Session") -> tuple[int, int]:
     """Return how many instances are indexed, of how many that are to be; what is unsupported never will be."""
     by_state = instances.counts_by_state(session)
     return by_state[InstanceState.INDEXED], sum(by_state.values()) - by_state[InstanceState.UNSUPPORTED]

@@ -3,13 +3,15 @@
 Neither holds an anchor as typed, a name, an ID or a UID.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from db import audit, query_log
 from regionmir.core.errors import QueryRefused
 from regionmir.core.records import Caller, Disclosure
 from regionmir.query.limits import GUESSES
-from regionmir.query.search import Answer
+from regionmir.query.request import RegionQuery
+from regionmir.query.search import Answer, Hit
 
 if TYPE_CHECKING:
     from db.engine import Session
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 def record_answer(session: "Session", answer: Answer, caller: Caller, *, duration_ms: float) -> None:
     """Record a similarity query in the transaction that answers it; commit before anything is sent."""
+    anchor: dict[str, object] = {"result_set": answer.code, "anchor_instance_pk": answer.anchor_instance_pk}
     query_log.record(
         session,
         caller_ae=caller.ae_title,
@@ -27,16 +30,40 @@ def record_answer(session: "Session", answer: Answer, caller: Caller, *, duratio
         duration_ms=duration_ms,
         anatomy_pk=answer.anatomy.key,
         anchor_instance_pk=answer.anchor_instance_pk,
-        result_set_code=answer.code,
+        result_set_code=answer.code or None,
     )
+    _audit(session, caller, {**anchor, "region": answer.label}, answer.hits)
+
+
+def record_film_answer(
+    session: "Session", query: RegionQuery, hits: Sequence[Hit], caller: Caller, *, duration_ms: float
+) -> None:
+    """Record a similarity query that started from an uploaded film; see `record_answer`."""
+    query_log.record(
+        session,
+        caller_ae=caller.ae_title,
+        address=caller.address,
+        kind="similar",
+        outcome="ok",
+        hits=len(hits),
+        duration_ms=duration_ms,
+        anatomy_pk=query.anatomies[0].key,
+    )
+    regions = "+".join(anatomy.short for anatomy in query.anatomies)
+    _audit(session, caller, {"uploaded_film": query.anchor, "region": regions}, hits)
+
+
+def _audit(session: "Session", caller: Caller, detail: dict[str, object], hits: Sequence[Hit]) -> None:
     if caller.disclosure is Disclosure.IDENTIFIED:
-        detail = {
-            "result_set": answer.code,
-            "region": answer.label,
-            "anchor_instance_pk": answer.anchor_instance_pk,
-            "study_pks": [hit.study_pk for hit in answer.hits],
-        }
-        audit.record(session, "similarity query", actor=caller.ae_title, address=caller.address, detail=detail)
+        seen = {**detail, "study_pks": [hit.study_pk for hit in hits]}
+        audit.record(session, "similarity query", actor=caller.ae_title, address=caller.address, detail=seen)
+
+
+def record_shown(session: "Session", instance_pks: Sequence[int], caller: Caller, *, how: str) -> None:
+    """Record that instances were shown to a caller, if it was told who they are of."""
+    if caller.disclosure is Disclosure.IDENTIFIED and instance_pks:
+        detail = {"how": how, "instance_pks": list(instance_pks)}
+        audit.record(session, "instances shown", actor=caller.ae_title, address=caller.address, detail=detail)
 
 
 def record_refusal(session: "Session", error: QueryRefused, caller: Caller) -> None:

@@ -1,1 +1,1 @@
-"""The web process: sign-in, health, metrics, pages. It shows pseudonyms only to whoever has not signed in."""
+"""The web process: sign-in, health, metrics, pages, JSON API. It shows pseudonyms only to whoever is not identified."""

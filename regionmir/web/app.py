@@ -8,11 +8,16 @@ from starlette.types import ASGIApp
 
 from db.engine import Database
 from regionmir.core.settings import Settings
+from regionmir.query.limits import FailedAnchors
 from regionmir.queue import CeleryQueue
 from regionmir.storage import FileStore
+from regionmir.storage.uploads import Uploads
 from regionmir.web import health, metrics, pages
+from regionmir.web.api.application import make_api
+from regionmir.web.api.views import PATH as API_PATH
 from regionmir.web.guard import Guard, allowed_names
 from regionmir.web.pictures import Pictures
+from regionmir.web.rate import RateLimit
 from regionmir.web.signin import routes as sign_in_pages
 from regionmir.web.signin.door import Door
 from regionmir.web.signin.exposure import is_secure, require_safe
@@ -31,9 +36,19 @@ def make_site(settings: Settings) -> Site:
     require_safe(settings)
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
-    database = Database(settings.require_database_url(), application_name="regionmir web", read_only=True)
-    pictures = Pictures(FileStore(settings.data_dir), settings.max_pixels)
-    return Site(settings, names, database, pictures, queue, make_sign_in(settings))
+    url = settings.require_database_url()
+    return Site(
+        settings,
+        names,
+        Database(url, application_name="regionmir web", read_only=True),
+        Pictures(FileStore(settings.data_dir), settings.max_pixels),
+        queue,
+        Database(url, application_name="regionmir api", pool_size=16),
+        Uploads(settings.uploads_dir),
+        RateLimit(settings.redis_url, settings.api_requests_per_minute),
+        FailedAnchors(),
+        make_sign_in(settings),
+    )
 
 
 def make_app(site: Site) -> ASGIApp:
@@ -42,6 +57,7 @@ def make_app(site: Site) -> ASGIApp:
     app.state.site = site
     for router in (health.router, metrics.router, sign_in_pages.router, pages.router):
         app.include_router(router)
+    app.mount(API_PATH, make_api(site))
     app.add_api_route("/style.css", _style, methods=["GET", "HEAD"])
     for error, handler in pages.HANDLERS.items():
         app.add_exception_handler(error, handler)

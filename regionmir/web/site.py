@@ -1,5 +1,6 @@
 """What the web process is made of: one `Site`, made once and asked for by every route."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,9 +8,13 @@ from fastapi import Depends, Request
 
 from db import generations
 from db.engine import Database
+from regionmir.core.errors import BrokerUnavailable
 from regionmir.core.settings import Settings
+from regionmir.query.limits import FailedAnchors
 from regionmir.queue import CeleryQueue
+from regionmir.storage.uploads import Uploads
 from regionmir.web.pictures import Pictures
+from regionmir.web.rate import RateLimit
 from regionmir.web.signin.service import SignIn
 
 if TYPE_CHECKING:
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The parts that routes use. `queue` is None where no broker is set: only its depth is shown."""
+    """The parts that routes use. `queue` is None where no broker is set: workers then look for themselves."""
 
     settings: Settings
     names: frozenset[str]
@@ -26,12 +31,25 @@ class Site:
     database: Database
     pictures: Pictures
     queue: CeleryQueue | None
+    writable: Database
+    """For what the API writes down: kept answers, boxes to embed, the trail of queries."""
+    uploads: Uploads
+    rate: RateLimit
+    guesses: FailedAnchors
     sign_in: SignIn
+
+    def wake_search(self) -> None:
+        """Wake whoever embeds boxes and uploaded films; they look for themselves where the broker is away."""
+        if self.queue is not None:
+            with suppress(BrokerUnavailable):
+                self.queue.wake_search()
 
     def close(self) -> None:
         """Close all connections."""
         self.database.close()
         self.sign_in.close()
+        self.writable.close()
+        self.rate.close()
         if self.queue is not None:
             self.queue.close()
 

@@ -359,3 +359,31 @@ def test_dead_letters_are_listed_counted_retried_and_dropped(regionmir: Terminal
 @pytest.mark.parametrize("arguments", [["retry"], ["drop", "1", "--all"], ["list", "--state", "lost"]])
 def test_deliveries_want_to_be_told_which(regionmir: Terminal, arguments: list[str]) -> None:
     assert regionmir("deliveries", *arguments) == 2
+
+
+def test_a_token_is_printed_once_listed_without_itself_and_revoked(regionmir: Terminal, database: Database) -> None:
+    assert regionmir("tokens", "add", "research", "--scope", "query", "--disclosure", "identified", "--days", "3") == 0
+    token = regionmir.out.strip()
+    assert token.startswith("rgn_")
+    assert "not shown again" in regionmir.err
+    (listed,) = regionmir.json("tokens", "list")
+    assert (listed["name"], listed["scopes"], listed["disclosure"]) == ("research", ["query"], "identified")
+    assert regionmir("tokens", "list") == 0
+    assert "good" in regionmir.out
+    assert token not in regionmir.out
+    assert regionmir("tokens", "add", "research") == 1
+    assert "choose another name" in regionmir.err
+    assert regionmir("tokens", "revoke", "research") == 0
+    assert regionmir("tokens", "revoke", "research") == 1
+    assert regionmir("tokens", "list") == 0
+    assert "revoked" in regionmir.out
+    with database.session() as session:
+        events = audit.listing(session, kinds=["token added", "token revoked"])
+        assert [event.kind for event in events] == ["token revoked", "token added"]
+        assert not any(token in str(event.detail) for event in events)
+
+
+@pytest.mark.parametrize("name", ["anonymous", "a name", "x" * 13])
+def test_a_token_needs_a_name_that_logs_can_hold(regionmir: Terminal, name: str) -> None:
+    assert regionmir("tokens", "add", name) == 2
+    assert "1 to 12" in regionmir.err
