@@ -15,6 +15,7 @@ from regionmir.storage.uploads import Uploads
 from regionmir.web import health, metrics, pages
 from regionmir.web.api.application import make_api
 from regionmir.web.api.views import PATH as API_PATH
+from regionmir.web.callers import find_bearer
 from regionmir.web.guard import Guard, allowed_names
 from regionmir.web.pictures import Pictures
 from regionmir.web.rate import RateLimit
@@ -37,17 +38,18 @@ def make_site(settings: Settings) -> Site:
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
     url = settings.require_database_url()
+    database = Database(url, application_name="regionmir web", read_only=True)
     return Site(
         settings,
         names,
-        Database(url, application_name="regionmir web", read_only=True),
+        database,
         Pictures(FileStore(settings.data_dir), settings.max_pixels),
         queue,
         Database(url, application_name="regionmir api", pool_size=16),
         Uploads(settings.uploads_dir),
         RateLimit(settings.redis_url, settings.api_requests_per_minute),
         FailedAnchors(),
-        make_sign_in(settings),
+        make_sign_in(settings, find_bearer(database)),
     )
 
 

@@ -1,7 +1,7 @@
 """Who sends a request, what it may do and what it may see: the one dependency that says so.
 
-A bearer token says who (RFC 6750). Without one, a request from this machine is anonymous: pseudonymous and read-only.
-Another way to say who (a session of a browser) goes into `caller`, between the two.
+A bearer token says who (RFC 6750), else a browser's session (`regionmir.web.signin`). Without either, a request from
+this machine is anonymous: pseudonymous and read-only.
 """
 
 import datetime as dt
@@ -14,11 +14,14 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from db import api_tokens
+from db.engine import Database
 from regionmir.core.errors import RegionMirError
 from regionmir.core.identifiers import AETitle, parse_ae_title
 from regionmir.core.records import Caller as Asker
-from regionmir.core.records import Disclosure, Rights
-from regionmir.web.guard import LOOPBACK_NAMES, is_loopback
+from regionmir.core.records import Disclosure, Rights, Role
+from regionmir.web.guard import LOOPBACK_NAMES
+from regionmir.web.signin.caller import FindBearer, WebCaller
+from regionmir.web.signin.exposure import is_loopback
 from regionmir.web.site import Site, SiteOf
 
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -82,6 +85,9 @@ def caller(request: Request, site: SiteOf) -> Caller:
     authorization = request.headers.get("authorization")
     if authorization is not None:
         return _bearer(site, authorization, _address(request))
+    visitor: WebCaller | None = request.scope.get("state", {}).get("caller")
+    if visitor is not None and visitor.way:
+        return _signed_in(visitor)
     if _is_local(request, site):
         scopes = frozenset({Scope.QUERY, Scope.READ})
         return Caller(ANONYMOUS, _address(request), Disclosure.PSEUDONYMOUS, scopes, registered=False)
@@ -100,6 +106,28 @@ def require(scope: Scope) -> Callable[[Caller], None]:
             raise NotAllowed(f"this needs a token with the scope {scope}; see `regionmir tokens add --help`")
 
     return check
+
+
+def find_bearer(database: Database) -> FindBearer:
+    """Return what says whom an API token speaks for outside the API."""
+
+    def find(token: str, address: str) -> WebCaller | None:
+        with database.session() as session:
+            found = api_tokens.find(session, token)
+        if found is None or found.revoked_at is not None or found.expired(dt.datetime.now(dt.UTC)):
+            return None
+        writes = Scope.WRITE in found.scopes
+        return WebCaller(
+            found.name, Role.READER if writes else Role.VIEWER, found.disclosure, writes, address, "", "token"
+        )
+
+    return find
+
+
+def _signed_in(visitor: WebCaller) -> Caller:
+    """Return the caller that a signed-in user is here."""
+    scopes = {Scope.QUERY, Scope.READ} | ({Scope.WRITE} if visitor.may_write else set())
+    return Caller(visitor.name, visitor.address, visitor.disclosure, frozenset(scopes))
 
 
 def _bearer(site: Site, authorization: str, address: str) -> Caller:

@@ -1,17 +1,19 @@
 """What the door answers: pages for people, problem details (RFC 9457) for programs."""
 
 from functools import cache
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
+
+from regionmir.web.problems import problem
 
 AWAY = "The database cannot be reached at the moment. Nothing is lost; try again in a few seconds."
 _LONGEST_PATH = 2000
+_CODES = {401: "not-signed-in", 403: "not-allowed", 429: "too-many", 503: "unavailable"}
 _PROGRAMS = ("/api/", "/dicom-web/", "/metrics")
 
 
@@ -26,7 +28,7 @@ def refusal(headers: Headers, status: int, title: str, said: str) -> Response:
     if "text/html" in headers.get("accept", ""):
         answer: Response = page(status, title=title, message=said)
     else:
-        answer = _problem(status, said)
+        answer = problem(status, _CODES.get(status, "refused"), said)
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
@@ -49,11 +51,6 @@ def own_path(text: str) -> str:
     """Return `text` if it is a path of ours, with its query, else `/`: nobody is sent elsewhere after sign-in."""
     ours = text.startswith("/") and not text.startswith("//") and "\\" not in text
     return text if ours and len(text) <= _LONGEST_PATH and text.isascii() and text.isprintable() else "/"
-
-
-def _problem(status: int, said: str) -> JSONResponse:
-    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": said}
-    return JSONResponse(content, status, media_type="application/problem+json")
 
 
 @cache

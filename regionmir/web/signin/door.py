@@ -25,8 +25,10 @@ OPEN = frozenset({"/healthz", "/readyz", "/style.css"})
 """Answered to anybody: they tell nothing worth hiding."""
 PAGES = ("/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback")
 """Where those who are not signed in go."""
-READS_BY_POST: tuple[str, ...] = ()
-"""Paths, with all below them, whose POST asks and changes nothing: callers that may not write may send it."""
+READS_BY_POST: tuple[str, ...] = ("/api/v1/queries", "/dicom-web/studies")
+"""Paths, with all below them, to which callers that may not write may POST: it asks, or the route itself decides."""
+TAKES_TOKENS = "/api/v1/"
+"""Below it an Authorization header is for the route to read: it says in its own form what is wrong with a token."""
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 log = structlog.get_logger(__name__)
@@ -39,6 +41,8 @@ class Entry:
     caller: WebCaller
     token: str = ""
     is_new: bool = False
+    by_token: bool = False
+    """The route reads the token; no cookie speaks for the caller, so no other page can."""
 
 
 class Door:
@@ -85,6 +89,8 @@ class Door:
         return sign_in_first(scope, headers, can_sign_in=self._sign_in.way in ("local", "oidc"))
 
     async def _find(self, scope: Scope, headers: Headers, address: str) -> Entry | None:
+        if "authorization" in headers and scope["path"].startswith(TAKES_TOKENS):
+            return Entry(anonymous(address), by_token=True)
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return await to_thread.run_sync(self._by_bearer, bearer.strip(), address)
@@ -133,7 +139,9 @@ class Door:
     ) -> tuple[Response | None, Receive]:
         """Return why a change is refused, if it is, and from where its body is to be read now."""
         path = str(scope["path"])
-        if scope["method"] in SAFE or path == "/sign-in":  # signing in is guarded by Origin alone: there is no session
+        if (
+            scope["method"] in SAFE or entry.by_token or path == "/sign-in"
+        ):  # signing in is guarded by Origin alone: there is no session
             return None, receive
         if entry.token:
             stated = headers.get("x-csrf-token")
