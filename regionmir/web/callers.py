@@ -117,9 +117,8 @@ def find_bearer(database: Database) -> FindBearer:
         if found is None or found.revoked_at is not None or found.expired(dt.datetime.now(dt.UTC)):
             return None
         writes = Scope.WRITE in found.scopes
-        return WebCaller(
-            found.name, Role.READER if writes else Role.VIEWER, found.disclosure, writes, address, "", "token"
-        )
+        role = Role.READER if writes else Role.VIEWER
+        return WebCaller(found.name, role, found.disclosure, writes, address, way="token")
 
     return find
 

@@ -139,9 +139,8 @@ class Door:
     ) -> tuple[Response | None, Receive]:
         """Return why a change is refused, if it is, and from where its body is to be read now."""
         path = str(scope["path"])
-        if (
-            scope["method"] in SAFE or entry.by_token or path == "/sign-in"
-        ):  # signing in is guarded by Origin alone: there is no session
+        # signing in is guarded by Origin alone: there is no session
+        if scope["method"] in SAFE or entry.by_token or path == "/sign-in":
             return None, receive
         if entry.token:
             stated = headers.get("x-csrf-token")
