@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 
 from db import audit, users
 from db.engine import Database
 from regionmir.core.records import Role
 from regionmir.web.guard import Guard
-from regionmir.web.signin.passwords import hash_password
+from regionmir.web.signin import passwords
 from regionmir.web.signin.service import SignIn
 from tests.support.doors import door, url_of
 
@@ -31,10 +32,17 @@ def opened(database: Database) -> Iterator[Callable[..., Guard]]:
         sign_in.close()
 
 
-@pytest.fixture(scope="session")
-def kept() -> str:
+@pytest.fixture(autouse=True)
+def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords in no time: what the real parameters are is tested with the passwords themselves."""
+    monkeypatch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    passwords._nobody.cache_clear()
+
+
+@pytest.fixture
+def kept(_cheap_hashes: None) -> str:
     """Return the hash of `PASSWORD`."""
-    return hash_password(PASSWORD, "nobody")
+    return passwords.hash_password(PASSWORD, "nobody")
 
 
 @pytest.fixture
