@@ -19,7 +19,7 @@ from tests.support.films import synthetic_film
 from tests.support.postgres import TestDatabases
 
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
-EXAMPLES = 15
+EXAMPLES = 8
 
 
 @pytest.fixture(scope="module")
