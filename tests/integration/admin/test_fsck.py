@@ -4,8 +4,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ class Archive:
     database: Database
     store: FileStore
     run: Callable[..., tuple[int, dict[str, Any]]]
+    seeds: Iterator[int] = field(default_factory=count)
 
     def file(self) -> tuple[str, Path]:
         """File one film; return its UID and where its object is."""
-        uid = file_film(self.database, self.store, synthetic_film())
+        uid = file_film(self.database, self.store, synthetic_film(next(self.seeds)))
         with self.database.session() as session:
             found = instances.detail(session, uid)
         assert found is not None
