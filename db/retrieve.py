@@ -44,6 +44,8 @@ class StoredInstance:
     series_instance_uid: Uid
     burned_in_annotation: str
     """Values as received, joined by a backslash; empty where the attribute is absent or empty."""
+    patient_id: str = ""
+    """As received; empty where unknown."""
 
 
 def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
@@ -64,6 +66,7 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
             InstanceRow.pk,
             SeriesRow.series_instance_uid,
             InstanceRow.attributes[_BURNED_IN_ANNOTATION],
+            PatientRow.patient_id,
         )
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
@@ -73,8 +76,10 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
         .limit(limit)
     )
     return [
-        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, Uid(series), _joined(burned_in))
-        for instance, sop_class, syntax, key, study, pk, series, burned_in in session.execute(query)
+        StoredInstance(
+            Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, Uid(series), _joined(burned_in), patient
+        )
+        for instance, sop_class, syntax, key, study, pk, series, burned_in, patient in session.execute(query)
     ]
 
 

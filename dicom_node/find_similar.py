@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 
+from db.engine import Session
 from db.find import Condition
+from dicom_node import audit_trail
 from dicom_node.identifier import called_ae
 from dicom_node.status import CANCEL, PENDING_WITHOUT_OPTIONAL_KEYS, failure
 from regionmir.archive.similar import explanation_uid, find_similar, refused
@@ -46,8 +48,12 @@ def _hits(
 ) -> Iterator[Response]:
     """Answer hits by rank (FF01H: they match by likeness, not by their attributes)."""
     request = read_request(keys, Root.STUDY, caller.disclosure)
+
+    def audited(session: Session) -> None:
+        audit_trail.query(session, node, event, caller)
+
     try:
-        found = find_similar(node, caller, request, token, narrow)
+        found = find_similar(node, caller, request, token, narrow, audited)
     except QueryRefused as error:
         yield from _refusal(node, caller, request, error)
         return

@@ -1,11 +1,12 @@
 """The node as one value: what the handlers use, put together once per process."""
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pynetdicom.events import Event
 
 from dicom_node import access
+from dicom_node.audit_trail import Refusals
 from regionmir.archive.archive import Archive
 from regionmir.archive.errors import NotAuthorized
 from regionmir.core.records import Caller
@@ -14,6 +15,8 @@ from regionmir.core.records import Caller
 @dataclass(frozen=True, slots=True)
 class Node(Archive):
     """Everything a handler may use."""
+
+    refusals: Refusals = field(default_factory=Refusals)
 
     @property
     def bound_to_loopback(self) -> bool:
@@ -28,7 +31,8 @@ class Node(Archive):
         assoc = event.assoc
         known = getattr(assoc, "caller", None)
         if known is None:
-            known = access.resolve(self, assoc.requestor.ae_title, assoc.requestor.address)
+            certificate = getattr(assoc, "certificate", None)
+            known = access.resolve(self, assoc.requestor.ae_title, assoc.requestor.address, certificate)
             assoc.caller = known  # type: ignore[attr-defined]
         if isinstance(known, access.Refusal):
             raise NotAuthorized(known.why)

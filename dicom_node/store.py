@@ -11,14 +11,15 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from db import peers, wanted_answers
 from db.engine import Session
 from db.wanted_answers import Way
+from dicom_node import audit_trail
 from dicom_node.arrival import arrival_of
 from dicom_node.node import Node
 from dicom_node.release import note_study
-from dicom_node.status import SUCCESS, status_of
+from dicom_node.status import status_of
 from regionmir.archive.arrival import Arrival
 from regionmir.archive.errors import NotAuthorized
 from regionmir.archive.filing import file_instance, read_incoming, refuse_conflict
-from regionmir.archive.status import PROCESSING_FAILURE, STORE
+from regionmir.archive.status import PROCESSING_FAILURE, STORE, SUCCESS
 from regionmir.core.anatomy import AE_PREFIX, anatomy_by_ae_title
 from regionmir.core.errors import InvalidHeader, origin
 from regionmir.core.records import Caller, InstanceHeader
@@ -56,6 +57,7 @@ def _receive(event: Event, arrival: Arrival | None, node: Node) -> None:
     note_study(event, header.study_instance_uid)
     log.debug("instance received", outcome=receipt.outcome, peer=caller.ae_title)
     refuse_conflict(receipt)
+    audit_trail.note_received(event, header, held=receipt.outcome == "duplicate")
 
 
 def _want(session: Session, header: InstanceHeader, caller: Caller, called: str) -> None:

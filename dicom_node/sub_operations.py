@@ -5,13 +5,14 @@ association, and is kept nowhere.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from db.retrieve import StoredInstance
+from dicom_node.boxes import RegionBoxes
 from regionmir.archive.copies import ONLY_FILMS, copy_of
 from regionmir.archive.errors import NotAuthorized
 from regionmir.core.identifiers import Uid
@@ -37,15 +38,30 @@ class Shipment:
     """From the SOP Instance UID that is sent to the one that the caller knows."""
     copies: dict[str, CopyIdentity]
     """Of each copy, by the SOP Instance UID that it is sent under."""
+    stored: dict[str, StoredInstance]
+    """What leaves, by the SOP Instance UID that it is sent under."""
     node: "Node"
+    boxes: Mapping[str, RegionBoxes] = field(default_factory=dict)
+    """What draws the regions of a film, by the SOP Instance UID that it is sent under."""
 
     def __len__(self) -> int:
         return len(self.outgoing) + len(self.kept_back)
+
+    def with_boxes(self, boxes: Sequence[RegionBoxes]) -> "Shipment":
+        """Return the same with these presentation states after the films."""
+        return replace(
+            self,
+            outgoing=[*self.outgoing, *(one.outgoing(self.node) for one in boxes)],
+            told=self.told | {one.sent_uid: one.told_uid for one in boxes},
+            boxes={one.sent_uid: one for one in boxes},
+        )
 
     def convert(self, outgoing: Outgoing, accepted: Collection[str]) -> Dataset:
         """Return the instance, or the copy of it, in one of the accepted transfer syntaxes."""
         if not outgoing.copied:
             return transcode_to_any(outgoing.path, accepted)
+        if outgoing.sop_instance_uid in self.boxes:
+            return self.boxes[outgoing.sop_instance_uid].made(self.node, accepted)
         copy = copy_of(self.node, outgoing.path, self.copies[outgoing.sop_instance_uid])
         return in_accepted_syntax(copy, UID(outgoing.transfer_syntax_uid), accepted)
 
@@ -66,7 +82,8 @@ def shipment(
     """
     if disclosure is Disclosure.IDENTIFIED:
         stored = [_outgoing(node, one, one.sop_instance_uid) for one in found]
-        return Shipment(stored, (), {one.sop_instance_uid: one.sop_instance_uid for one in found}, {}, node)
+        told: dict[str, str] = {one.sop_instance_uid: one.sop_instance_uid for one in found}
+        return Shipment(stored, (), told, {}, {one.sop_instance_uid: one for one in found}, node)
     may_leave = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
     if found and not may_leave:
         raise NotAuthorized(ONLY_FILMS)
@@ -80,6 +97,7 @@ def shipment(
         [known[one.pk] for one in found if one.pk not in leaving],
         {identities[one.pk].sop_instance_uid: known[one.pk] for one in may_leave},
         {identities[one.pk].sop_instance_uid: identities[one.pk] for one in may_leave},
+        {identities[one.pk].sop_instance_uid: one for one in may_leave},
         node,
     )
 

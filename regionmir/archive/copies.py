@@ -23,9 +23,7 @@ def copy_of(archive: Archive, path: Path, identity: CopyIdentity) -> FileDataset
 
 def pseudonym_of(archive: Archive, kind: str, uid: Uid) -> Uid:
     """Return the pseudonym of a UID that an instance refers to: the table's, or the one that it would get there."""
-    if kind != OTHER:
-        with archive.database.session() as session:
-            found = pseudonyms.for_originals(session, kind, [uid])
-        if uid in found:
-            return Uid(found[uid])
-    return archive.pseudonymizer.uid(kind, uid)
+    if kind == OTHER:
+        return archive.pseudonymizer.uid(kind, uid)
+    with archive.database.session() as session:
+        return pseudonyms.uid_for(session, kind, uid, archive.pseudonymizer)

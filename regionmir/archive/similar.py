@@ -1,12 +1,14 @@
 """Similar regions, as C-FIND at `RGN_*` and DICOMweb answer them: the hits of a search expression and their studies."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
+from db.engine import Session
 from db.find import Condition, FindRow, find
 from db.result_sets import normal_code
 from regionmir.archive.archive import Archive
+from regionmir.archive.status import SIMILAR
 from regionmir.core.errors import QueryRefused
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.records import Caller
@@ -15,29 +17,6 @@ from regionmir.query.drawn import embed_drawn
 from regionmir.query.matching import FindRequest
 from regionmir.query.request import RegionQuery, Token
 from regionmir.query.search import Answer, kept_answer, search
-
-REFUSED: Final = {
-    "bad-token": 0xA900,
-    "bad-box": 0xA900,
-    "contradiction": 0xA900,
-    "unknown-region": 0xA900,
-    "region-required": 0xA900,
-    "rate-limited": 0xA700,
-    "unknown-anchor": 0xC101,
-    "ambiguous-anchor": 0xC102,
-    "not-indexed": 0xC103,
-    "failed-anchor": 0xC104,
-    "unsupported-anchor": 0xC105,
-    "no-region": 0xC106,
-    "region-off": 0xC107,
-    "no-model": 0xC108,
-    "last-none": 0xC109,
-    "last-ambiguous": 0xC10A,
-    "no-hits": 0xC10B,
-    "box-waiting": 0xC10C,
-    "box-failed": 0xC10D,
-}
-"""Failure statuses of similarity queries by the code of the refusal (Cxxx: unable to process, PS3.4 C.4.1.1.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +28,19 @@ class Similar:
 
 
 def find_similar(
-    archive: Archive, caller: Caller, request: FindRequest, token: Token, narrow: tuple[Condition, ...]
+    archive: Archive,
+    caller: Caller,
+    request: FindRequest,
+    token: Token,
+    narrow: tuple[Condition, ...],
+    and_then: Callable[[Session], None],
 ) -> Similar:
     """Return what a search expression means; what it says is written down before any of it is sent.
 
-    Raises `QueryRefused`; see `refused`.
+    `and_then` writes down, in the same transaction, what was asked. Raises `QueryRefused`; see `refused`.
     """
     started = time.perf_counter()
-    archive.failed_anchors.check(caller.ae_title)
+    archive.failed_anchors.check(caller.actor)
     query, drawn = _query(archive, token, narrow), None
     if query.box is not None or normal_code(query.anchor):  # the code of an answer may stand for a box
         query, drawn = embed_drawn(archive.database, archive.queue, query, caller)
@@ -65,16 +49,17 @@ def find_similar(
         found = found or search(session, query, caller, drawn=drawn)
         spec = request.spec(limit=None, study_pks=tuple(hit.study_pk for hit in found.hits))
         rows = {row.study_pk: row for row in find(session, spec)} if not request.matches_nothing else {}
+        and_then(session)
         trail.record_answer(session, found, caller, duration_ms=(time.perf_counter() - started) * 1000)
     return Similar(found, rows)
 
 
 def refused(archive: Archive, caller: Caller, error: QueryRefused) -> int:
     """Write down a refusal, count it if it was a guess, and return its status."""
-    archive.failed_anchors.note(caller.ae_title, error)
+    archive.failed_anchors.note(caller.actor, error)
     with archive.database.session() as session:
         trail.record_refusal(session, error, caller)
-    return REFUSED[error.code]
+    return SIMILAR[error.code].status
 
 
 def explanation_uid(archive: Archive, status: int) -> Uid:

@@ -3,14 +3,15 @@
 Neither holds an anchor as typed, a name or an ID; a UID only where the instances themselves were handed out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from db import audit, query_log
 from regionmir.core.errors import QueryRefused
 from regionmir.core.records import Caller, Disclosure
 from regionmir.query.limits import GUESSES
-from regionmir.query.search import Answer
+from regionmir.query.request import RegionQuery
+from regionmir.query.search import Answer, Hit
 
 if TYPE_CHECKING:
     from db.engine import Session
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def record_answer(session: "Session", answer: Answer, caller: Caller, *, duration_ms: float) -> None:
     """Record a similarity query in the transaction that answers it; commit before anything is sent."""
+    anchor: dict[str, object] = {"result_set": answer.code, "anchor_instance_pk": answer.anchor_instance_pk}
     query_log.record(
         session,
         caller_ae=caller.ae_title,
@@ -28,16 +30,40 @@ def record_answer(session: "Session", answer: Answer, caller: Caller, *, duratio
         duration_ms=duration_ms,
         anatomy_pk=answer.anatomy.key,
         anchor_instance_pk=answer.anchor_instance_pk,
-        result_set_code=answer.code,
+        result_set_code=answer.code or None,
     )
+    _audit(session, caller, {**anchor, "region": answer.label}, answer.hits)
+
+
+def record_film_answer(
+    session: "Session", query: RegionQuery, hits: Sequence[Hit], caller: Caller, *, duration_ms: float
+) -> None:
+    """Record a similarity query that started from an uploaded film; see `record_answer`."""
+    query_log.record(
+        session,
+        caller_ae=caller.ae_title,
+        address=caller.address,
+        kind="similar",
+        outcome="ok",
+        hits=len(hits),
+        duration_ms=duration_ms,
+        anatomy_pk=query.anatomies[0].key,
+    )
+    regions = "+".join(anatomy.short for anatomy in query.anatomies)
+    _audit(session, caller, {"uploaded_film": query.anchor, "region": regions}, hits)
+
+
+def _audit(session: "Session", caller: Caller, detail: dict[str, object], hits: Sequence[Hit]) -> None:
     if caller.disclosure is Disclosure.IDENTIFIED:
-        detail = {
-            "result_set": answer.code,
-            "region": answer.label,
-            "anchor_instance_pk": answer.anchor_instance_pk,
-            "study_pks": [hit.study_pk for hit in answer.hits],
-        }
-        audit.record(session, "similarity query", actor=caller.ae_title, address=caller.address, detail=detail)
+        seen = {**detail, "study_pks": [hit.study_pk for hit in hits]}
+        audit.record(session, "similarity query", actor=caller.actor, address=caller.address, detail=seen)
+
+
+def record_shown(session: "Session", instance_pks: Sequence[int], caller: Caller, *, how: str) -> None:
+    """Record that instances were shown to a caller, if it was told who they are of."""
+    if caller.disclosure is Disclosure.IDENTIFIED and instance_pks:
+        detail = {"how": how, "instance_pks": list(instance_pks)}
+        audit.record(session, "instances shown", actor=caller.actor, address=caller.address, detail=detail)
 
 
 def record_refusal(session: "Session", error: QueryRefused, caller: Caller) -> None:
@@ -52,9 +78,7 @@ def record_refusal(session: "Session", error: QueryRefused, caller: Caller) -> N
         duration_ms=0.0,
     )
     if error.code in GUESSES or error.code == "rate-limited":
-        audit.record(
-            session, "anchor refused", actor=caller.ae_title, address=caller.address, detail={"code": error.code}
-        )
+        audit.record(session, "anchor refused", actor=caller.actor, address=caller.address, detail={"code": error.code})
 
 
 def record_find(session: "Session", caller: Caller, *, hits: int, duration_ms: float) -> None:
@@ -86,4 +110,4 @@ def record_retrieve(
         "instances": instances,
         "studies": sorted(set(study_instance_uids))[:100],
     }
-    audit.record(session, "retrieve", actor=caller.ae_title, address=caller.address, detail=detail)
+    audit.record(session, "retrieve", actor=caller.actor, address=caller.address, detail=detail)

@@ -10,7 +10,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat, validate_value
 
-from regionmir.core.anatomy import Anatomy
+from regionmir.core.anatomy import ALL_REGIONS_AE, Anatomy
 from regionmir.core.charset import UndecodableText, known_terms
 from regionmir.core.errors import InvalidHeader
 from regionmir.core.header import read_header
@@ -74,14 +74,33 @@ class KeptHit:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """An answer under the result-set code that opens it again. `query_crop`: the query's region as viewed."""
+    """An answer under the result-set code that opens it again. `query_crop`: the query's region as viewed, for
+    results that show pixels."""
 
     code: str
     anatomy: Anatomy
-    query_crop: DisplayValues
+    """What the crops show."""
+    query_crop: DisplayValues | None
     hits: tuple[KeptHit, ...]
     coverage: str = ""
     """How much was searched, such as "412 of 430 indexed"."""
+    further: int = 0
+    """How many anatomies were compared beside it: similarities are means over all."""
+
+    @property
+    def name(self) -> str:
+        """Return what was compared, in words."""
+        return f"{self.anatomy.name} and {self.further} more" if self.further else self.anatomy.name
+
+    @property
+    def short(self) -> str:
+        """Return what was compared, as descriptions say it: `LLLZ`, `LLLZ+6`."""
+        return f"{self.anatomy.short}+{self.further}" if self.further else self.anatomy.short
+
+    @property
+    def ae_title(self) -> str:
+        """Return the AE title that opens this answer again."""
+        return ALL_REGIONS_AE if self.further else self.anatomy.ae_title
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +119,13 @@ class ResultSource:
 
     def uid(self, *parts: str) -> Uid:
         """Return the UID of a result about this image by this model; `parts` say which one."""
-        model = (self.model.name, self.model.version, self.model.weights_sha256)
-        return self.pseudonymizer.uid("result", "\x1f".join((*parts, self.image.sop_instance_uid, *model)))
+        return result_uid(self.pseudonymizer, self.model, self.image.sop_instance_uid, *parts)
+
+
+def result_uid(pseudonymizer: Pseudonymizer, model: GenerationInfo, sop_instance_uid: Uid, *parts: str) -> Uid:
+    """Return the UID of a result of a model about the image of this UID; `parts` say which one."""
+    named = (*parts, sop_instance_uid, model.name, model.version, model.weights_sha256)
+    return pseudonymizer.uid("result", "\x1f".join(named))
 
 
 def source_image(dataset: Dataset) -> SourceImage:

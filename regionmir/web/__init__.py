@@ -1,1 +1,2 @@
-"""The web process: health, metrics, pages, DICOMweb. Without sign-in it shows pseudonyms only."""
+"""The web process: sign-in, health, metrics, pages, JSON API, DICOMweb. It shows pseudonyms only to whoever is not
+identified."""

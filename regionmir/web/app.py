@@ -11,11 +11,19 @@ from regionmir.archive.archive import Archive
 from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
 from regionmir.storage import FileStore
+from regionmir.storage.uploads import Uploads
 from regionmir.web import health, metrics, pages
-from regionmir.web.caller import CallerSource, anonymous
+from regionmir.web.api.application import make_api
+from regionmir.web.api.views import PATH as API_PATH
+from regionmir.web.callers import find_bearer
 from regionmir.web.dicomweb import app as dicomweb
 from regionmir.web.guard import Guard, allowed_names
 from regionmir.web.pictures import Pictures
+from regionmir.web.rate import RateLimit
+from regionmir.web.signin import routes as sign_in_pages
+from regionmir.web.signin.door import Door
+from regionmir.web.signin.exposure import is_secure, require_safe
+from regionmir.web.signin.service import make_sign_in
 from regionmir.web.site import Site
 from regionmir.web.wakeups import queue_of
 
@@ -25,28 +33,42 @@ _STYLE = files("regionmir.web").joinpath("static/style.css").read_bytes()
 def make_site(settings: Settings) -> Site:
     """Return what the routes use, with no connection made yet: the process starts, and answers, without a database.
 
-    Raises `ConfigurationError` where no database is set, or where others could reach us under no name.
+    Raises `ConfigurationError` where no database is set, or where others could reach us under no name, without sign-in
+    or without TLS.
     """
+    require_safe(settings)
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
-    database = Database(settings.require_database_url(), application_name="regionmir web", read_only=True)
+    url = settings.require_database_url()
+    database = Database(url, application_name="regionmir web", read_only=True)
+    writable = Database(url, application_name="regionmir web writing", pool_size=16)
     store = FileStore(settings.data_dir)
-    writing = Database(settings.require_database_url(), application_name="regionmir dicomweb")
-    archive = Archive(settings, writing, store, queue_of(queue), settings.pseudonymizer())
-    return Site(settings, names, database, Pictures(store, settings.max_pixels), queue, archive)
+    archive = Archive(settings, writable, store, queue_of(queue), settings.pseudonymizer())
+    return Site(
+        settings,
+        names,
+        database,
+        Pictures(store, settings.max_pixels),
+        queue,
+        archive,
+        Uploads(settings.uploads_dir),
+        RateLimit(settings.redis_url, settings.api_requests_per_minute),
+        make_sign_in(settings, find_bearer(database)),
+    )
 
 
-def make_app(site: Site, caller_source: CallerSource = anonymous) -> ASGIApp:
-    """Return the application on this site; `caller_source` says who makes a request."""
+def make_app(site: Site) -> ASGIApp:
+    """Return the application on this site."""
     app = FastAPI(title="RegionMIR", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.site, app.state.caller_source = site, caller_source
-    app.mount(dicomweb.PATH, dicomweb.make_dicomweb(site, caller_source))
-    for router in (health.router, metrics.router, pages.router):
+    app.state.site = site
+    app.mount(dicomweb.PATH, dicomweb.make_dicomweb(site))
+    for router in (health.router, metrics.router, sign_in_pages.router, pages.router):
         app.include_router(router)
+    app.mount(API_PATH, make_api(site))
     app.add_api_route("/style.css", _style, methods=["GET", "HEAD"])
     for error, handler in pages.HANDLERS.items():
         app.add_exception_handler(error, handler)
-    return Guard(app, site.names)
+    return Guard(Door(app, site.sign_in), site.names, secure=is_secure(site.settings))
 
 
 def _style() -> Response:

@@ -1,39 +1,34 @@
-"""Who asks: every route that answers by disclosure takes it from here, and from nowhere else."""
+"""Who asks, as the archive and the search know callers: whoever came in by the door of sign-in."""
 
-from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 
 from regionmir.core.identifiers import parse_ae_title
-from regionmir.core.records import Caller, Disclosure, Rights
+from regionmir.core.records import Caller, Rights
+from regionmir.web.signin.caller import CallerOf as WebCallerOf
+from regionmir.web.site import SiteOf
 
 WEB_AE = parse_ae_title("RGN_WEB")
 """Who asks, where a browser or a DICOMweb client does."""
 
-CallerSource = Callable[[Request], Caller]
-"""Returns who makes a request; sign-in puts its own in `app.state.caller_source`."""
 
+def _caller(web: WebCallerOf, site: SiteOf) -> Caller:
+    """Return the caller of a request: it reads, and gets de-identified copies unless it sees originals.
 
-def anonymous(request: Request) -> Caller:
-    """Return the caller of a request without sign-in: it reads, sees pseudonyms only, and gets de-identified copies.
-
-    It may store only where the setting `anonymous_store` says so.
+    It may store where it may write; without sign-in, where the setting `anonymous_store` says so.
     """
-    store = request.app.state.site.settings.anonymous_store
+    signed_in = bool(web.way)
+    store = web.may_write if signed_in else site.settings.anonymous_store
     return Caller(
         ae_title=WEB_AE,
-        address=request.client.host if request.client else "",
+        address=web.address,
         rights=Rights(find=True, retrieve=True, store=store),
-        disclosure=Disclosure.PSEUDONYMOUS,
-        registered=False,
+        disclosure=web.disclosure,
+        registered=signed_in,
         accepts_pseudonyms=True,
+        user=web.name if signed_in else "",
     )
-
-
-def _caller(request: Request) -> Caller:
-    source: CallerSource = request.app.state.caller_source
-    return source(request)
 
 
 CallerOf = Annotated[Caller, Depends(_caller)]

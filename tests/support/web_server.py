@@ -1,24 +1,24 @@
 """The web application on a free port of loopback, with films in its archive, asked as whom a test wants."""
 
+import datetime as dt
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import Request
 from pydicom.dataset import Dataset
+from starlette.types import Receive, Scope, Send
 
+from db import api_tokens
 from db.engine import Database
-from regionmir.core.identifiers import parse_ae_title
-from regionmir.core.records import Caller, Disclosure, Rights
+from regionmir.core.records import Disclosure
 from regionmir.core.settings import Settings
 from regionmir.storage import FileStore
 from regionmir.web.app import make_app, make_site
-from regionmir.web.caller import anonymous
 from regionmir.web.site import Site
 from tests.support.fake_model import FakeModel
 from tests.support.filing import file_film
@@ -28,21 +28,26 @@ from workers.indexer import Indexer
 SITE_KEY = "57" * 32
 """The same in every run, so that dates are shifted the same way."""
 
-SIGNED_IN = Rights(store=True, find=True, retrieve=True)
-
-
-def identified(request: Request) -> Caller:
-    """Return a caller who sees originals and may do everything but correct."""
-    return Caller(parse_ae_title("READER"), "127.0.0.1", SIGNED_IN, Disclosure.IDENTIFIED, registered=True)
+SCOPES = ("query", "read", "write")
 
 
 @dataclass
 class WebServer:
-    """A web process in a thread. `source` says who asks, and may be changed at any time."""
+    """A web process in a thread. Requests come without sign-in, or with `token`, which may be changed at any time."""
 
     url: str
     site: Site
-    source: Any = field(default=anonymous)
+    token: str = ""
+
+    def sign_in(
+        self, name: str = "reader", *, disclosure: Disclosure = Disclosure.IDENTIFIED, scopes: Collection[str] = SCOPES
+    ) -> None:
+        """Have requests from now on carry a token of this name."""
+        with self.site.archive.database.session() as session:
+            day = dt.timedelta(days=1)
+            made = api_tokens.add(session, name, scopes=scopes, disclosure=disclosure, lifetime=day)
+        assert made is not None
+        self.token = made
 
     @property
     def dicomweb(self) -> str:
@@ -71,9 +76,15 @@ def web_server(folder: Path, database_url: str, **settings: Any) -> Iterator[Web
     (folder / "site.key").write_text(SITE_KEY)
     site = make_site(Settings(data_dir=folder, database_url=database_url, redis_url=None, **settings))
     served = WebServer(f"http://127.0.0.1:{free_port()}", site)
-    app = make_app(site, lambda request: served.source(request))
+    app = make_app(site)
+
+    async def with_token(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and served.token:
+            scope["headers"] = [*scope["headers"], (b"authorization", f"Bearer {served.token}".encode())]
+        await app(scope, receive, send)
+
     port = int(served.url.rpartition(":")[2])
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False, ws="none")
+    config = uvicorn.Config(with_token, host="127.0.0.1", port=port, log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

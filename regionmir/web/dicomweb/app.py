@@ -5,7 +5,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from regionmir.core.errors import RegionMirError
-from regionmir.web.caller import CallerSource
 from regionmir.web.dicomweb import retrieving, searching, storing
 from regionmir.web.dicomweb.problems import Contained, error_answer, routing_problem
 from regionmir.web.dicomweb.service import SIMILAR, Service
@@ -15,10 +14,10 @@ PATH = "/dicom-web"
 SCOPED = SIMILAR + "/{anchor}/{region}"
 
 
-def make_dicomweb(site: Site, caller_source: CallerSource) -> ASGIApp:
+def make_dicomweb(site: Site) -> ASGIApp:
     """Return the service on this site. Studies and what is below them are also in the similarity scopes, to be read."""
     app = FastAPI(title="RegionMIR DICOMweb", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.state.site, app.state.caller_source, app.state.service = site, caller_source, Service(site.archive)
+    app.state.site, app.state.service = site, Service(site.archive)
     app.include_router(storing.router)
     for prefix in ("", SIMILAR, SCOPED):
         for router in (searching.router, retrieving.router):

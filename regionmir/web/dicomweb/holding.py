@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
+from fastapi import BackgroundTasks, Depends
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -19,10 +20,11 @@ from regionmir.deid.copies import encoded, may_be_copied
 from regionmir.pixels.layout import is_decodable
 from regionmir.pixels.quiet import quiet_pydicom
 from regionmir.pixels.transcode import TARGETS, best_target, transcode
-from regionmir.query import trail
+from regionmir.web.caller import CallerOf
+from regionmir.web.dicomweb import audit
 from regionmir.web.dicomweb.accept import ANY_SYNTAX
 from regionmir.web.dicomweb.problems import NotFound, Problem
-from regionmir.web.dicomweb.service import Service, path_uid
+from regionmir.web.dicomweb.service import Service, ServiceOf, path_uid
 
 MAX_INSTANCES: Final = 65_535
 """As many as a C-GET sends."""
@@ -120,12 +122,30 @@ class Holding:
     kept_back: int = 0
 
 
-def hold(service: Service, caller: Caller, uids: Collection[str], *, record: bool = True) -> Holding:
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request to retrieve: who asks whom, and what is done once the answer has been sent."""
+
+    service: Service
+    caller: Caller
+    after: BackgroundTasks
+
+
+def _asking(service: ServiceOf, caller: CallerOf, after: BackgroundTasks) -> Asking:
+    return Asking(service, caller, after)
+
+
+AskingOf = Annotated[Asking, Depends(_asking)]
+"""A route's parameter of this type is what `hold` needs to know of a request."""
+
+
+def hold(asking: Asking, uids: Collection[str], *, record: bool = True) -> Holding:
     """Return what a path of one to three UIDs names, as this caller sees it, and write down who gets it.
 
     Raises `BadRequest` for what is no UID, `NotAuthorized` for callers without the right, or where nothing of it may
     leave as a copy, `NotFound` where there is nothing. `record` False: pictures for anonymous callers.
     """
+    service, caller = asking.service, asking.caller
     if not caller.rights.retrieve:
         raise NotAuthorized("sign in with the right to retrieve")
     wanted = Wanted({key: [path_uid(uid)] for key, uid in zip(_KEYS, uids, strict=False)})
@@ -137,8 +157,8 @@ def hold(service: Service, caller: Caller, uids: Collection[str], *, record: boo
         leaving = [one for one in found if not pseudonymous or _may_leave(one)]
         identities = copy_identities(session, [one.pk for one in leaving]) if pseudonymous else {}
         if leaving and (record or not pseudonymous):
-            studies = [one.study_instance_uid for one in leaving]
-            trail.record_retrieve(session, caller, caller.ae_title, caller.disclosure, studies, instances=len(leaving))
+            audit.begins(session, service, caller, leaving)
+            asking.after.add_task(audit.sent, service, caller, leaving)
     if not found:
         raise NotFound
     if not leaving:

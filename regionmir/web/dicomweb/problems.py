@@ -1,7 +1,6 @@
 """What goes wrong, as HTTP: a status and a problem document (RFC 9457) that says what to do. No value of a request or
 of an instance is repeated in it."""
 
-import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,7 +22,7 @@ from regionmir.core.errors import (
     origin,
 )
 from regionmir.deid.copies import NoCopy
-from regionmir.web.dicomweb.tables import PROBLEM
+from regionmir.web.problems import problem as problem_document
 
 log = structlog.get_logger(__name__)
 
@@ -33,10 +32,11 @@ RETRY_AFTER_S: Final = 5
 class Problem(RegionMirError):
     """A request that cannot be answered. `detail` says what to do, and holds nothing that a request held."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, *, code: str = "") -> None:
         super().__init__(detail)
         self.status = status
         self.headers = dict(headers or {})
+        self.code = code or _CODES.get(status, "refused")
 
 
 class BadRequest(Problem):
@@ -78,22 +78,21 @@ REFUSALS: Final = {
 """Statuses of refused similarity queries by the code of the refusal; the others are a conflict with what is stored."""
 
 _CONFLICT: Final = 409
-_TITLES: Final = {
-    400: "Bad request",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    406: "Not acceptable",
-    409: "Conflict",
-    411: "Length required",
-    413: "Too large",
-    415: "Unsupported media type",
-    422: "Cannot be converted",
-    429: "Too many requests",
-    500: "Internal error",
-    503: "Not available",
-    507: "Disk full",
+_CODES: Final = {
+    400: "bad-request",
+    403: "not-allowed",
+    404: "unknown",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    411: "length-required",
+    413: "too-large",
+    415: "unsupported-media-type",
+    422: "not-an-image",
+    500: "internal-error",
+    503: "unavailable",
+    507: "disk-full",
 }
+"""The short stable word of a problem that has none of its own."""
 
 _AWAY: Final = "cannot be reached at the moment; nothing is lost, try again in a few seconds"
 
@@ -104,7 +103,7 @@ def problem_of(error: Exception) -> Problem:
         return error
     if isinstance(error, QueryRefused):
         status = REFUSALS.get(error.code, _CONFLICT)
-        return Problem(status, str(error), _retry() if status in (429, 503) else None)
+        return Problem(status, str(error), _retry() if status in (429, 503) else None, code=error.code)
     for kind, status, detail in _TABLE:
         if isinstance(error, kind):
             return Problem(status, detail or str(error), _retry() if status == 503 else None)
@@ -124,8 +123,7 @@ _TABLE: Final[tuple[tuple[type[RegionMirError], int, str], ...]] = (
 
 def answer(problem: Problem) -> Response:
     """Return the problem document."""
-    body = {"title": _TITLES.get(problem.status, "Refused"), "status": problem.status, "detail": str(problem)}
-    return Response(json.dumps(body), problem.status, problem.headers, PROBLEM)
+    return problem_document(problem.status, problem.code, str(problem), problem.headers)
 
 
 def error_answer(_: Request, error: Exception) -> Response:

@@ -10,18 +10,16 @@ from pydicom.uid import UID
 from starlette.responses import Response, StreamingResponse
 
 from regionmir.core.errors import NotIndexable, RegionMirError, origin
-from regionmir.core.records import Caller
 from regionmir.pixels.quiet import quiet_pydicom
 from regionmir.pixels.rendered import NO_SUCH_FRAME
-from regionmir.web.caller import CallerOf
 from regionmir.web.dicomweb import frames as pixel_frames
 from regionmir.web.dicomweb.accept import Agreed, accepted, agree
-from regionmir.web.dicomweb.holding import Held, Holding, hold
+from regionmir.web.dicomweb.holding import Asking, AskingOf, Held, Holding, hold
 from regionmir.web.dicomweb.model import PIXEL_DATA, Model, bulk_element, is_bulk_path, model_of, with_pixels
 from regionmir.web.dicomweb.multipart import KEEP, Part, related, single
 from regionmir.web.dicomweb.problems import BadRequest, NotAcceptable, NotFound, Problem
 from regionmir.web.dicomweb.rendering import Look, read_look, render
-from regionmir.web.dicomweb.service import Service, ServiceOf, base_url, instance_url
+from regionmir.web.dicomweb.service import base_url, instance_url
 from regionmir.web.dicomweb.tables import DICOM, DICOM_JSON, JPEG, JSON, OCTETS, PNG
 
 log = structlog.get_logger(__name__)
@@ -35,63 +33,59 @@ _PARTIAL = 206
 
 
 @router.get(_STUDY)
-def study_objects(request: Request, service: ServiceOf, caller: CallerOf, study: str) -> Response:
+def study_objects(request: Request, asking: AskingOf, study: str) -> Response:
     """Retrieve a study."""
-    return _objects(request, hold(service, caller, [study]))
+    return _objects(request, hold(asking, [study]))
 
 
 @router.get(_SERIES)
-def series_objects(request: Request, service: ServiceOf, caller: CallerOf, study: str, series: str) -> Response:
+def series_objects(request: Request, asking: AskingOf, study: str, series: str) -> Response:
     """Retrieve a series."""
-    return _objects(request, hold(service, caller, [study, series]))
+    return _objects(request, hold(asking, [study, series]))
 
 
 @router.get(_INSTANCE)
-def instance_object(
-    request: Request, service: ServiceOf, caller: CallerOf, study: str, series: str, instance: str
-) -> Response:
+def instance_object(request: Request, asking: AskingOf, study: str, series: str, instance: str) -> Response:
     """Retrieve an instance."""
-    return _objects(request, hold(service, caller, [study, series, instance]))
+    return _objects(request, hold(asking, [study, series, instance]))
 
 
 @router.get(_STUDY + "/metadata")
-def study_metadata(request: Request, service: ServiceOf, caller: CallerOf, study: str) -> Response:
+def study_metadata(request: Request, asking: AskingOf, study: str) -> Response:
     """Retrieve the metadata of a study's instances."""
-    return _metadata(request, service, caller, [study])
+    return _metadata(request, asking, [study])
 
 
 @router.get(_SERIES + "/metadata")
-def series_metadata(request: Request, service: ServiceOf, caller: CallerOf, study: str, series: str) -> Response:
+def series_metadata(request: Request, asking: AskingOf, study: str, series: str) -> Response:
     """Retrieve the metadata of a series' instances."""
-    return _metadata(request, service, caller, [study, series])
+    return _metadata(request, asking, [study, series])
 
 
 @router.get(_INSTANCE + "/metadata")
-def instance_metadata(
-    request: Request, service: ServiceOf, caller: CallerOf, study: str, series: str, instance: str
-) -> Response:
+def instance_metadata(request: Request, asking: AskingOf, study: str, series: str, instance: str) -> Response:
     """Retrieve the metadata of an instance."""
-    return _metadata(request, service, caller, [study, series, instance])
+    return _metadata(request, asking, [study, series, instance])
 
 
 @router.get(_INSTANCE + "/frames/{frames}")
 def instance_frames(
-    request: Request, service: ServiceOf, caller: CallerOf, study: str, series: str, instance: str, frames: str
+    request: Request, asking: AskingOf, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """Retrieve frames of an instance."""
     numbers = pixel_frames.read_numbers(frames)
-    held = _one(service, caller, [study, series, instance])
+    held = _one(asking, [study, series, instance])
     return _pixels(request, held, numbers)
 
 
 @router.get(_INSTANCE + "/bulkdata/{attribute:path}")
 def instance_bulkdata(
-    request: Request, service: ServiceOf, caller: CallerOf, study: str, series: str, instance: str, attribute: str
+    request: Request, asking: AskingOf, study: str, series: str, instance: str, attribute: str
 ) -> Response:
     """Retrieve one binary value of an instance; Pixel Data come as their frames."""
     if not is_bulk_path(attribute):
         raise BadRequest("bulk data are named by tag, such as bulkdata/7FE00010; take the address from the metadata")
-    held = _one(service, caller, [study, series, instance])
+    held = _one(asking, [study, series, instance])
     if attribute == PIXEL_DATA:
         return _pixels(request, held, None)
     agreed = _octets(request)
@@ -105,38 +99,34 @@ def instance_bulkdata(
 
 @router.get(_STUDY + "/rendered")
 @router.get(_STUDY + "/thumbnail")
-def study_picture(request: Request, service: ServiceOf, caller: CallerOf, study: str) -> Response:
+def study_picture(request: Request, asking: AskingOf, study: str) -> Response:
     """Retrieve a picture of a study: its first instance that can be drawn, or in parts all of them."""
-    return _pictures(request, service, caller, [study], [1])
+    return _pictures(request, asking, [study], [1])
 
 
 @router.get(_SERIES + "/rendered")
 @router.get(_SERIES + "/thumbnail")
-def series_picture(request: Request, service: ServiceOf, caller: CallerOf, study: str, series: str) -> Response:
+def series_picture(request: Request, asking: AskingOf, study: str, series: str) -> Response:
     """Retrieve a picture of a series, as of a study."""
-    return _pictures(request, service, caller, [study, series], [1])
+    return _pictures(request, asking, [study, series], [1])
 
 
 @router.get(_INSTANCE + "/rendered")
 @router.get(_INSTANCE + "/thumbnail")
-def instance_picture(
-    request: Request, service: ServiceOf, caller: CallerOf, study: str, series: str, instance: str
-) -> Response:
+def instance_picture(request: Request, asking: AskingOf, study: str, series: str, instance: str) -> Response:
     """Retrieve a picture of an instance: of its first frame."""
-    return _pictures(request, service, caller, [study, series, instance], [1])
+    return _pictures(request, asking, [study, series, instance], [1])
 
 
 @router.get(_INSTANCE + "/frames/{frames}/rendered")
 @router.get(_INSTANCE + "/frames/{frames}/thumbnail")
-def frame_pictures(
-    request: Request, service: ServiceOf, caller: CallerOf, study: str, series: str, instance: str, frames: str
-) -> Response:
+def frame_pictures(request: Request, asking: AskingOf, study: str, series: str, instance: str, frames: str) -> Response:
     """Retrieve pictures of frames."""
-    return _pictures(request, service, caller, [study, series, instance], pixel_frames.read_numbers(frames))
+    return _pictures(request, asking, [study, series, instance], pixel_frames.read_numbers(frames))
 
 
-def _one(service: Service, caller: Caller, uids: Sequence[str]) -> Held:
-    return hold(service, caller, uids, record=False).instances[0]
+def _one(asking: Asking, uids: Sequence[str]) -> Held:
+    return hold(asking, uids, record=False).instances[0]
 
 
 def _objects(request: Request, holding: Holding) -> Response:
@@ -168,10 +158,10 @@ def _parts(chosen: Iterable[tuple[Held, UID]]) -> Iterator[Part]:
             log.warning("instance left out of a study", error=type(error).__name__, at=origin(error))
 
 
-def _metadata(request: Request, service: Service, caller: Caller, uids: Sequence[str]) -> Response:
+def _metadata(request: Request, asking: Asking, uids: Sequence[str]) -> Response:
     if not agree(accepted(request), (DICOM_JSON, JSON), parts=False, alone=True):
         raise NotAcceptable(DICOM_JSON)
-    holding = hold(service, caller, uids)
+    holding = hold(asking, uids)
     base = base_url(request)
     models = (_model(held, base) for held in holding.instances)
     first = next(models)
@@ -223,16 +213,14 @@ def _pixels(request: Request, held: Held, numbers: Sequence[int] | None) -> Resp
     return single(parts[0])
 
 
-def _pictures(
-    request: Request, service: Service, caller: Caller, uids: Sequence[str], numbers: Sequence[int]
-) -> Response:
+def _pictures(request: Request, asking: Asking, uids: Sequence[str], numbers: Sequence[int]) -> Response:
     look = read_look(dict(request.query_params), thumbnail=request.url.path.endswith("/thumbnail"))
     ranges = accepted(request)
     alone = agree(ranges, (JPEG, PNG), parts=False, alone=True)
     agreed = alone or agree(ranges, (JPEG, PNG), parts=True, alone=False)
     if not agreed:
         raise NotAcceptable(f"{JPEG}, {PNG}")
-    holding = hold(service, caller, uids, record=False)
+    holding = hold(asking, uids, record=False)
     wanted = [(held, number) for held in holding.instances for number in numbers]
     kind = agreed[0]
     if kind.multipart or len(numbers) > 1:

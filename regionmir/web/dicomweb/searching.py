@@ -4,13 +4,14 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from pydicom.dataset import Dataset
 from starlette.responses import Response
 
+from db.engine import Session
 from db.find import FindRow, Level, find
 from regionmir.archive.errors import NotAuthorized
 from regionmir.archive.similar import explanation_uid, find_similar, refused
@@ -24,6 +25,7 @@ from regionmir.query.matching import STUDY_INSTANCE_UID, UNIQUE_KEYS, FindReques
 from regionmir.query.narrowing import narrowing, without_filters
 from regionmir.query.request import Token, expression_tag, parse_token, without_expressions
 from regionmir.web.caller import CallerOf
+from regionmir.web.dicomweb import audit as web_audit
 from regionmir.web.dicomweb.accept import accepted, agree
 from regionmir.web.dicomweb.model import element_model
 from regionmir.web.dicomweb.problems import BadRequest, NotAcceptable
@@ -120,7 +122,7 @@ def _below(
     """Answer below studies: the same in every scope, from the UIDs alone."""
     query = _read(request, level, {UNIQUE_KEYS[one]: path_uid(uid) for one, uid in named.items()}, caller)
     if scope.similar:
-        query = UrlQuery(without_expressions(query.keys), query.limit, query.offset, query.warnings)
+        query = replace(query, keys=without_expressions(query.keys))
     return _answered(request, level, _matching(service, caller, query))
 
 
@@ -130,7 +132,8 @@ def _read(request: Request, level: Level, named: Mapping[str, str], caller: Call
         raise NotAcceptable(DICOM_JSON)
     if not caller.rights.find:
         raise NotAuthorized("sign in with the right to query")
-    return read_url(request.query_params.multi_items(), level, named, caller.disclosure)
+    query = read_url(request.query_params.multi_items(), level, named, caller.disclosure)
+    return replace(query, url=str(request.url))
 
 
 def _matching(service: Service, caller: Caller, query: UrlQuery) -> Found:
@@ -143,6 +146,7 @@ def _matching(service: Service, caller: Caller, query: UrlQuery) -> Found:
     with archive.database.session() as session:
         if not request.matches_nothing and most:
             rows = list(find(session, request.spec(limit=most + 1, offset=query.offset)))
+        web_audit.searched(session, service, caller, query.url)
         duration_ms = (time.perf_counter() - started) * 1000
         trail.record_find(session, caller, hits=len(rows[:most]), duration_ms=duration_ms)
     warnings = query.warnings
@@ -189,7 +193,7 @@ def _scoped(service: Service, caller: Caller, expression: str, query: UrlQuery) 
         raise
     if found.rows or not plain.text(STUDY_INSTANCE_UID):
         return found
-    return _matching(service, caller, UrlQuery(plain, query.limit, query.offset, query.warnings))
+    return _matching(service, caller, replace(query, keys=plain))
 
 
 def _hits(service: Service, caller: Caller, query: UrlQuery, plain: Keys, token: Token) -> Found:
@@ -197,7 +201,11 @@ def _hits(service: Service, caller: Caller, query: UrlQuery, plain: Keys, token:
     narrow = () if token.rank is not None else narrowing(query.keys, caller.disclosure)
     keys = plain if token.rank is not None else without_filters(plain)
     request = read_request(keys, Root.STUDY, caller.disclosure, relational=True)
-    found = find_similar(service.archive, caller, request, token, narrow)
+
+    def audited(session: Session) -> None:
+        web_audit.searched(session, service, caller, query.url)
+
+    found = find_similar(service.archive, caller, request, token, narrow, audited)
     rows = [
         _row(service, request, found.rows[hit.study_pk], hit_extra(found.answer, hit))
         for hit in found.answer.hits

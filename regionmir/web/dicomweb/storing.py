@@ -17,6 +17,7 @@ from regionmir.core.errors import StorageFull, Transient, origin
 from regionmir.core.identifiers import Uid
 from regionmir.core.records import Caller, Disclosure
 from regionmir.web.caller import CallerOf
+from regionmir.web.dicomweb import audit
 from regionmir.web.dicomweb.accept import accepted, agree, read_media_type
 from regionmir.web.dicomweb.problems import RETRY_AFTER_S, NotAcceptable, Problem
 from regionmir.web.dicomweb.receiving import BodyReader, Part10Writer, Received
@@ -36,6 +37,8 @@ class Tally:
 
     stored: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
+    received: list[audit.Received] = field(default_factory=list)
+    """What the audit trail will tell."""
     only_away: bool = True
     """Every failure may be gone in a moment."""
 
@@ -86,20 +89,35 @@ async def _store(request: Request, service: Service, caller: Caller, study: Uid 
         return Part10Writer(own.store, own.settings.max_instance_bytes, caller.ae_title)
 
     body = _limited(request, own.settings.stow_max_bytes)
-    if kind.multipart:
-        reader = BodyReader(kind.parameters.get("boundary", ""), new_part)
-        try:
-            async for data in body:
-                await to_thread.run_sync(_take, reader, data, service, caller, study, base, tally)
-            reader.finish()
-        finally:
-            await to_thread.run_sync(reader.discard)
-    else:
-        await _store_alone(new_part(), body, service, caller, study, base, tally)
+    try:
+        if kind.multipart:
+            reader = BodyReader(kind.parameters.get("boundary", ""), new_part)
+            await _store_parts(reader, body, service, caller, study, base, tally)
+        else:
+            await _store_alone(new_part(), body, service, caller, study, base, tally)
+    finally:  # what is filed stays filed, whatever happens to the rest
+        await to_thread.run_sync(audit.received, service, caller, tally.received)
     url = f"{base}/studies/{study}" if base and study else f"{base}/studies" if base else ""
     headers = {"Retry-After": str(RETRY_AFTER_S)} if tally.status == 503 else {}
     log.info("STOW-RS", stored=len(tally.stored), failed=len(tally.failed), status=tally.status)
     return Response(json.dumps(tally.model(url)), tally.status, headers, DICOM_JSON)
+
+
+async def _store_parts(
+    reader: BodyReader,
+    body: AsyncIterator[bytes],
+    service: Service,
+    caller: Caller,
+    study: Uid | None,
+    base: str,
+    tally: Tally,
+) -> None:
+    try:
+        async for data in body:
+            await to_thread.run_sync(_take, reader, data, service, caller, study, base, tally)
+        reader.finish()
+    finally:
+        await to_thread.run_sync(reader.discard)
 
 
 async def _store_alone(
@@ -150,13 +168,15 @@ def _file(received: Received, service: Service, caller: Caller, study: Uid | Non
         if study is not None and header.study_instance_uid != study:
             raise SopMismatch("the instance is not of the study of the path")
         archive = service.archive
-        refuse_conflict(file_instance(archive, incoming, header, caller, archive.settings.ae_title))
+        receipt = file_instance(archive, incoming, header, caller, archive.settings.ae_title)
+        refuse_conflict(receipt)
     except Exception as error:
         tally.failed.append({**item, **_why(error)})
         tally.only_away = tally.only_away and isinstance(error, Transient | StorageFull)
         return
     finally:
         received.arrival.discard()
+    tally.received.append(audit.received_from(header, held=receipt.outcome == "duplicate"))
     if base:
         uids = (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid)
         item["00081190"] = {"vr": "UR", "Value": [instance_url(base, *uids)]}

@@ -39,6 +39,8 @@ class UrlQuery:
     limit: int | None = None
     offset: int = 0
     warnings: tuple[str, ...] = ()
+    url: str = ""
+    """As it was asked, for the audit trail."""
 
 
 @dataclass(slots=True)

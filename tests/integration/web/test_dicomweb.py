@@ -1,10 +1,13 @@
 """DICOMweb without sign-in, its similarity scopes, what is stored, and what is refused."""
 
+import base64
 import json
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 import pytest
@@ -16,11 +19,12 @@ from db import audit, instances
 from db.engine import Database
 from db.retrieve import copy_identities
 from regionmir.archive.copies import copy_of
+from regionmir.core.records import Disclosure
 from regionmir.deid.copies import encoded
 from tests.support.canaries import Canaries
 from tests.support.dicom import as_file, radiograph
 from tests.support.films import synthetic_film
-from tests.support.web_server import WebServer, identified, url_of, web_server
+from tests.support.web_server import WebServer, url_of, web_server
 
 DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 BOUNDARY = "a-boundary"
@@ -132,7 +136,7 @@ def test_what_may_name_a_patient_does_not_leave_without_sign_in(served: WebServe
     ):
         answer = get(served, path, accept)
         assert (answer.status_code, answer.headers["Content-Type"]) == (403, "application/problem+json")
-    served.source = identified
+    served.sign_in()
     assert get(served, addresses(served)["instance"], "application/dicom").status_code == 200
 
 
@@ -146,8 +150,40 @@ def test_who_retrieved_what_is_audited(served: WebServer) -> None:
     assert event.detail["studies"] == [film.StudyInstanceUID]
 
 
+def test_what_an_identified_user_asks_gets_and_sends_is_audited_under_its_name(served: WebServer) -> None:
+    film, sent = synthetic_film(1, rows=32, columns=32), radiograph("P1")
+    served.file(film)
+    served.sign_in("workstation")
+    get(served, f"/studies?PatientID={film.PatientID}")
+    get(served, f"/studies/{film.StudyInstanceUID}", DICOM)
+    for _ in range(2):
+        post(served, body(as_file(sent)))
+    told = [event for event in trail(served, 7) if event.kind not in ("peer added", "retrieve")]
+    assert [event.kind for event in told] == [
+        "query", "transfer begins", "instances transferred", "instances transferred", "instances transferred",
+    ]  # fmt: skip
+    assert {event.actor for event in told} == {"workstation"}
+    query, _, given, *stored = (ElementTree.fromstring(event.message) for event in told)
+    asked = query.findtext(".//ParticipantObjectQuery") or ""
+    assert f"PatientID={film.PatientID}" in base64.b64decode(asked).decode()
+    assert given.find(f".//ParticipantObjectIdentification[@ParticipantObjectID='{film.StudyInstanceUID}']") is not None
+    actions = [one.find("EventIdentification").get("EventActionCode") for one in stored]  # type: ignore[union-attr]
+    assert actions == ["C", "R"]
+
+
+def trail(served: WebServer, events: int) -> list[audit.AuditEvent]:
+    """Return the trail, oldest first, when it has so many events: that something was sent is told afterwards."""
+    end = time.monotonic() + 30
+    while True:
+        with served.site.archive.database.session() as session:
+            found = audit.listing(session)[::-1]
+        if len(found) >= events or time.monotonic() > end:
+            return found
+        time.sleep(0.02)
+
+
 def test_viewers_that_ask_for_fuzzy_matching_are_told_that_it_is_literal(served: WebServer) -> None:
-    served.source = identified
+    served.sign_in()
     served.file(*(synthetic_film(n, rows=32, columns=32) for n in range(3)))
     asked = (
         "/studies?PatientName=*synth*&00100020=*SYN*&StudyDescription=*Thorax*&ModalitiesInStudy=CR,DX"
@@ -307,6 +343,16 @@ def test_storing_without_sign_in_needs_the_setting(database: Database, tmp_path:
         assert "anonymous_store" in answer.json()["detail"]
 
 
+def test_who_signed_in_may_store_where_its_token_may_write(database: Database, tmp_path: Path) -> None:
+    with web_server(tmp_path, url_of(database), anonymous_store=True) as served:
+        served.sign_in("looks", scopes=("query", "read"))
+        assert post(served, body(as_file(radiograph()))).status_code == 403
+        served.sign_in("writes", disclosure=Disclosure.PSEUDONYMOUS)
+        assert post(served, body(as_file(radiograph()))).status_code == 200
+        served.token = "none of ours"
+        assert get(served, "/studies").status_code == 401
+
+
 @pytest.mark.parametrize(
     ("path", "accept", "status"),
     [
@@ -358,7 +404,7 @@ def test_bad_requests_get_a_problem_document(served: WebServer, path: str, accep
 
 
 def test_a_broken_object_is_no_internal_error(served: WebServer) -> None:
-    served.source = identified
+    served.sign_in()
     served.file(synthetic_film(1, rows=32, columns=32, PixelData=b"\0" * 10))
     at = addresses(served)["instance"]
     for path, accept in ((f"{at}/rendered", "image/png"), (f"{at}/frames/1", "*/*")):

@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from tests.support.films import save, synthetic_film
 from tests.support.postgres import TestDatabases
-from tests.support.web_server import WebServer, identified, web_server
+from tests.support.web_server import WebServer, web_server
 
 NATIVE, COMPRESSED, INVERTED = 0, 1, 2
 LUT = bytes(range(256)) * 16
@@ -40,7 +40,7 @@ def served(
 ) -> Iterator[WebServer]:
     url = databases.migrated()
     with web_server(tmp_path_factory.mktemp("web"), url) as server:
-        server.source = identified
+        server.sign_in()
         server.file(*films)
         yield server
     databases.drop(url)

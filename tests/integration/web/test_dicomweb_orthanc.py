@@ -12,7 +12,7 @@ from db.engine import Database
 from tests.conftest import absent
 from tests.support.films import synthetic_film
 from tests.support.orthanc import PROGRAM, RunningOrthanc, running_orthanc
-from tests.support.web_server import WebServer, identified, url_of, web_server
+from tests.support.web_server import WebServer, url_of, web_server
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -20,7 +20,7 @@ PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 @pytest.fixture
 def served(database: Database, tmp_path: Path) -> Iterator[WebServer]:
     with web_server(tmp_path / "web", url_of(database)) as server:
-        server.source = identified
+        server.sign_in()
         yield server
 
 
