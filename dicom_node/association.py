@@ -11,7 +11,7 @@ from pynetdicom import evt
 from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.events import Event
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
@@ -192,7 +192,23 @@ class NodeAcse(ACSE):
                 self._refuse_context(context, SYNTAX_UNKNOWN)
             else:
                 context.transfer_syntax = [chosen]
+        self._answer_roles()
         super().send_accept()
+
+    def _answer_roles(self) -> None:
+        """Answer the roles proposed for services (PS3.7 D.3.3.4): pynetdicom answers those for storage only.
+
+        It has the roles of the accepted contexts right; without the answer the peer must take the default.
+        """
+        ours = {str(one.abstract_syntax): one for one in self.acceptor.supported_contexts if one.scp_role is not None}
+        accepted = {str(context.abstract_syntax) for context in self.assoc._accepted_cx.values()}
+        for uid, proposed in self.requestor.role_selection.items():
+            if uid in ours and uid in accepted and uid not in self.acceptor.role_selection:
+                answer = SCP_SCU_RoleSelectionNegotiation()
+                answer.sop_class_uid = uid
+                answer.scu_role = bool(proposed.scu_role and ours[uid].scu_role)
+                answer.scp_role = bool(proposed.scp_role and ours[uid].scp_role)
+                self.acceptor.add_negotiation_item(answer)
 
     def _refuse_context(self, context: PresentationContext, result: int) -> None:
         del self.assoc._accepted_cx[cast(int, context.context_id)]
