@@ -22,6 +22,9 @@ from regionmir.web.dicomweb.tables import DICOM
 MAX_META_BYTES: Final = 65_536
 """Of preamble and File Meta Information together."""
 
+MAX_BOUNDARY: Final = 128
+"""Characters; more than the 70 of RFC 2046 5.1.1, as Orthanc sends 73."""
+
 MAX_PARTS: Final = 10_000
 MAX_HEADER_BYTES: Final = 4096
 
@@ -108,7 +111,7 @@ class BodyReader:
     """Splits a `multipart/related` body into parts. `new_part` makes what takes in each of them."""
 
     def __init__(self, boundary: str, new_part: Callable[[], Part10Writer]) -> None:
-        if not boundary or len(boundary) > 70 or not boundary.isascii():
+        if not boundary or len(boundary) > MAX_BOUNDARY or not boundary.isascii():
             raise BadRequest("the Content-Type has no usable boundary")
         self._new_part = new_part
         self._headers = _Headers()

@@ -11,7 +11,9 @@ from regionmir.archive.archive import Archive
 from regionmir.core.errors import InvalidUid
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.web.dicomweb.problems import BadRequest
+from regionmir.web.guard import LOOPBACK_NAMES
 from regionmir.web.kept import Kept
+from regionmir.web.signin.exposure import external_name
 
 _COPIES_BYTES: Final = 128 * 2**20
 _PICTURES_BYTES: Final = 32 * 2**20
@@ -51,12 +53,23 @@ def path_uid(text: str) -> Uid:
 
 def base_url(request: Request) -> str:
     """Return the address that the resources of this request's scope are below, without `/studies` or the like."""
-    url, path, named = request.url, str(request.scope["root_path"]), request.path_params
+    path, named = str(request.scope["root_path"]), request.path_params
     if in_similar_scope(request):
         path += SIMILAR
     if "anchor" in named:
         path += f"/{quote(named['anchor'], safe='')}/{quote(named['region'], safe='+,')}"
-    return f"{url.scheme}://{url.netloc}{path}"
+    return _origin(request) + path
+
+
+def _origin(request: Request) -> str:
+    """Return scheme, name and port under which the client reaches us: behind a proxy, as the settings say."""
+    url, settings = request.url, _service(request).archive.settings
+    if url.hostname == external_name(settings):
+        return settings.http_external_url.rstrip("/")
+    server = request.scope.get("server")
+    if url.port is None and url.hostname in LOOPBACK_NAMES and server:  # dicomweb-client sends Host without the port
+        url = url.replace(port=server[1])
+    return f"{url.scheme}://{url.netloc}"
 
 
 def in_similar_scope(request: Request) -> bool:

@@ -305,7 +305,8 @@ class CancelledAfterOne:
 
     def __init__(self, node: FindNode) -> None:
         self.identifier = keys("STUDY")
-        self.request = SimpleNamespace(AffectedSOPClassUID=STUDY_ROOT)
+        self.request = SimpleNamespace(AffectedSOPClassUID=STUDY_ROOT, Identifier=None)
+        self.context = SimpleNamespace(transfer_syntax="1.2.840.10008.1.2.1")
         requestor = SimpleNamespace(primitive=SimpleNamespace(called_ae_title="REGIONMIR"))
         self.assoc = SimpleNamespace(
             requestor=requestor,
