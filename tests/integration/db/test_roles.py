@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ProgrammingError
@@ -13,10 +14,12 @@ from db.tables import Base
 from regionmir.core.errors import ConfigurationError
 from regionmir.scu.store import Result
 from regionmir.storage import FileStore
+from tests.support.dicom import as_file, radiograph
 from tests.support.fake_model import FakeModel
 from tests.support.films import write_film
 from tests.support.find import find
 from tests.support.running_node import running_node
+from tests.support.web_server import web_server
 from workers.indexer import Indexer
 
 As = Callable[[str], Database]
@@ -75,6 +78,18 @@ def test_the_worker_indexes_and_makes_partitions_under_its_role(
     worker.close()
     with database.session() as session:
         assert session.execute(text("SELECT state FROM instance")).scalars().all() == ["indexed"]
+
+
+def test_the_web_process_files_and_hands_out_under_its_role(as_role: As, database: Database, tmp_path: Path) -> None:
+    as_role(roles.WEB)
+    url = make_url(_url(database, roles.WEB)).set(drivername="postgresql").render_as_string(hide_password=False)
+    with web_server(tmp_path, url, anonymous_store=True) as served:
+        headers = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"}
+        where, film = f"{served.dicomweb}/studies", as_file(radiograph())
+        assert httpx.post(where, content=film, headers=headers, trust_env=False).status_code == 200
+        [found] = httpx.get(where, trust_env=False).json()
+        address = found["00081190"]["Value"][0]
+        assert httpx.get(address, headers={"Accept": "*/*"}, trust_env=False).status_code == 200
 
 
 @pytest.mark.parametrize("role", [roles.NODE, roles.WORKER, roles.WEB])
