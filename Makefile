@@ -6,12 +6,13 @@ STAMP := $(VENV)/.installed
 EXTRAS := node,worker,web,dev
 OUT ?= demo-output
 
-.PHONY: demo up test lint bench train lock clean help
+.PHONY: demo up ohif test lint bench train lock clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo            real radiographs in, similar regions out; writes $(OUT)/ (DICOM=/folder: use your own)"
 	@echo "make up              start everything and serve until Ctrl-C"
+	@echo "make ohif            install the OHIF viewer, served at /ohif/ by make up"
 	@echo "make test            run the tests (PYTEST='-k store' narrows them)"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
@@ -28,6 +29,9 @@ demo: $(STAMP)
 
 up: $(STAMP)
 	$(BIN)/regionmir up
+
+ohif: $(STAMP)
+	$(BIN)/regionmir ohif install
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST)

@@ -20,6 +20,7 @@ from regionmir.admin import (
     model_commands,
     model_data_commands,
     model_explain_command,
+    ohif_commands,
     pacs_commands,
     peers_commands,
     query_commands,
@@ -71,6 +72,7 @@ app.add_typer(model_commands.app, name="model")
 export_commands.add_to(app)
 app.command()(dicomize_commands.dicomize)
 app.add_typer(db_commands.app, name="db")
+app.add_typer(ohif_commands.app, name="ohif")
 
 _EXTRA_OF = {
     "pynetdicom": "node",

@@ -10,7 +10,7 @@ from db.engine import Database
 from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
 from regionmir.storage import FileStore
-from regionmir.web import health, metrics, pages
+from regionmir.web import health, metrics, ohif, pages
 from regionmir.web.guard import Guard, allowed_names
 from regionmir.web.pictures import Pictures
 from regionmir.web.site import Site
@@ -33,7 +33,7 @@ def make_app(site: Site) -> ASGIApp:
     """Return the application on this site."""
     app = FastAPI(title="RegionMIR", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
-    for router in (health.router, metrics.router, pages.router):
+    for router in (health.router, metrics.router, ohif.router, pages.router):
         app.include_router(router)
     app.add_api_route("/style.css", _style, methods=["GET", "HEAD"])
     for error, handler in pages.HANDLERS.items():
