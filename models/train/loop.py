@@ -102,9 +102,7 @@ class Run:
     def advance(self) -> None:
         """Take one step. Raises `ModelError` with the films' names where a loss is not finite."""
         strength = _strength(self.share, self.config.calm)
-        torch.manual_seed(
-            self.config.seed + SEEDS_APART * rank() + self.step
-        )  # of dropout: exact resume
+        torch.manual_seed(self.config.seed + SEEDS_APART * rank() + self.step)  # of dropout: exact resume
         chosen = self.sampler.draw(self.config.films_per_step, self.rng)
         batch = make_batch(self.films, chosen, self.config, self.rng, strength, self.device)
         for group in self.optimiser.param_groups:

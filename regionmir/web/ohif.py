@@ -13,10 +13,9 @@ from pathlib import Path, PurePosixPath
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 
-from regionmir.core.ohif import ohif_folder
+from regionmir.core.ohif import ROOT, ohif_folder
 from regionmir.web.site import SiteOf
 
-ROOT = "/ohif/"
 POLICY = (
     "default-src 'none'; base-uri 'self'; connect-src 'self' blob: data:; font-src 'self' data:; form-action 'self'; "
     "frame-ancestors 'none'; img-src 'self' blob: data:; manifest-src 'self'; "

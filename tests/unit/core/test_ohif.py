@@ -34,6 +34,18 @@ def test_the_built_viewer_is_unpacked_and_replaces_an_older_one(tmp_path: Path) 
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_scripts_and_manifest_are_told_where_they_live(tmp_path: Path) -> None:
+    files = {
+        "index.html": "",
+        "app.js": 'a;\n__webpack_require__.p = "/";\nb',
+        "manifest.json": '{"src": "/assets/a.png"}',
+    }
+    package, integrity = packed(tmp_path, {f"package/dist/{name}": text for name, text in files.items()})
+    folder = install_package(package, tmp_path, integrity)
+    assert (folder / "app.js").read_text() == 'a;\n__webpack_require__.p = "/ohif/";\nb'
+    assert (folder / "manifest.json").read_text() == '{"src": "/ohif/assets/a.png"}'
+
+
 def test_another_package_is_refused_and_the_present_viewer_stays(tmp_path: Path) -> None:
     package, integrity = packed(tmp_path, {"package/dist/index.html": "right"})
     install_package(package, tmp_path, integrity)
