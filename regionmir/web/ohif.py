@@ -26,6 +26,8 @@ POLICY = (
 
 SIMILAR_ROOT = "/dicom-web/sim"
 ARCHIVE_ROOT = "/dicom-web"
+_POLICY = {"Content-Security-Policy": POLICY}
+"""Scripts carry it too: a worker obeys its own script's policy."""
 _READ = ["GET", "HEAD"]
 _INLINE = re.compile(r"<script>.*?</script>", re.DOTALL)
 _ROOTED = re.compile(r'(src|href)="/(?!/)')
@@ -70,14 +72,14 @@ def viewer(site: SiteOf, path: str) -> Response:
     file = _file(folder, path)
     if file is not None:
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        return FileResponse(file, media_type=kind, headers=_CACHED if _HASHED.search(file.name) else None)
+        return FileResponse(file, media_type=kind, headers=_POLICY | (_CACHED if _HASHED.search(file.name) else {}))
     if PurePosixPath(path).suffix in (".js", ".css", ".wasm", ".json", ".map", ".png", ".svg"):
         return PlainTextResponse("The viewer has no such file.\n", 404)
     try:
         page = (folder / "index.html").read_text(encoding="utf-8")
     except FileNotFoundError:
         return PlainTextResponse("The viewer is not installed. Run: regionmir ohif install\n", 404)
-    return Response(viewer_page(page), media_type="text/html", headers={"Content-Security-Policy": POLICY})
+    return Response(viewer_page(page), media_type="text/html", headers=_POLICY)
 
 
 def viewer_page(page: str) -> str:

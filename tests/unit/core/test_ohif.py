@@ -39,11 +39,13 @@ def test_scripts_and_manifest_are_told_where_they_live(tmp_path: Path) -> None:
         "index.html": "",
         "app.js": 'a;\n__webpack_require__.p = "/";\nb',
         "manifest.json": '{"src": "/assets/a.png"}',
+        "a.css": "url(/f.woff2)",
     }
     package, integrity = packed(tmp_path, {f"package/dist/{name}": text for name, text in files.items()})
     folder = install_package(package, tmp_path, integrity)
     assert (folder / "app.js").read_text() == 'a;\n__webpack_require__.p = "/ohif/";\nb'
     assert (folder / "manifest.json").read_text() == '{"src": "/ohif/assets/a.png"}'
+    assert (folder / "a.css").read_text() == "url(/ohif/f.woff2)"
 
 
 def test_another_package_is_refused_and_the_present_viewer_stays(tmp_path: Path) -> None:
