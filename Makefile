@@ -7,12 +7,13 @@ EXTRAS := node,worker,web,dev
 OUT ?= demo-output
 TOOLS := build/tools
 
-.PHONY: demo up test leak-test lint bench train lock audit sbom clean help
+.PHONY: demo up ohif test leak-test lint bench train lock audit sbom clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo            real radiographs in, similar regions out; writes $(OUT)/ (DICOM=/folder: use your own)"
 	@echo "make up              start everything and serve until Ctrl-C"
+	@echo "make ohif            install the OHIF viewer, served at /ohif/ by make up"
 	@echo "make test            run the tests (PYTEST='-k store' narrows them)"
 	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
@@ -32,6 +33,9 @@ demo: $(STAMP)
 
 up: $(STAMP)
 	$(BIN)/regionmir up
+
+ohif: $(STAMP)
+	$(BIN)/regionmir ohif install
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST)

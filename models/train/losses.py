@@ -23,7 +23,7 @@ WEIGHTS: dict[str, float] = {
     "same_region": 0.5,
     "spread": 0.3,
     "alignment": 0.5,
-    "magnitude": 0.01,
+    "magnitude": 0.03,
 }
 
 RELATED = 0.1
@@ -108,7 +108,7 @@ def magnitude_loss(uncentred: Tensor, known: Tensor) -> Tensor:
     """Return the mean square of appearances (B, A, E) where `known` (B, A).
 
     What all regions of an anatomy share is taken off before they are compared and their length is made 1 after, so
-    nothing else keeps the shared part from growing until differences are lost in rounding.
+    nothing else keeps the shared part small.
     """
     count = known.sum().clamp(min=1) * uncentred.shape[-1]
     return (uncentred.square() * known[..., None]).sum() / count

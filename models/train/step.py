@@ -118,7 +118,8 @@ class Step:
         known = batch.inside[:, self.slots]
         losses["magnitude"] = magnitude_loss(uncentred, known)
         self._follow_centres(uncentred.detach(), known)
-        embedding = self.network.embedder.join(anatomy, uncentred, self.slots.expand(known.shape))
+        still = without_shared_gradient(uncentred, known)
+        embedding = self.network.embedder.join(anatomy, still, self.slots.expand(known.shape))
         return losses | self._description(embedding, known, batch.rows, classify)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
@@ -175,6 +176,17 @@ class Step:
             return part.sum() * 0
         wanted = finding[:, None].expand_as(known)[stated]
         return F.cross_entropy(self.heads.name_finding(part[stated]), wanted, label_smoothing=0.1)
+
+
+def without_shared_gradient(uncentred: Tensor, known: Tensor) -> Tensor:
+    """Return the same appearances (B, A, E), of which no gradient moves the mean of an anatomy in this batch.
+
+    The centres are constants to the losses, so each step would drag what all regions of an anatomy share along, without
+    any loss to stop it, until a small change of it drowns what differs.
+    """
+    count = known.sum(dim=0).clamp(min=1)[:, None]
+    mean = (uncentred * known[..., None]).sum(dim=0) / count
+    return uncentred - (mean - mean.detach())
 
 
 def _anatomy_class(network: RegionNetwork, anatomy: Tensor, slots: Tensor, known: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from regionmir.admin import (
     model_commands,
     model_data_commands,
     model_explain_command,
+    ohif_commands,
     pacs_commands,
     peers_commands,
     query_commands,
@@ -83,6 +84,7 @@ app.command()(dicomize_commands.dicomize)
 conformance_commands.add_to(app)
 app.add_typer(db_commands.app, name="db")
 app.add_typer(audit_commands.app, name="audit")
+app.add_typer(ohif_commands.app, name="ohif")
 
 _EXTRA_OF = {
     "pynetdicom": "node",

@@ -12,7 +12,7 @@ from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
 from regionmir.storage import FileStore
 from regionmir.storage.uploads import Uploads
-from regionmir.web import health, metrics, pages
+from regionmir.web import health, metrics, ohif, pages
 from regionmir.web.api.application import make_api
 from regionmir.web.api.views import PATH as API_PATH
 from regionmir.web.callers import find_bearer
@@ -62,7 +62,7 @@ def make_app(site: Site) -> ASGIApp:
     app = FastAPI(title="RegionMIR", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     app.mount(dicomweb.PATH, dicomweb.make_dicomweb(site))
-    for router in (health.router, metrics.router, sign_in_pages.router, pages.router):
+    for router in (health.router, metrics.router, sign_in_pages.router, ohif.router, pages.router):
         app.include_router(router)
     app.mount(API_PATH, make_api(site))
     app.add_api_route("/style.css", _style, methods=["GET", "HEAD"])

@@ -13,6 +13,7 @@ from models.data.tensors import read_pixels
 from models.evaluate.analysed import analyse_films
 from models.evaluate.detection import detection_cases
 from models.evaluate.figures import Figure
+from models.preprocess import prepare, stack
 from models.region_model import RegionModel
 from models.registry import load_model
 from regionmir.core.geometry import Box
@@ -150,3 +151,16 @@ def test_boxes_of_val_films_overlap_well_and_better_than_mean_boxes(model: Regio
     assert isinstance(prior, Figure)
     assert overlap.value >= 0.80
     assert overlap.value > prior.value
+
+
+def test_bfloat16_turns_the_vectors_of_films_little(model: RegionModel, films: list[Image]) -> None:
+    exact, rounded = (RegionModel(model.network, model.info, model.acceptance, bf16=b) for b in (False, True))
+    cosines = []
+    for film, found in zip(films, model.analyse(films), strict=True):
+        made = prepare(film, model.side)
+        boxes = torch.tensor([[made.letterbox.to_input(one.region.box).as_tuple() for one in found.regions]])
+        slots = torch.tensor([one.region.anatomy.key - 1 for one in found.regions])
+        one, other = (each.describe(stack([made]), boxes, slots).vector for each in (exact, rounded))
+        cosines.append((one * other).sum(dim=-1).flatten())
+    assert float(torch.cat(cosines).median()) > 0.995
+    assert float(torch.cat(cosines).min()) > 0.9
