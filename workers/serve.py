@@ -31,7 +31,7 @@ from workers.pacs_sync import DeletionHook, PacsSync
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
 from workers.reconcile import reconcile
-from workers.tasks import add_index_task, add_reconcile_task, add_search_task
+from workers.tasks import add_explain_task, add_index_task, add_reconcile_task, add_search_task
 
 POLL_S = 2.0
 """An index worker that nobody wakes looks into the table after this time: a lost broker delays work, no more."""
@@ -63,6 +63,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
         at_end.callback(indexer.close)
         add_index_task(app, indexer.drain)
         add_search_task(app, indexer.embed_boxes)
+        add_explain_task(app, indexer.explain_pairs)
         poll.start()
         return _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
 

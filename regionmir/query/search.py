@@ -205,6 +205,8 @@ def _hits(session: "Session", query: RegionQuery, caller: Caller, model: ActiveM
         exclude_patient_pk=None if may_be_same else start.study.patient_pk,
         exclude_study_pk=start.study.study_pk,
         exclude_pixel_sha256=start.instance.pixel_sha256,
+        view=query.view or None,
+        finding=query.finding or None,
     )
     limit = 2 * query.k + OVERFETCH
     while True:
@@ -271,6 +273,6 @@ def _coverage(session: "Session") -> tuple[int, int]:
 
 def _no_hits(query: RegionQuery) -> QueryRefused:
     names = "+".join(anatomy.short for anatomy in query.anatomies)
-    if query.narrow:
+    if query.narrow or query.view or query.finding:
         return QueryRefused("no-hits", f"no other patient's {names[:20]} passes the filters")
     return QueryRefused("no-hits", f"no other patient has an indexed {names[:20]} yet")

@@ -100,8 +100,13 @@ class ResultSource:
 
     def uid(self, *parts: str) -> Uid:
         """Return the UID of a result about this image by this model; `parts` say which one."""
-        model = (self.model.name, self.model.version, self.model.weights_sha256)
-        return self.pseudonymizer.uid("result", "\x1f".join((*parts, self.image.sop_instance_uid, *model)))
+        return result_uid(self.pseudonymizer, self.image.sop_instance_uid, self.model, *parts)
+
+
+def result_uid(pseudonymizer: Pseudonymizer, sop_instance_uid: Uid, model: GenerationInfo, *parts: str) -> Uid:
+    """Return the UID of a result about an image by a model, which is known before the result is built."""
+    named = (*parts, sop_instance_uid, model.name, model.version, model.weights_sha256)
+    return pseudonymizer.uid("result", "\x1f".join(named))
 
 
 def source_image(dataset: Dataset) -> SourceImage:

@@ -17,13 +17,13 @@ PROBES = frozenset({"/healthz", "/readyz"})
 
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; img-src 'self'; style-src 'self'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "X-Robots-Tag": "noindex, nofollow",
@@ -31,8 +31,8 @@ _HEADERS = {
 
 
 class Guard:
-    """Lets through GET and HEAD for a name of ours from a page of ours; a foreign page that points a name of its own
-    at our address (DNS rebinding) gets nothing."""
+    """Lets through GET, HEAD and POST for a name of ours from a page of ours; a foreign page that points a name of its
+    own at our address (DNS rebinding) gets nothing. A POST must say that it comes from a page of ours."""
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self._app = app
@@ -55,8 +55,8 @@ class Guard:
         await (refusal or self._app)(scope, receive, with_headers)
 
     def _refusal(self, method: str, path: str, headers: Headers) -> Response | None:
-        if method not in ("GET", "HEAD"):
-            return PlainTextResponse("This service only reads.\n", 405, {"Allow": "GET, HEAD"})
+        if method not in ("GET", "HEAD", "POST"):
+            return PlainTextResponse("This service has pages and forms only.\n", 405, {"Allow": "GET, HEAD, POST"})
         if path in PROBES:
             return None
         hosts = headers.getlist("host")
@@ -65,6 +65,8 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != hosts[0].lower():
             return PlainTextResponse("Not for pages of other origins.\n", 403)
+        if method == "POST" and origin is None:
+            return PlainTextResponse("A form must come from a page of ours: its Origin is missing.\n", 403)
         foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
         if foreign and headers.get("sec-fetch-mode") != "navigate":
             return PlainTextResponse("Not for pages of other origins.\n", 403)
