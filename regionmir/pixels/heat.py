@@ -35,7 +35,10 @@ def heat_picture(crop: DisplayValues, cells: Cells) -> Image.Image:
 
 
 def heat_layer(cells: Cells, side: int) -> bytes:
-    """Return the map `cells` (P, P) of -1..1 alone, a transparent PNG of `side` x `side` pixels to lay over a region."""
+    """Return the map `cells` (P, P) of -1..1 alone: a transparent PNG, `side` x `side` pixels, to lay over a region.
+
+    Raises `ValueError` where it is empty or not two-dimensional.
+    """
     if cells.ndim != 2 or 0 in cells.shape:
         raise ValueError(f"a map is a matrix, not an array of shape {cells.shape}")
     strength = np.asarray(Image.fromarray(cells.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC))

@@ -62,8 +62,8 @@ class RegionQuery:
     `narrow`: what hits must pass, in the form in which the caller sees it. `box`: a drawn box in stored pixels of the
     anchor, in place of the region that the model found there; for one anatomy.
     `with_same_patient`: other studies of the anchor's patient may be hits, for identified callers only.
-    `last_within_s`: how old the study behind `LAST` may be. `view`, `finding`: hits must be of this view as we found it,
-    of a study with this finding; empty: any.
+    `last_within_s`: how old the study behind `LAST` may be. `view`, `finding`: hits must be of this view as we found
+    it, of a study with this finding; empty: any.
     """
 
     anchor: str

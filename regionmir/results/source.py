@@ -100,11 +100,11 @@ class ResultSource:
 
     def uid(self, *parts: str) -> Uid:
         """Return the UID of a result about this image by this model; `parts` say which one."""
-        return result_uid(self.pseudonymizer, self.image.sop_instance_uid, self.model, *parts)
+        return result_uid(self.pseudonymizer, self.model, self.image.sop_instance_uid, *parts)
 
 
-def result_uid(pseudonymizer: Pseudonymizer, sop_instance_uid: Uid, model: GenerationInfo, *parts: str) -> Uid:
-    """Return the UID of a result about an image by a model, which is known before the result is built."""
+def result_uid(pseudonymizer: Pseudonymizer, model: GenerationInfo, sop_instance_uid: Uid, *parts: str) -> Uid:
+    """Return the UID of a result of a model about the image of this UID; `parts` say which one."""
     named = (*parts, sop_instance_uid, model.name, model.version, model.weights_sha256)
     return pseudonymizer.uid("result", "\x1f".join(named))
 

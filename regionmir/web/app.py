@@ -16,7 +16,7 @@ from regionmir.web.guard import Guard, allowed_names
 from regionmir.web.pictures import Pictures
 from regionmir.web.site import Site
 
-_KINDS = {".css": "text/css", ".js": "text/javascript"}
+_KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _STATIC = {file.name: file.read_bytes() for file in files("regionmir.web").joinpath("static").iterdir()}
 
 

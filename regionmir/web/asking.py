@@ -11,7 +11,7 @@ from regionmir.core.errors import InvalidBox, QueryRefused
 from regionmir.core.geometry import Box
 from regionmir.core.records import Disclosure
 from regionmir.core.terms import SEXES
-from regionmir.query.keys import Key, Keys
+from regionmir.query.keys import QUERY_RETRIEVE_LEVEL, Key, Keys
 from regionmir.query.matching import STUDY_DATE
 from regionmir.query.narrowing import PATIENT_AGE, PATIENT_SEX, narrowing
 from regionmir.query.request import RegionQuery
@@ -83,12 +83,12 @@ class Asked:
 
     def query(self, instance_uid: str, box: Box | None, k: int, disclosure: Disclosure) -> RegionQuery:
         """Return the query of this question; `box` is the drawn one in stored pixels. Raises `InvalidKey`."""
-        filters = self.filters
+        filters, keys = self.filters, _keys(self.filters)
         return RegionQuery(
             instance_uid,
             (self.anatomy,),
             k,
-            narrow=narrowing(_keys(filters), disclosure),
+            narrow=narrowing(keys, disclosure) if keys.by_tag else (),
             box=box,
             with_same_patient=filters.same_patient,
             view=filters.view,
@@ -132,8 +132,11 @@ def box_text(box: Box) -> str:
 def _keys(filters: Filters) -> Keys:
     sex, age = filters.sex, _range(filters.age_from, filters.age_to, "{:03d}Y")
     date = _range(filters.date_from, filters.date_to, "{:%Y%m%d}")
-    stated = ((STUDY_DATE, "DA", date), (PATIENT_SEX, "CS", sex), (PATIENT_AGE, "AS", age))
-    return Keys({tag: Key(tag, vr, (text,)) for tag, vr, text in stated if text})
+    stated = [(STUDY_DATE, "DA", date), (PATIENT_SEX, "CS", sex), (PATIENT_AGE, "AS", age)]
+    stated = [one for one in stated if one[2]]
+    if stated:
+        stated.append((QUERY_RETRIEVE_LEVEL, "CS", "STUDY"))
+    return Keys({tag: Key(tag, vr, (text,)) for tag, vr, text in stated})
 
 
 def _range(first: object, last: object, form: str) -> str:

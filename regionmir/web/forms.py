@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, HTTPException, Request
 
-from regionmir.web.visitors import sign_in_of
+from regionmir.web.visitors import visitors_of
 
 MAX_BYTES = 16_384
 MAX_FIELDS = 64
@@ -24,7 +24,7 @@ async def _form(request: Request) -> dict[str, str]:
         sent = dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS))
     except ValueError:
         raise HTTPException(400, "The form cannot be read. Load the page again and repeat what you did.") from None
-    if not sign_in_of(request).is_own_form(request, sent.pop("csrf", "")):
+    if not visitors_of(request).is_own_form(request, sent.pop("csrf", "")):
         raise HTTPException(403, "This form is too old. Load the page again and repeat what you did.")
     return sent
 

@@ -11,15 +11,15 @@ from regionmir.core.anatomy import Anatomy, anatomy_by_short
 from regionmir.core.errors import InvalidUid, UnknownAnatomy
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.web.viewers import ohif_path
-from regionmir.web.visitors import sign_in_of
+from regionmir.web.visitors import visitors_of
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """Return the page that `template` makes of the values and of who asks."""
-    sign_in = sign_in_of(request)
+    visitors = visitors_of(request)
     frame = {
-        "visitor": sign_in.visitor(request),
-        "csrf": sign_in.csrf_token(request),
+        "visitor": visitors.visitor(request),
+        "csrf": visitors.csrf_token(request),
         "ohif": ohif_path(request.app),
         "status": status,
     }

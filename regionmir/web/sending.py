@@ -4,14 +4,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from db import anchors, audit, deliveries, peers
+from db import anchors, audit, deliveries, peers, result_sets
 from db.deliveries import Result
 from regionmir.core.errors import QueryRefused
 from regionmir.core.identifiers import AETitle
+from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import Vector
 from regionmir.query import trail
 from regionmir.query.request import RegionQuery
-from regionmir.query.search import Answer, active_model, search
+from regionmir.query.search import active_model, search
 from regionmir.results.source import result_uid
 from regionmir.web.site import Site
 from regionmir.web.visitors import Visitor
@@ -40,18 +41,27 @@ def send_answer(site: Site, visitor: Visitor, query: RegionQuery, drawn: Vector 
             raise QueryRefused("no-destination", f"{to} is no peer with a host and a port: add it with `peers add`.")
         answer = search(session, query, caller, drawn=drawn)
         trail.record_answer(session, answer, caller, duration_ms=(time.perf_counter() - began) * 1000)
-        deliveries.enqueue(session, _result(site, session, answer), to)
+        outbox = SheetOutbox(site.settings.pseudonymizer())
+        outbox.enqueue(session, destination=to, result_set_code=answer.code)
         detail = {"to": to, "kind": KIND, "result_set": answer.code, "by": visitor.name}
         audit.record(session, "results sent", actor=caller.ae_title, address=caller.address, detail=detail)
     return Sent(answer.code, f"The contact sheet SIM {answer.code} is on its way to {to}.")
 
 
-def _result(site: Site, session: "Session", answer: Answer) -> Result:
-    study = anchors.of_instance(session, answer.anchor_instance_pk)
-    assert study is not None
-    model = active_model(session)
-    instance = study.instances[0]
-    uid = result_uid(
-        site.settings.pseudonymizer(), instance.sop_instance_uid, model.info, "instance", KIND, answer.code
-    )
-    return Result(KIND, study.study_pk, study.study_instance_uid, model.pk, uid, answer.code)
+@dataclass(frozen=True, slots=True)
+class SheetOutbox:
+    """Puts the contact sheet of an answer into the outbox."""
+
+    pseudonymizer: Pseudonymizer
+
+    def enqueue(self, session: "Session", *, destination: str, result_set_code: str) -> None:
+        """Enqueue the sheet of a kept answer for a destination; one that is there already is not sent again."""
+        kept = result_sets.get(session, result_set_code)
+        study = anchors.of_instance(session, kept.anchor_instance_pk) if kept else None
+        if kept is None or study is None:
+            return
+        model = active_model(session)
+        about = study.instances[0].sop_instance_uid
+        uid = result_uid(self.pseudonymizer, model.info, about, "instance", KIND, kept.code)
+        result = Result(KIND, study.study_pk, study.study_instance_uid, model.pk, uid, kept.code)
+        deliveries.enqueue(session, result, AETitle(destination))

@@ -12,7 +12,7 @@ from regionmir.core.errors import BrokerUnavailable
 from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
 from regionmir.web.pictures import Pictures
-from regionmir.web.visitors import Anonymous, SignIn
+from regionmir.web.visitors import Anonymous, Visitors
 
 if TYPE_CHECKING:
     from db.engine import Session
@@ -32,7 +32,7 @@ class Site:
     writable: Database
     pictures: Pictures
     queue: CeleryQueue | None
-    sign_in: SignIn = field(default_factory=Anonymous)
+    visitors: Visitors = field(default_factory=Anonymous)
 
     def close(self) -> None:
         """Close all connections."""

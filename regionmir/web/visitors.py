@@ -28,7 +28,7 @@ class Visitor:
         return self.caller.disclosure is Disclosure.IDENTIFIED
 
 
-class SignIn(Protocol):
+class Visitors(Protocol):
     """Says who a request comes from, and whether a form is one that we gave them."""
 
     def visitor(self, request: Request) -> Visitor: ...
@@ -50,14 +50,14 @@ class Anonymous:
         return True  # `Guard` has seen that it comes from a page of ours, and whoever is anonymous may change nothing
 
 
-def sign_in_of(request: Request) -> SignIn:
+def visitors_of(request: Request) -> Visitors:
     """Return how this process signs people in: the one place where pages ask for it."""
-    found: SignIn = request.app.state.site.sign_in
+    found: Visitors = request.app.state.site.visitors
     return found
 
 
 def _visitor(request: Request) -> Visitor:
-    return sign_in_of(request).visitor(request)
+    return visitors_of(request).visitor(request)
 
 
 def only_admins(request: Request) -> None:

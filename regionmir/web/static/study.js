@@ -174,8 +174,8 @@ async function rate(form, button) {
     one.value = pressed ? "" : one.dataset.value;
   }
   const mark = $(`.said[data-rank="${$("#hit").dataset.rank}"]`);
-  mark.hidden = !relevant;
-  mark.textContent = relevant === "yes" ? "👍" : "👎";
+  mark.classList.remove("yes", "no");
+  if (relevant) mark.classList.add(relevant);
   say(relevant ? "Kept. It will help to train the next model." : "Taken back.");
 }
 
