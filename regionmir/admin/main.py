@@ -16,6 +16,7 @@ from regionmir.admin import (
     dicomize_commands,
     doctor_commands,
     export_commands,
+    findings_commands,
     instances_commands,
     model_commands,
     model_data_commands,
@@ -64,6 +65,7 @@ app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
+app.add_typer(findings_commands.app, name="findings")
 work_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
 model_explain_command.add_to(model_commands.app)

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 from starlette.types import ASGIApp
@@ -13,13 +14,20 @@ class WebClient:
     def __init__(self, app: ASGIApp) -> None:
         self._transport = httpx.ASGITransport(app)
 
-    def request(self, method: str, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
-        return asyncio.run(self._request(method, path, headers or {}))
+    def request(
+        self, method: str, path: str, headers: dict[str, str] | None = None, content: bytes | None = None
+    ) -> httpx.Response:
+        return asyncio.run(self._request(method, path, headers or {}, content))
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
         return self.request("GET", path, headers)
 
-    async def _request(self, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    def post(self, path: str, form: dict[str, str], headers: dict[str, str] | None = None) -> httpx.Response:
+        """Send a form as a page of ours does."""
+        ours = {"Origin": "http://localhost:8080", "Content-Type": "application/x-www-form-urlencoded"}
+        return self.request("POST", path, {**ours, **(headers or {})}, urlencode(form).encode())
+
+    async def _request(self, method: str, path: str, headers: dict[str, str], content: bytes | None) -> httpx.Response:
         options: dict[str, Any] = {"transport": self._transport, "base_url": "http://localhost:8080"}
         async with httpx.AsyncClient(**options) as client:
-            return await client.request(method, path, headers=headers)
+            return await client.request(method, path, headers=headers, content=content)

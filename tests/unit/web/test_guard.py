@@ -66,11 +66,24 @@ def test_a_link_on_a_foreign_page_may_be_followed_but_not_embedded(client: WebCl
     assert client.get("/", headers={**foreign, "Sec-Fetch-Mode": "no-cors"}).status_code == 403
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_only_reading_is_allowed(client: WebClient, method: str) -> None:
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_only_reading_and_forms_are_allowed(client: WebClient, method: str) -> None:
     response = client.request(method, "/")
     assert response.status_code == 405
-    assert response.headers["Allow"] == "GET, HEAD"
+    assert response.headers["Allow"] == "GET, HEAD, POST"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:8080"}, 200),
+    ],
+)
+def test_a_form_must_come_from_a_page_of_ours(client: WebClient, headers: dict[str, str], status: int) -> None:
+    assert client.request("POST", "/", {"Host": "localhost:8080", **headers}).status_code == status
 
 
 def test_probes_are_answered_by_any_name(client: WebClient) -> None:
