@@ -16,7 +16,7 @@ _COLUMNS = ("study_instance_uid", "finding")
 
 @app.command("import")
 def import_(
-    file: Path = typer.Argument(help=f"CSV with the columns {' and '.join(_COLUMNS)}, one finding in a line."),
+    file: Path = typer.Argument(help="CSV with study_instance_uid and finding, one finding in a line."),
     as_json: bool = JSON,
 ) -> None:
     """Give the studies of a table its findings, in place of those that they had.
