@@ -106,7 +106,8 @@ def identities(session: Session, study_pks: Collection[int]) -> dict[int, Identi
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
         .where(StudyRow.pk.in_(list(study_pks)), visible())
     )
-    return {pk: Identity(*values) for pk, *values in session.execute(query)}
+    found = session.execute(query)
+    return {pk: Identity(name, number, accession, date) for pk, name, number, accession, date in found}
 
 
 def list_studies(

@@ -56,7 +56,7 @@ def given(session: Session, actor: str, asked: Pair, hit_instance_pks: Collectio
     query = select(row.hit_instance_pk, row.relevant).where(
         row.actor == actor, *same, row.hit_instance_pk.in_(list(hit_instance_pks))
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def _key(pair: Pair) -> dict[str, object]:

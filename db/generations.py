@@ -81,7 +81,7 @@ def indexed(session: Session) -> dict[int, int]:
     """Return in how many instances each generation has found regions, by its key; those without are left out."""
     count = func.count(RegionRow.instance_pk.distinct())
     query = select(RegionRow.model_pk, count).group_by(RegionRow.model_pk)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def activate(session: Session, model_pk: int) -> None:

@@ -47,5 +47,5 @@ def heat_layer(cells: Cells, side: int) -> bytes:
     layer[..., :3] = np.where(strength[..., None] > 0, np.array(WARM, np.uint8), np.array(COLD, np.uint8))
     layer[..., 3] = np.abs(strength) * _STRONGEST * 255 + 0.5
     buffer = io.BytesIO()
-    Image.fromarray(layer, "RGBA").save(buffer, "PNG")
+    Image.fromarray(layer).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,1 +1,1 @@
-"""The web process: health, metrics, pages. It reads and writes nothing; without sign-in it shows pseudonyms only."""
+"""The web process: health, metrics, pages. Without sign-in it shows pseudonyms only and changes nothing."""

@@ -30,8 +30,10 @@ STUDIES = 5000
 ASKED = 8
 FILM_PX = (2048, 1792)
 PAINT_MS, THUMBNAIL_MS = 500, 100
-_PAINTED = """() => new Promise(done => new PerformanceObserver(seen =>
-  done(Math.max(...seen.getEntries().map(one => one.startTime)))).observe({type: 'largest-contentful-paint', buffered: true}))"""
+_PAINTED = """() => new Promise(done => {
+  const seen = new PerformanceObserver(list => done(Math.max(...list.getEntries().map(one => one.startTime))));
+  seen.observe({type: 'largest-contentful-paint', buffered: true});
+})"""
 _THUMBNAILS = (
     "performance.getEntriesByType('resource').filter(one => one.name.endsWith('.jpg')).map(one => one.duration)"
 )
