@@ -55,6 +55,8 @@ class Similar:
     indexed: int = 0
     total: int = 0
     seconds: float = 0.0
+    comes_later: bool = False
+    """Time cures the refusal: a worker is about to embed the box."""
 
     def looked_at(self, rank: int) -> SimilarCard | None:
         """Return the hit of this rank, else the first; None without hits."""
@@ -94,7 +96,7 @@ def find_similar(site: Site, visitor: Visitor, instance: BrowsedInstance, asked:
             answer = search(session, query, visitor.caller, keep=False, drawn=drawn)
             hits = _cards(session, visitor, instance, asked, answer, query.box)
     except QueryRefused as refusal:
-        return Similar(refusal=str(refusal))
+        return Similar(refusal=str(refusal), comes_later=refusal.code == "box-waiting")
     return Similar("", hits, answer.indexed, answer.total, time.perf_counter() - began)
 
 

@@ -80,6 +80,7 @@ def test_from_the_list_to_results_in_the_pacs(pages: Pages) -> None:
         browser.keep(page, "similar")
         _draw(page)
         page.wait_for_url("**box=*")
+        page.wait_for_selector(".card")
         page.wait_for_selector("body[data-ready]")
         of_box = ranked(page)
         assert len(of_box) == 10

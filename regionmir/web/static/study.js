@@ -233,4 +233,5 @@ addEventListener("keydown", (event) => {
 for (const part of $$(".waiting")) part.classList.remove("waiting");
 attach("query");
 attach("hit");
+if ($("[data-again]")) setTimeout(() => location.reload(), 1500);
 body.dataset.ready = "yes";
