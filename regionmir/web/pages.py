@@ -12,7 +12,7 @@ from db.browse import BrowsedInstance, BrowsedStudy, Identity, StudyFilter
 from regionmir.core.errors import DatabaseUnavailable, QueryRefused, StorageUnavailable
 from regionmir.core.records import InstanceState
 from regionmir.core.terms import SEXES
-from regionmir.web.asking import VIEWS, Asked, read_asked, read_box
+from regionmir.web.asking import VIEWS, read_asked, read_box
 from regionmir.web.cards import instance_card, region_marks, shown_reason, study_card
 from regionmir.web.pictures import view_of
 from regionmir.web.rendering import anatomy_in_path, page, uid_in_path, unknown
@@ -99,9 +99,9 @@ def show_instance(
 
 
 @router.api_route("/studies/{study_uid}/{instance_uid}/drawn", methods=_READ)
-def name_drawn(site: SiteOf, study_uid: str, instance_uid: str, box: str = "") -> RedirectResponse:
+def name_drawn(site: SiteOf, request: Request, study_uid: str, instance_uid: str) -> RedirectResponse:
     """From a drawn box to the page of its similar studies: it is compared as the region that it overlaps most."""
-    drawn = read_box(box)
+    drawn = read_box(request.query_params.get("box", ""))
     with site.database.session() as session:
         study = _study(site, session, study_uid)
     instance = chosen(study.instances, instance_uid)
@@ -109,7 +109,8 @@ def name_drawn(site: SiteOf, study_uid: str, instance_uid: str, box: str = "") -
     best = max(marks, key=lambda mark: mark.box.iou(drawn) if mark.box else 0.0, default=None)
     if best is None or best.box is None or best.box.iou(drawn) == 0:
         raise QueryRefused("region-required", "The box overlaps no region of this film: draw it over one.")
-    return RedirectResponse(Asked(best.anatomy, drawn).path(instance_card(instance).url), 303)
+    asked = read_asked(best.anatomy, request.query_params)
+    return RedirectResponse(asked.path(instance_card(instance).url), 303)
 
 
 @router.api_route("/studies/{study_uid}/{instance_uid}/{short}", methods=_READ)

@@ -230,7 +230,7 @@ addEventListener("keydown", (event) => {
   }
 });
 
-for (const part of $$(".waiting")) part.classList.remove("waiting");
+for (const part of $$(".until-script")) part.classList.remove("until-script");
 attach("query");
 attach("hit");
 if ($("[data-again]")) setTimeout(() => location.reload(), 1500);

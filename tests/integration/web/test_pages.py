@@ -174,7 +174,7 @@ def test_pixels_that_may_name_a_patient_are_not_shown_but_the_boxes_are(served: 
     served.index()
     for film in (capture, burned):
         page = served.page(f"{film_url(film)}/LLLZ")
-        assert page.count('class="box"') == len(PLACES)
+        assert page.split('data-side="hit"')[0].count('class="box"') == len(PLACES)
         assert "burned into its pixels" in page
         assert picture_url(film) not in page
         for picture in ("film.png", "thumbnail.jpg", "LLLZ.jpg"):
