@@ -3,6 +3,7 @@
 import datetime as dt
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +119,11 @@ def claim(session: Session) -> WaitingExplanation | None:
 def finish(session: Session, pk: int, maps: tuple[Cells, Cells] | None, reason: str = "") -> None:
     """Answer a pair with its maps (query, hit), or with the reason why there are none, and tell who waits for it."""
     kept = None if maps is None else [np.round(cells, 4).tolist() for cells in maps]
-    values = {"state": "failed" if kept is None else "made", "reason": reason[:200], "lease_until": None}
+    values: dict[str, Any] = {
+        "state": "failed" if kept is None else "made",
+        "reason": reason[:200],
+        "lease_until": None,
+    }
     if kept is not None:
         values["maps"] = kept
     session.execute(update(ExplanationRow).where(ExplanationRow.pk == pk).values(**values))
