@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -20,6 +20,7 @@ from regionmir.core.records import Disclosure
 from regionmir.core.settings import Settings
 from regionmir.storage import FileStore
 from regionmir.web.app import make_app, make_site
+from regionmir.web.site import Site
 from regionmir.web.visitors import Anonymous, Visitors
 from tests.support.fake_model import FakeModel
 from tests.support.filing import PSEUDONYMIZER, file_film
@@ -40,12 +41,13 @@ class Desk:
     folder: Path
     films: list[Dataset]
     indexer: Indexer
+    sites: list[Site] = field(default_factory=list)
 
     def client(self, visitors: Visitors) -> WebClient:
         url = self.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return WebClient(
-            make_app(replace(make_site(Settings(data_dir=self.folder, database_url=url)), visitors=visitors))
-        )
+        site = replace(make_site(Settings(data_dir=self.folder, database_url=url)), visitors=visitors)
+        self.sites.append(site)
+        return WebClient(make_app(site))
 
     def uid(self, number: int) -> str:
         return PSEUDONYMIZER.uid("instance", self.films[number].SOPInstanceUID)
@@ -72,7 +74,10 @@ def desk(database: Database, tmp_path: Path) -> Iterator[Desk]:
         peers.upsert(session, Peer(AETitle("ARCHIVE"), host="127.0.0.1", port=9))
     indexer = Indexer(database, store, FakeModel(), 16, lease_s=60)
     indexer.drain()
-    yield Desk(database, tmp_path, films, indexer)
+    made = Desk(database, tmp_path, films, indexer)
+    yield made
+    for site in made.sites:
+        site.close()
     indexer.close()
 
 
