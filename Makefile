@@ -1,20 +1,24 @@
-# make demo | up | test | lint | bench: each sets up .venv with pinned packages first; a second run is quick.
+# make demo | up | test | leak-test | lint | bench: each sets up .venv with pinned packages first; a second run is quick.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := node,worker,web,dev
 OUT ?= demo-output
+TOOLS := build/tools
 
-.PHONY: demo up test lint bench train lock clean help
+.PHONY: demo up test leak-test lint bench train lock audit sbom clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo            real radiographs in, similar regions out; writes $(OUT)/ (DICOM=/folder: use your own)"
 	@echo "make up              start everything and serve until Ctrl-C"
 	@echo "make test            run the tests (PYTEST='-k store' narrows them)"
+	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
+	@echo "make audit           compare the pinned packages with known vulnerabilities"
+	@echo "make sbom            write build/sbom.cdx.json, the bill of materials (CycloneDX)"
 	@echo "make train           train the region model (DATA=/folder OUT=/folder CONFIG=name)"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -31,6 +35,9 @@ up: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST)
+
+leak-test: $(STAMP)
+	REGIONMIR_LEAK_QUERIES=$(or $(QUERIES),1000) $(BIN)/python -m pytest -s tests/e2e/test_leaks.py $(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -50,6 +57,18 @@ lock:
 	build/lock/bin/python -m pip install --quiet --editable '.[$(EXTRAS),train]'
 	{ head -1 constraints.txt; build/lock/bin/python -m pip freeze --exclude-editable | sed -E 's/^torch==([0-9.]+).*/torch==\1/'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
+
+$(TOOLS)/.installed: Makefile
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
+
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/python deploy/dependency_audit.py $(TOOLS)/bin/pip-audit constraints.txt
+
+sbom: $(TOOLS)/.installed $(STAMP)
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON --output-file build/sbom.cdx.json $(BIN)/python
 
 clean:
 	rm -rf build dist demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

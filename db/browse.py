@@ -143,6 +143,21 @@ def instances_by_pk(session: Session, pks: Collection[int], *, model_pk: int | N
     return {found.pk: found for found in _instances(session, query, model_pk)}
 
 
+def instance_pks(session: Session, *, state: InstanceState | None, limit: int, after: str | None) -> list[int]:
+    """Return the keys of instances in the order in which they came, from behind the one with this pseudonymous UID."""
+    query = _instance_query().with_only_columns(InstanceRow.pk).order_by(None).order_by(InstanceRow.pk)
+    if state is not None:
+        query = query.where(InstanceRow.state == state)
+    if after is not None:
+        last = (
+            select(InstanceRow.pk)
+            .join(PseudonymRow, PseudonymRow.original == InstanceRow.sop_instance_uid)
+            .where(PseudonymRow.kind == INSTANCE, PseudonymRow.pseudonym == after)
+        )
+        query = query.where(InstanceRow.pk > last.scalar_subquery())
+    return list(session.scalars(query.limit(limit)))
+
+
 def _conditions(wanted: StudyFilter) -> list[ColumnElement[bool]]:
     """Return the conditions on a study joined with its patient."""
     found = []
@@ -167,7 +182,7 @@ def _named(text: str, *, identified: bool) -> list[ColumnElement[bool]]:
     row = PseudonymRow
     patients = select(row.original).where(row.kind == PATIENT, row.pseudonym.icontains(text, autoescape=True))
     studies = select(row.original).where(row.kind == STUDY, row.pseudonym == text)
-    found = [PatientRow.key.in_(patients), StudyRow.study_instance_uid.in_(studies)]
+    found: list[ColumnElement[bool]] = [PatientRow.key.in_(patients), StudyRow.study_instance_uid.in_(studies)]
     if identified:
         found += [
             PatientRow.name.icontains(text, autoescape=True),

@@ -46,7 +46,7 @@ def nearest_films(
     return [Neighbour(*found[:_COLUMNS]) for found in session.execute(query.limit(limit))]
 
 
-_COLUMNS: Final = 7
+_COLUMNS: Final = 8
 """Of a `Neighbour`, in its order; what follows them serves to combine."""
 
 
@@ -70,6 +70,7 @@ def _part(nth: int, vector: Vector, dim: int, *, by_rank: bool) -> Select[Any]:
         row.region_pk,
         row.pixel_sha256,
         row.view,
+        row.age_years,
         similarity.label("similarity"),
         place.label("place"),
         literal(nth).label("nth"),
@@ -89,6 +90,7 @@ def _combined(parts: Sequence[Select[Any]], *, by_rank: bool) -> Select[Any]:
             func.min(near.c.region_pk).filter(first),
             func.min(near.c.pixel_sha256).filter(first),
             func.min(near.c.view).filter(first),
+            func.min(near.c.age_years).filter(first),
             mean,
         )
         .group_by(near.c.instance_pk)

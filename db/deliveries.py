@@ -18,6 +18,7 @@ from db.filing import clean
 from db.tables import DeliveryRow, StudyRow
 from db.visibility import of_visible_study
 from regionmir.core.identifiers import AETitle, Uid
+from regionmir.core.records import Disclosure
 
 MAX_REASON = 200
 
@@ -34,14 +35,20 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What is to be delivered: the object is built from this when it is sent. `kind`: `sr`, `contact-sheet`, ..."""
+    """What is to be delivered: the object is built from this when it is sent. `kind`: `sr`, `sheet`, ...
+
+    `instance_pk`: the film that it is about, under the patient and study that `disclosure` says. `codes`: of the
+    answers that it tells of.
+    """
 
     kind: str
     study_pk: int
     study_instance_uid: Uid
     model_pk: int
     sop_instance_uid: Uid
-    result_set_code: str | None = None
+    instance_pk: int | None = None
+    disclosure: Disclosure = Disclosure.PSEUDONYMOUS
+    codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,9 @@ def enqueue(session: Session, result: Result, destination: AETitle) -> bool:
         "model_pk": result.model_pk,
         "kind": result.kind,
         "study_pk": result.study_pk,
-        "result_set_code": result.result_set_code,
+        "instance_pk": result.instance_pk,
+        "disclosure": result.disclosure.value,
+        "result_set_codes": list(result.codes),
         "state": DeliveryState.WAITING,
         "reason": "",
     }
@@ -138,14 +147,13 @@ def claim(
             StudyRow.study_instance_uid,
             row.model_pk,
             row.sop_instance_uid,
-            row.result_set_code,
+            row.instance_pk,
+            row.disclosure,
+            row.result_set_codes,
         )
     )
     found = sorted(session.execute(taken).all())
-    return [
-        Claimed(pk, destination, attempts, Result(kind, study, Uid(study_uid), model, Uid(sop), code))
-        for pk, attempts, kind, study, study_uid, model, sop, code in found
-    ]
+    return [Claimed(pk, destination, attempts, _result(*values)) for pk, attempts, *values in found]
 
 
 def renew(session: Session, owner: str, claimed: Claimed, lease_s: float) -> bool:
@@ -302,6 +310,21 @@ def commitment_answered(
         )
         changed += int(session.execute(lost).rowcount)  # type: ignore[attr-defined]
     return changed
+
+
+def _result(
+    kind: str,
+    study_pk: int,
+    study_uid: str,
+    model_pk: int,
+    sop_uid: str,
+    instance_pk: int | None,
+    disclosure: str,
+    codes: Sequence[str],
+) -> Result:
+    return Result(
+        kind, study_pk, Uid(study_uid), model_pk, Uid(sop_uid), instance_pk, Disclosure(disclosure), tuple(codes)
+    )
 
 
 def _due() -> tuple[ColumnElement[bool], ...]:

@@ -53,6 +53,7 @@ class Neighbour:
     region_pk: int
     pixel_sha256: str
     view: str
+    age_years: float | None
     similarity: float
 
 
@@ -173,6 +174,7 @@ def _statement(dim: int, filters: tuple[str, ...], *, by_index: bool) -> Select[
             row.region_pk,
             row.pixel_sha256,
             row.view,
+            row.age_years,
             (-distance).label("similarity"),
         )
         .where(row.model_pk == bindparam("model_pk"), row.anatomy_pk == bindparam("anatomy_pk"))

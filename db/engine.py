@@ -1,6 +1,7 @@
 """The connection to PostgreSQL: one `Database` per process, one short session per unit of work."""
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,8 @@ class Database:
             execution_options={"postgresql_readonly": True} if read_only else {},
         )
         event.listen(self.engine, "connect", _prepare_connection)
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        source = f"{application_name}@{socket.gethostname()}"  # AuditSourceID of what this process reports
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False, info={"audit_source": source})
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -237,6 +237,11 @@ _ATTRIBUTES: Final = {
 }
 
 
+def listed_tags() -> tuple[str, ...]:
+    """Return the attributes that have a column or are counted: the keys that the conformance statement lists."""
+    return tuple(sorted({*_COLUMNS, *_LEVEL_OF_COMPUTED}))
+
+
 def level_of(tag: str) -> Level:
     """Return the highest level at which the attribute is known: that of its information entity (PS3.3 A.1.2)."""
     if tag in _LEVEL_OF_COMPUTED:

@@ -71,6 +71,12 @@ def active(session: Session) -> ActiveModel | None:
     return None if row is None else ActiveModel(row.pk, _info(row))
 
 
+def info_of(session: Session, model_pk: int) -> GenerationInfo | None:
+    """Return what identifies this generation, whatever its status; None if there is none of this key."""
+    row = session.get(ModelRow, model_pk)
+    return None if row is None else _info(row)
+
+
 def listing(session: Session) -> list[RegisteredModel]:
     """Return all generations, oldest first."""
     rows = session.scalars(select(ModelRow).order_by(ModelRow.pk))

@@ -17,6 +17,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 from db import audit, filing, pseudonyms, regions
 from db.filing import PatientIdentity
 from db.tables import Base, DeliveryRow, InstanceRow, InstanceVersionRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from regionmir.core.audit_events import Endpoint, Study, instances_accessed
+from regionmir.core.audit_message import Action
 from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import InstanceHeader, InstanceState, StoredObject
@@ -170,6 +172,7 @@ def _file(
 ) -> Receipt | None:
     """Return what became of the arrival, None where another transaction came between: look again."""
     if present.instance_pk is not None and _is_same(arrival, present, same_content):
+        _note_sender(session, arrival, present.instance_pk)
         return Receipt("duplicate")
     difference = _difference(arrival, present)
     if difference is None:
@@ -177,6 +180,14 @@ def _file(
     if not may_correct:
         return _refuse(session, arrival, present, difference)
     return _correct(session, arrival, present, difference)
+
+
+def _note_sender(session: Session, arrival: Arrival, instance_pk: int) -> None:
+    """Note who sent what we had only fetched ourselves until now: it is sent results."""
+    row = InstanceRow
+    sender = {name: filing.clean(getattr(arrival, name)) for name in ("source_ae", "source_address", "called_ae")}
+    if arrival.called_ae:
+        session.execute(update(row).where(row.pk == instance_pk, row.called_ae == "").values(sender))
 
 
 def _is_same(arrival: Arrival, present: _Present, same_content: SameContent) -> bool:
@@ -473,14 +484,18 @@ def _settle_conflicts(session: Session, arrival: Arrival) -> None:
 
 
 def _record(session: Session, kind: str, arrival: Arrival, difference: str) -> None:
+    header, sender = arrival.header, Endpoint(arrival.source_ae, arrival.source_address)
+    study = Study(header.study_instance_uid, {header.sop_class_uid: 1})
+    corrected = instances_accessed(sender, header.patient_id, [study], Action.UPDATE)
     audit.record(
         session,
         kind,
         actor=arrival.source_ae,
         address=arrival.source_address,
         detail={
-            "sop_instance_uid": arrival.header.sop_instance_uid,
+            "sop_instance_uid": header.sop_instance_uid,
             "sha256": arrival.stored.sha256,
             "difference": difference,
         },
+        message=corrected if kind == "instance corrected" else None,
     )

@@ -42,6 +42,18 @@ class Peer:
     """Seconds without a new instance after which a study of its is complete; None: the setting `quiet_s`."""
     complete_on_release: bool = False
     """It sends a study over one association: when that is released, the study is complete."""
+    results: tuple[str, ...] = ("sr",)
+    """Kinds of results that it is sent as a destination."""
+    can_get: bool = True
+    """False takes C-GET from the right to retrieve."""
+    can_move: bool = True
+    """False takes C-MOVE from the right to retrieve."""
+    can_commit: bool = True
+    """False takes storage commitment from the right to store."""
+    tls: bool = False
+    """We call it over TLS."""
+    certificate: str = ""
+    """Fingerprint or subject of the certificate that it must show (`core.tls.parse_certificate`); empty: any."""
 
     @property
     def is_destination(self) -> bool:
@@ -81,9 +93,15 @@ def _peer(row: PeerRow) -> Peer:
         "ae_title": AETitle(row.ae_title),
         "disclosure": Disclosure(row.disclosure),
         "last_from": tuple(AETitle(title) for title in row.last_from),
+        "results": tuple(row.results),
     }
     return Peer(**values)
 
 
 def _values(peer: Peer) -> dict[str, Any]:
-    return {**asdict(peer), "disclosure": peer.disclosure.value, "last_from": list(peer.last_from)}
+    return {
+        **asdict(peer),
+        "disclosure": peer.disclosure.value,
+        "last_from": list(peer.last_from),
+        "results": list(peer.results),
+    }

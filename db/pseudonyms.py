@@ -37,6 +37,12 @@ def for_originals(session: Session, kind: str, originals: Collection[str]) -> di
     return dict(session.execute(query).all())
 
 
+def uid_for(session: Session, kind: str, uid: Uid, pseudonymizer: Pseudonymizer) -> Uid:
+    """Return the pseudonym of a UID: the table's, or the one that it would get there."""
+    found = for_originals(session, kind, [uid])
+    return Uid(found[uid]) if uid in found else pseudonymizer.uid(kind, uid)
+
+
 def ensure_patient(session: Session, key: str, pseudonymizer: Pseudonymizer) -> str:
     """Return the pseudonym of the patient with this `key`, made now if need be; two patients never share one."""
     for attempt in range(_ATTEMPTS):

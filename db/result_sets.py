@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import cast, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from db.filing import clean
@@ -35,7 +35,8 @@ class ResultSet:
     created_at: dt.datetime
     hits: tuple[dict[str, Any], ...]
     asked: dict[str, Any]
-    """`anatomies`: their numbers in the order asked; `combine`; `box`: a drawn one, x0, y0, x1, y1."""
+    """`anatomies`: their numbers in the order asked; `combine`; `box`: a drawn one, x0, y0, x1, y1; `searched`: how
+    many instances were, of how many."""
 
 
 def create(
@@ -85,6 +86,22 @@ def get(session: Session, code: str) -> ResultSet | None:
         tuple(row.hits),
         row.asked,
     )
+
+
+def code_for(
+    session: Session, *, anchor_instance_pk: int, model_pk: int, anatomy_pk: int, caller_ae: str, disclosure: Disclosure
+) -> str | None:
+    """Return the code of the first answer that this AE got so about one anatomy of an instance, None if none."""
+    row = ResultSetRow
+    alone = row.asked["anatomies"] == cast([anatomy_pk], JSONB)
+    query = (
+        select(row.code)
+        .where(row.anchor_instance_pk == anchor_instance_pk, row.model_pk == model_pk, row.anatomy_pk == anatomy_pk)
+        .where(row.caller_ae == caller_ae, row.disclosure == disclosure.value, alone, ~row.asked.has_key("box"))
+        .order_by(row.created_at, row.code)
+        .limit(1)
+    )
+    return session.scalar(query)
 
 
 def new_code() -> str:

@@ -43,6 +43,8 @@ class StoredInstance:
     pk: int
     burned_in_annotation: str
     """Values as received, joined by a backslash; empty where the attribute is absent or empty."""
+    patient_id: str = ""
+    """As received; empty where unknown."""
 
 
 def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
@@ -53,6 +55,15 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
     if not wanted.keys:
         return []
     matches = _matches_pseudonym if disclosure is Disclosure.PSEUDONYMOUS else _matches_original
+    return _stored(session, *(matches(key, list(values)) for key, values in wanted.keys.items()), limit=limit)
+
+
+def instances_by_pk(session: Session, pks: Sequence[int]) -> list[StoredInstance]:
+    """Return the instances with these keys of ours, those of hidden studies left out."""
+    return _stored(session, InstanceRow.pk.in_(list(pks)))
+
+
+def _stored(session: Session, *conditions: ColumnElement[bool], limit: int | None = None) -> list[StoredInstance]:
     query = (
         select(
             InstanceRow.sop_instance_uid,
@@ -62,17 +73,18 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
             StudyRow.study_instance_uid,
             InstanceRow.pk,
             InstanceRow.attributes[_BURNED_IN_ANNOTATION],
+            PatientRow.patient_id,
         )
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
-        .where(visible(), *(matches(key, list(values)) for key, values in wanted.keys.items()))
+        .where(visible(), *conditions)
         .order_by(StudyRow.pk, SeriesRow.series_number, SeriesRow.pk, InstanceRow.instance_number, InstanceRow.pk)
         .limit(limit)
     )
     return [
-        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, _joined(burned_in))
-        for instance, sop_class, syntax, key, study, pk, burned_in in session.execute(query)
+        StoredInstance(Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, _joined(burned_in), patient)
+        for instance, sop_class, syntax, key, study, pk, burned_in, patient in session.execute(query)
     ]
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     Text,
     UniqueConstraint,
@@ -335,6 +336,18 @@ class PeerRow(Base):
     """Seconds without a new instance after which a study of its is complete; null: the setting `quiet_s`."""
     complete_on_release: Mapped[bool] = mapped_column(server_default=text("false"))
     """It sends a study over one association: when that is released, the study is complete."""
+    results: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{sr}'"))
+    """Kinds of results that it is sent as a destination."""
+    can_get: Mapped[bool] = mapped_column(server_default=text("true"))
+    """False takes C-GET from the right to retrieve."""
+    can_move: Mapped[bool] = mapped_column(server_default=text("true"))
+    """False takes C-MOVE from the right to retrieve."""
+    can_commit: Mapped[bool] = mapped_column(server_default=text("true"))
+    """False takes storage commitment from the right to store."""
+    tls: Mapped[bool] = mapped_column(server_default=text("false"))
+    """We call it over TLS."""
+    certificate: Mapped[str] = mapped_column(server_default=text("''"))
+    """Fingerprint or subject of the certificate that it shows, when it calls and when it is called; empty: any."""
     created_at: Mapped[Now]
     changed_at: Mapped[Now]
 
@@ -431,6 +444,7 @@ class DeliveryRow(Base):
         UniqueConstraint("sop_instance_uid", "destination", "model_pk", "kind", name="delivery_once"),
         CheckConstraint("state IN ('waiting', 'sending', 'delivered', 'dead', 'dropped')", name="delivery_state_known"),
         CheckConstraint("commitment IN ('', 'requested', 'committed', 'refused')", name="delivery_commitment_known"),
+        CheckConstraint("disclosure IN ('identified', 'pseudonymous')", name="delivery_disclosure_known"),
         CheckConstraint(
             "(state = 'sending') = (lease_owner IS NOT NULL AND lease_until IS NOT NULL)", name="delivery_lease"
         ),
@@ -448,7 +462,12 @@ class DeliveryRow(Base):
     model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
     kind: Mapped[str]
     study_pk: Mapped[Big] = mapped_column(ForeignKey("study.pk"))
-    result_set_code: Mapped[str | None] = mapped_column(ForeignKey("result_set.code"))
+    instance_pk: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("instance.pk"))
+    """The film that it is about."""
+    disclosure: Mapped[str] = mapped_column(server_default=text("'pseudonymous'"))
+    """Whose identity it bears: the original patient's or the pseudonym's."""
+    result_set_codes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """The answers that it tells of."""
     state: Mapped[str]
     reason: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
@@ -575,6 +594,58 @@ class QueryLogRow(Base):
     duration_ms: Mapped[float]
 
 
+class WebUserRow(Base):
+    """A user of the web process: with a password of ours, or one for whom a provider or a proxy vouches."""
+
+    __tablename__ = "web_user"
+    __table_args__ = (
+        UniqueConstraint("way", "subject", name="web_user_identity"),
+        CheckConstraint("way IN ('local', 'oidc', 'proxy')", name="web_user_way_known"),
+        CheckConstraint("role IN ('viewer', 'reader', 'admin')", name="web_user_role_known"),
+        CheckConstraint("(way = 'local') = (password_hash IS NOT NULL)", name="web_user_password"),
+        Index("web_user_name", "name"),
+    )
+    pk: Mapped[Pk]
+    name: Mapped[str]
+    """What people see; only of local users is it unique."""
+    way: Mapped[str]
+    subject: Mapped[str]
+    """Who it is to the one who vouches: our own name, `issuer|sub`, or the name that the proxy gives."""
+    role: Mapped[str]
+    identified: Mapped[bool] = mapped_column(server_default=text("false"))
+    disabled: Mapped[bool] = mapped_column(server_default=text("false"))
+    password_hash: Mapped[str | None]
+    """Argon2id, in the form that names its parameters."""
+    created_at: Mapped[Now]
+    signed_in_at: Mapped[dt.datetime | None]
+
+
+class WebSessionRow(Base):
+    """A user that is signed in. The browser holds the token, we only its hash."""
+
+    __tablename__ = "web_session"
+    __table_args__ = (Index("web_session_user", "user_pk"), Index("web_session_end", "ends_at"))
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    user_pk: Mapped[Big] = mapped_column(ForeignKey("web_user.pk", ondelete="CASCADE"))
+    address: Mapped[str]
+    started_at: Mapped[Now]
+    seen_at: Mapped[Now]
+    ends_at: Mapped[dt.datetime]
+
+
+class SignInRequestRow(Base):
+    """A browser that was sent to the OpenID provider and has not come back yet."""
+
+    __tablename__ = "sign_in_request"
+    __table_args__ = (Index("sign_in_request_end", "ends_at"),)
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    nonce: Mapped[str]
+    code_verifier: Mapped[str]
+    next_path: Mapped[str]
+    ends_at: Mapped[dt.datetime]
+
+
 class AuditEventRow(Base):
     """Something that must be answerable for later. The database refuses to change or delete rows."""
 
@@ -586,6 +657,84 @@ class AuditEventRow(Base):
     actor: Mapped[str]
     address: Mapped[str]
     detail: Mapped[Json]
+    message: Mapped[str] = mapped_column(server_default=text("''"))
+    """DICOM audit message (PS3.15 A.5.1), XML; empty for what the standard has no message for."""
+
+
+class AuditChainRow(Base):
+    """The place of one audit event in the hash chain; the database adds it when the event is committed."""
+
+    __tablename__ = "audit_chain"
+    __table_args__ = (UniqueConstraint("event_pk", name="audit_chain_event"),)
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """1, 2, 3 ... without a gap."""
+    event_pk: Mapped[Big]
+    """`audit_event.pk`; no foreign key, so that a row that was taken away shows as a gap."""
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    """SHA-256 over the hash before and this event."""
+
+
+class AuditForwardingRow(Base):
+    """How far the audit trail has been told to one syslog server."""
+
+    __tablename__ = "audit_forwarding"
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[Big]
+    sent_at: Mapped[Now]
+
+
+class ApiTokenRow(Base):
+    """A token of a program. Of the token itself only the SHA-256 is kept: it is random, and needs no slow hash."""
+
+    __tablename__ = "api_token"
+    __table_args__ = (
+        UniqueConstraint("token_sha256", name="api_token_sha256"),
+        CheckConstraint("disclosure IN ('identified', 'pseudonymous')", name="api_token_disclosure_known"),
+        CheckConstraint("scopes <@ ARRAY['query', 'read', 'write']", name="api_token_scopes_known"),
+    )
+    name: Mapped[str] = mapped_column(primary_key=True)
+    token_sha256: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    disclosure: Mapped[str]
+    created_at: Mapped[Now]
+    expires_at: Mapped[dt.datetime]
+    revoked_at: Mapped[dt.datetime | None]
+    used_at: Mapped[dt.datetime | None]
+
+
+class UploadedFilmRow(Base):
+    """A film that a program uploaded to ask for similar ones: no part of the archive, and forgotten when it expires.
+
+    Its object is a file of the folder of uploads, named by `code`, until it is indexed; its regions and embeddings are
+    in `regions`.
+    """
+
+    __tablename__ = "uploaded_film"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('received', 'indexing', 'indexed', 'unsupported', 'failed')", name="uploaded_film_state_known"
+        ),
+        Index("uploaded_film_waiting", "created_at", postgresql_where=text("state IN ('received', 'indexing')")),
+        Index("uploaded_film_age", "expires_at"),
+    )
+    code: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    """Name of the caller: nobody else may use it."""
+    sop_class_uid: Mapped[str]
+    state: Mapped[str]
+    reason: Mapped[str] = mapped_column(server_default=text("''"))
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_until: Mapped[dt.datetime | None]
+    created_at: Mapped[Now]
+    expires_at: Mapped[dt.datetime]
+    patient_pks: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    """Patients of ours who may be the one of the film: their studies are no hits."""
+    model_pk: Mapped[int | None] = mapped_column(ForeignKey("model.pk"))
+    pixel_sha256: Mapped[str] = mapped_column(server_default=text("''"))
+    view: Mapped[str] = mapped_column(server_default=text("''"))
+    rows: Mapped[int | None]
+    columns: Mapped[int | None]
+    regions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
 
 
 class RelevanceFeedbackRow(Base):

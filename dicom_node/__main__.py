@@ -9,6 +9,7 @@ import structlog
 
 from db import migrate
 from db.engine import Database
+from dicom_node import audit_trail
 from dicom_node.node import Node
 from dicom_node.server import serve
 from dicom_node.wakeups import Wakeups
@@ -50,13 +51,17 @@ def run(settings: Settings, stop: Event) -> None:
         swept = store.sweep_incoming()
         if not _database_is_ready(database, stop):
             return
-        server = serve(Node(settings, database, store, queue, settings.pseudonymizer()))
-        log.info("listening", ae_title=settings.ae_title, host=settings.dicom_host, port=server.port, swept=swept)
+        node = Node(settings, database, store, queue, settings.pseudonymizer())
+        server = serve(node)
+        audit_trail.activity(node, started=True)
+        listening = {"host": settings.dicom_host, "port": server.port, "tls_port": server.tls_port}
+        log.info("listening", ae_title=settings.ae_title, **listening, swept=swept)
         tell_ready()
         queue.wake()  # for what a killed node filed without waking anyone
         stop.wait()
         log.info("stopping")
         server.stop()
+        audit_trail.activity(node, started=False)
     finally:
         queue.stop()
         broker.close()

@@ -9,6 +9,7 @@ from regionmir.core.anatomy import ALL_REGIONS_AE, anatomy_by_ae_title
 from regionmir.core.errors import InvalidAETitle
 from regionmir.core.identifiers import AETitle, parse_ae_title
 from regionmir.core.records import Caller, Disclosure, Rights
+from regionmir.core.tls import Certificate, matches
 
 if TYPE_CHECKING:
     from dicom_node.node import Node
@@ -30,6 +31,8 @@ class Refusal:
 
 CALLING_AE_UNKNOWN = Refusal(0x01, 0x01, 0x03, "calling AE title not recognized")
 CALLED_AE_UNKNOWN = Refusal(0x01, 0x01, 0x07, "called AE title not recognized")
+TOO_MANY_ASSOCIATIONS = Refusal(0x02, 0x03, 0x02, "more than `REGIONMIR_MAX_ASSOCIATIONS` associations; try again")
+"""Given by pynetdicom itself."""
 
 
 def is_called(title: str, own_title: str) -> bool:
@@ -37,7 +40,7 @@ def is_called(title: str, own_title: str) -> bool:
     return title in (own_title, ALL_REGIONS_AE) or anatomy_by_ae_title(title) is not None
 
 
-def resolve(node: "Node", ae_title: str, address: str) -> Caller | Refusal:
+def resolve(node: "Node", ae_title: str, address: str, certificate: Certificate | None = None) -> Caller | Refusal:
     """Return who calls, by the peers' rows as they are now. Raises `DatabaseUnavailable`."""
     try:
         title = parse_ae_title(ae_title)
@@ -45,17 +48,30 @@ def resolve(node: "Node", ae_title: str, address: str) -> Caller | Refusal:
         return CALLING_AE_UNKNOWN
     with node.database.session() as session:
         peer = peers.get(session, title)
-    return caller_from(peer, title, address, bound_to_loopback=node.bound_to_loopback)
+    return caller_from(peer, title, address, certificate, bound_to_loopback=node.bound_to_loopback)
 
 
-def caller_from(peer: peers.Peer | None, title: AETitle, address: str, *, bound_to_loopback: bool) -> Caller | Refusal:
+def caller_from(
+    peer: peers.Peer | None,
+    title: AETitle,
+    address: str,
+    certificate: Certificate | None = None,
+    *,
+    bound_to_loopback: bool,
+) -> Caller | Refusal:
     """Return who calls as `title` from the IP address `address`; `peer` is the row of that title, if there is one.
 
-    A title that comes from another address than its row says is nobody's: a stranger's on loopback, else refused.
+    A title that comes from another address, or with another certificate (or none), than its row says is nobody's: a
+    stranger's on loopback, else refused.
     """
-    if peer is not None and comes_from(address, peer.source_address):
+    if peer is not None and _is_itself(peer, address, certificate):
         return _known(peer, address, bound_to_loopback=bound_to_loopback)
     return _stranger(title, address) if bound_to_loopback else CALLING_AE_UNKNOWN
+
+
+def _is_itself(peer: peers.Peer, address: str, certificate: Certificate | None) -> bool:
+    shown = not peer.certificate or matches(certificate, peer.certificate)
+    return shown and comes_from(address, peer.source_address)
 
 
 def comes_from(address: str, source: str) -> bool:
@@ -85,6 +101,9 @@ def _known(peer: peers.Peer, address: str, *, bound_to_loopback: bool) -> Caller
             retrieve=peer.can_retrieve,
             correct=peer.can_correct,
             identify=peer.can_identify,
+            get=peer.can_get,
+            move=peer.can_move,
+            commit=peer.can_commit,
         ),
         disclosure=_disclosure(peer, bound_to_loopback=bound_to_loopback),
         registered=True,
@@ -95,8 +114,8 @@ def _known(peer: peers.Peer, address: str, *, bound_to_loopback: bool) -> Caller
 
 
 def _disclosure(peer: peers.Peer, *, bound_to_loopback: bool) -> Disclosure:
-    """Identified answers need a known source address: the row's, or the loopback that the node is bound to."""
-    if peer.source_address or bound_to_loopback:
+    """Identified answers need more than a title: the row's address or certificate, or a node bound to loopback."""
+    if peer.source_address or peer.certificate or bound_to_loopback:
         return Disclosure(peer.disclosure)
     return Disclosure.PSEUDONYMOUS
 

@@ -1,6 +1,6 @@
 """Receiving C-STORE data sets: fragments go to the disk as they come, and one bad object harms no other."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from threading import Lock
 from typing import TYPE_CHECKING, cast
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 log = structlog.get_logger(__name__)
-
-_PDV_HEADER_BYTES = 5
-"""Item length and context ID before each fragment (PS3.8 9.3.5.1); the message control header is part of the data."""
 
 _COMMAND = 0b01
 _LAST = 0b10
@@ -98,10 +95,11 @@ class NodeDimse(DIMSEServiceProvider):
                 self._receive_command(context_id, data)
 
     def send_msg(self, primitive: DIMSEPrimitive, context_id: int) -> None:  # type: ignore[override]
-        """Send a message; a command and its data set share one PDU where they fit (PS3.8 9.3.5.1): half the writes."""
+        """Send a message; command and data set each in PDUs of their own, though one might hold both (PS3.8 9.3.5.1):
+        GDCM 3.0 then loses every second answer of a C-FIND."""
         message, parts = self._encoded(primitive, context_id)
         evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
-        for pdata in packed(parts, self.maximum_pdu_size):
+        for pdata in parts:
             self.dul.send_pdu(pdata)
 
     def discard(self) -> None:
@@ -153,23 +151,6 @@ class NodeDimse(DIMSEServiceProvider):
         response.ErrorComment = status.ErrorComment
         log.info("instance refused", status=f"{status.Status:04X}", why=str(error), peer=self.assoc.requestor.ae_title)
         self.send_msg(response, cast(int, message.context_id))
-
-
-def packed(parts: Iterable[P_DATA], limit_bytes: int) -> Iterator[P_DATA]:
-    """Give P-DATA of as many fragments as fit into `limit_bytes` (0: any number), in the same order."""
-    waiting: P_DATA | None = None
-    size = 0
-    for part in parts:
-        added = sum(_PDV_HEADER_BYTES + len(data) for _, data in part.presentation_data_value_list)
-        if waiting is not None and (limit_bytes == 0 or size + added <= limit_bytes):
-            waiting.presentation_data_value_list.extend(part.presentation_data_value_list)
-            size += added
-            continue
-        if waiting is not None:
-            yield waiting
-        waiting, size = part, added
-    if waiting is not None:
-        yield waiting
 
 
 def arrival_of(request: object) -> Arrival | None:

@@ -1,6 +1,7 @@
 """An association of the node: who may open it, which syntaxes it takes, and how it ends when the peer is faulty."""
 
 import socket
+import ssl
 import time
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, cast
@@ -12,16 +13,19 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from dicom_node import access
+from dicom_node import access, audit_trail
 from dicom_node.access import Refusal
 from dicom_node.arrival import NodeDimse
 from dicom_node.contexts import is_storage, preferred_syntax
+from dicom_node.handshake import Handshakes
 from dicom_node.retrieve_service import RetrievingAssociation
 from dicom_node.waiting import Checkpoint, NotifyingQueue, WaitingDul
 from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.records import Caller
+from regionmir.core.tls import Certificate, certificate_of
+from regionmir.scu.tls_socket import TlsAssociationSocket
 
 if TYPE_CHECKING:
     from dicom_node.node import Node
@@ -42,10 +46,12 @@ ABSTRACT_SYNTAX_UNKNOWN, SYNTAX_UNKNOWN = 0x03, 0x04
 
 
 class NodeServer(ThreadedAssociationServer):
-    """Listens; an accepted socket has a deadline and sends small messages at once."""
+    """Listens; an accepted socket has a deadline and sends small messages at once. `tls`: None for plain TCP."""
 
     node: "Node"
+    tls: Handshakes | None = None
     request_queue_size = 128
+    daemon_threads = True
 
     def get_request(self) -> tuple[socket.socket, Any]:
         client, address = super().get_request()
@@ -60,11 +66,23 @@ class NodeRequestHandler(RequestHandler):
 
     server: NodeServer
 
+    def handle(self) -> None:
+        """Do the handshake, where there is one, and start the association."""
+        tls = self.server.tls
+        if tls is not None:
+            secured = tls.secured(self.request, str(self.client_address[0]), self.server.node)
+            if secured is None:
+                return
+            self.request = secured
+        super().handle()
+
     def _create_association(self) -> "NodeAssociation":
         assoc = NodeAssociation(self.ae, self.server.node)
         assoc._server = self.server
         assoc.name = f"AcceptorThread@{self.client_address[0]}:{self.client_address[1]}"
         assoc.set_socket(NodeSocket(assoc, client_socket=self.request))
+        if isinstance(self.request, ssl.SSLSocket):
+            assoc.certificate = certificate_of(self.request)
         assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
         assoc.acceptor.ae_title = self.server.ae_title
         assoc.acceptor.address_info = self.local
@@ -81,7 +99,7 @@ class NodeRequestHandler(RequestHandler):
         return assoc
 
 
-class NodeSocket(AssociationSocket):
+class NodeSocket(TlsAssociationSocket):
     """Reads a PDU in large steps, within a deadline for the whole of it, and none of absurd length.
 
     It acknowledges at once: else a peer with Nagle's algorithm on sends the keys of a query 40 ms after its command.
@@ -96,7 +114,7 @@ class NodeSocket(AssociationSocket):
         view = memoryview(received)
         at = 0
         while at < nr_bytes:
-            count = peer.recv_into(view[at:])
+            count = self.read_into(view[at:])
             if count == 0 or time.monotonic() > deadline:
                 break
             at += count
@@ -114,6 +132,7 @@ class NodeAssociation(RetrievingAssociation):
         super().__init__(ae, "acceptor")
         self.node = node
         self.caller: Caller | Refusal | None = None
+        self.certificate: Certificate | None = None
         self.acse = NodeAcse(self)
         self.dimse = NodeDimse(self, node.store, node.settings.max_instance_bytes)
         self._wait_for_work()
@@ -138,6 +157,7 @@ class NodeAssociation(RetrievingAssociation):
             super().run_reactor()
         finally:
             cast(NodeDimse, self.dimse).discard()
+            audit_trail.received(self.node, self)
 
 
 class NodeAcse(ACSE):
@@ -151,6 +171,9 @@ class NodeAcse(ACSE):
             super()._negotiate_as_acceptor()
             return
         log.info("association refused", why=refusal.why, peer=self.requestor.ae_title, address=self.requestor.address)
+        if refusal is access.CALLING_AE_UNKNOWN:
+            node = cast(NodeAssociation, self.assoc).node
+            audit_trail.node_refused(node, self.requestor.ae_title, self.requestor.address, refusal.why)
         self.send_reject(refusal.result, refusal.source, refusal.diagnostic)
         evt.trigger(self.assoc, evt.EVT_REJECTED, {})
         self.assoc.kill()
@@ -181,7 +204,9 @@ class NodeAcse(ACSE):
         if not access.is_called(request.called_ae_title, assoc.node.settings.ae_title):
             return access.CALLED_AE_UNKNOWN
         try:
-            assoc.caller = access.resolve(assoc.node, self.requestor.ae_title, self.requestor.address)
+            assoc.caller = access.resolve(
+                assoc.node, self.requestor.ae_title, self.requestor.address, assoc.certificate
+            )
         except DatabaseUnavailable as error:  # let it in: every operation asks again, and says what is wrong
             log.warning("caller not looked up", why=str(error))
         return assoc.caller if isinstance(assoc.caller, Refusal) else None

@@ -7,15 +7,12 @@ from pynetdicom.events import Event
 from db import commitments, deliveries, peers
 from dicom_node.errors import NotAuthorized
 from dicom_node.node import Node
-from dicom_node.status import COMMITMENT, SUCCESS, failure, status_of
+from dicom_node.status import COMMITMENT, NO_SUCH_ACTION, SUCCESS, failure, status_of
 from regionmir.core.errors import InvalidIdentifier, origin
 from regionmir.core.records import Disclosure
 from regionmir.scu.commitment import REQUEST, read_report, read_request
 
 log = structlog.get_logger(__name__)
-
-NO_SUCH_ACTION = 0x0123
-"""PS3.7 C.5.19."""
 
 
 def handle_action(event: Event, node: Node) -> tuple[int | Dataset, None]:
@@ -51,8 +48,8 @@ def handle_report(event: Event, node: Node) -> tuple[int | Dataset, None]:
 def _note(event: Event, node: Node) -> None:
     """Note the request. Raises `InvalidIdentifier`, `NotAuthorized` (also where the report could not be sent)."""
     caller = node.caller_of(event)
-    if not caller.rights.store:
-        raise NotAuthorized("this AE may not store here")
+    if not (caller.rights.store and caller.rights.commit):
+        raise NotAuthorized("no right to storage commitment")
     request = read_request(event.action_information)
     with node.database.session() as session:
         peer = peers.get(session, caller.ae_title)

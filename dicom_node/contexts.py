@@ -6,6 +6,8 @@ from pydicom._uid_dict import UID_dictionary
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    _MEDIA_STORAGE_CLASSES,
+    _NON_PATIENT_OBJECT_CLASSES,
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
     PatientRootQueryRetrieveInformationModelMove,
@@ -114,6 +116,15 @@ def preferred_syntax(offered: list[str]) -> str | None:
     """Return which of the offered transfer syntaxes is taken for storage, or None where all are unknown."""
     known = [uid for uid in offered if uid in _RANK]
     return min(known, key=_RANK.__getitem__, default=None)
+
+
+def named_storage_classes() -> list[str]:
+    """Return the UIDs of the storage SOP classes that have a name, for the conformance statement.
+
+    pynetdicom refuses what belongs to no patient (PS3.4 Annex GG), and DICOMDIR.
+    """
+    refused = {*_NON_PATIENT_OBJECT_CLASSES.values(), *_MEDIA_STORAGE_CLASSES.values()}
+    return [uid for uid in UID_dictionary if is_storage(uid) and uid not in refused]
 
 
 def is_storage(abstract_syntax: str) -> bool:

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 
 from db.find import Condition, FindRow, find
 from db.result_sets import normal_code
+from dicom_node import audit_trail
 from dicom_node.identifier import called_ae
-from dicom_node.status import CANCEL, PENDING_WITHOUT_OPTIONAL_KEYS, failure
+from dicom_node.status import CANCEL, PENDING_WITHOUT_OPTIONAL_KEYS, SIMILAR, failure
 from regionmir.core.errors import QueryRefused
 from regionmir.core.identifiers import parse_uid
 from regionmir.core.records import Caller
@@ -27,29 +28,6 @@ if TYPE_CHECKING:
     from dicom_node.node import Node
 
 Response = tuple[int | Dataset, Dataset | None]
-
-REFUSED: Final = {
-    "bad-token": 0xA900,
-    "bad-box": 0xA900,
-    "contradiction": 0xA900,
-    "unknown-region": 0xA900,
-    "region-required": 0xA900,
-    "rate-limited": 0xA700,
-    "unknown-anchor": 0xC101,
-    "ambiguous-anchor": 0xC102,
-    "not-indexed": 0xC103,
-    "failed-anchor": 0xC104,
-    "unsupported-anchor": 0xC105,
-    "no-region": 0xC106,
-    "region-off": 0xC107,
-    "no-model": 0xC108,
-    "last-none": 0xC109,
-    "last-ambiguous": 0xC10A,
-    "no-hits": 0xC10B,
-    "box-waiting": 0xC10C,
-    "box-failed": 0xC10D,
-}
-"""Failure statuses of similarity queries by the code of the refusal (Cxxx: unable to process, PS3.4 C.4.1.1.4)."""
 
 
 def similar_responses(
@@ -74,7 +52,7 @@ def _hits(
     """Answer hits by rank (FF01H: they match by likeness, not by their attributes)."""
     request = read_request(keys, Root.STUDY, caller.disclosure)
     try:
-        found, rows = _search(node, caller, request, token, narrow)
+        found, rows = _search(event, node, caller, request, token, narrow)
     except QueryRefused as error:
         yield from _refusal(node, caller, request, error)
         return
@@ -91,7 +69,7 @@ def _hits(
 
 
 def _search(
-    node: "Node", caller: Caller, request: FindRequest, token: Token, narrow: tuple[Condition, ...]
+    event: Event, node: "Node", caller: Caller, request: FindRequest, token: Token, narrow: tuple[Condition, ...]
 ) -> tuple[Answer, dict[int | None, FindRow]]:
     """Return the answer and the hits' studies by key; what it says is written down before any of it is sent."""
     started = time.perf_counter()
@@ -104,6 +82,7 @@ def _search(
         found = found or search(session, query, caller, drawn=drawn)
         spec = request.spec(limit=None, study_pks=tuple(hit.study_pk for hit in found.hits))
         rows = {row.study_pk: row for row in find(session, spec)} if not request.matches_nothing else {}
+        audit_trail.query(session, node, event, caller)
         trail.record_answer(session, found, caller, duration_ms=(time.perf_counter() - started) * 1000)
     return found, rows
 
@@ -120,7 +99,7 @@ def _refusal(node: "Node", caller: Caller, request: FindRequest, error: QueryRef
     node.failed_anchors.note(caller.ae_title, error)
     with node.database.session() as session:
         trail.record_refusal(session, error, caller)
-    status = REFUSED[error.code]
+    status = SIMILAR[error.code].status
     if caller.explain_row:
         uid = node.pseudonymizer.uid("explanation", parse_uid(str(status)))
         row = explanation(request, f"{status:04X}", str(error), uid=uid, retrieve_ae=node.settings.ae_title)

@@ -7,6 +7,7 @@ from pynetdicom.events import Event
 
 from db.engine import Database
 from dicom_node import access
+from dicom_node.audit_trail import Refusals
 from dicom_node.errors import NotAuthorized
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import Caller
@@ -26,6 +27,7 @@ class Node:
     queue: IndexQueue
     pseudonymizer: Pseudonymizer
     failed_anchors: FailedAnchors = field(default_factory=FailedAnchors)
+    refusals: Refusals = field(default_factory=Refusals)
 
     @property
     def bound_to_loopback(self) -> bool:
@@ -40,7 +42,8 @@ class Node:
         assoc = event.assoc
         known = getattr(assoc, "caller", None)
         if known is None:
-            known = access.resolve(self, assoc.requestor.ae_title, assoc.requestor.address)
+            certificate = getattr(assoc, "certificate", None)
+            known = access.resolve(self, assoc.requestor.ae_title, assoc.requestor.address, certificate)
             assoc.caller = known  # type: ignore[attr-defined]
         if isinstance(known, access.Refusal):
             raise NotAuthorized(known.why)

@@ -15,15 +15,29 @@ from pynetdicom.events import Event
 
 from db import audit, peers
 from db.retrieve import copy_identities, find_instances
+from dicom_node import audit_trail
+from dicom_node.boxes import BOXES_CLASS, wanted_boxes
 from dicom_node.errors import NotAuthorized
+from dicom_node.identifier import called_ae
 from dicom_node.retrieve_identifier import read_wanted
 from dicom_node.retrieve_service import Response
-from dicom_node.status import CANCEL, PENDING, SUCCESS, failure
+from dicom_node.status import (
+    CANCEL,
+    DESTINATION_UNKNOWN,
+    PENDING,
+    SUB_OPERATIONS_FAILED,
+    SUB_OPERATIONS_WARNING,
+    SUCCESS,
+    TOO_MANY_INSTANCES,
+    failure,
+)
 from dicom_node.sub_operations import NOT_FOR_COPIES, ONLY_FILMS, Shipment, shipment
+from regionmir.core.audit_events import Transfer
 from regionmir.core.errors import InvalidIdentifier, PeerRefused, PeerUnavailable
 from regionmir.core.records import Caller, Disclosure, lower
-from regionmir.scu.peer import PeerAddress, Timeouts
-from regionmir.scu.sending import MoveOriginator, message_ids
+from regionmir.query import dicom_audit
+from regionmir.scu.peer import PeerAddress, Timeouts, address_of
+from regionmir.scu.sending import MoveOriginator, accepted_syntaxes, message_ids
 from regionmir.scu.status import SubOperations
 from regionmir.scu.store import Result, Sending, SentFile, attempt, store_instances
 
@@ -32,32 +46,33 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DESTINATION_UNKNOWN = 0xA801
-SUB_OPERATIONS_FAILED = 0xA702
-SUB_OPERATIONS_WARNING = 0xB000
-TOO_MANY = 0xA701
-
 MAX_INSTANCES = 65_535
 """The counts of sub-operations are US (PS3.7 9.1.3.1)."""
 
-TOO_MANY_MATCH = Response(failure(TOO_MANY, f"more than {MAX_INSTANCES} instances match"))
+TOO_MANY_MATCH = Response(failure(TOO_MANY_INSTANCES, f"more than {MAX_INSTANCES} instances match"))
 
 
 def handle_get(event: Event, node: "Node") -> Iterator[Response]:
     """Answer a C-GET: send the wanted instances over the same association (PS3.4 C.4.3.2)."""
     caller = _retriever(event, node)
+    if not caller.rights.get:
+        raise NotAuthorized("no right to C-GET")
     if caller.disclosure is Disclosure.PSEUDONYMOUS and not caller.accepts_pseudonyms:
         raise NotAuthorized(NOT_FOR_COPIES)
-    wanted = _wanted(event, node, caller, destination=caller.ae_title, disclosure=caller.disclosure)
+    takes_boxes = bool(accepted_syntaxes(event.assoc, BOXES_CLASS))
+    transfer = audit_trail.transfer_to(node, caller, caller.ae_title)
+    wanted = _wanted(event, node, caller, transfer=transfer, disclosure=caller.disclosure, with_boxes=takes_boxes)
     if wanted is None:
         yield TOO_MANY_MATCH
         return
-    yield from _responses(event, wanted, _sent_here(event, wanted))
+    yield from _responses(event, wanted, _sent_here(event, wanted), transfer)
 
 
 def handle_move(event: Event, node: "Node") -> Iterator[Response]:
     """Answer a C-MOVE: send the wanted instances to a registered destination (PS3.4 C.4.2.2)."""
     caller = _retriever(event, node)
+    if not caller.rights.move:
+        raise NotAuthorized("no right to C-MOVE")
     with node.database.session() as session:
         destination = peers.get(session, str(event.move_destination).strip())
     if destination is None or not destination.host or destination.port is None:
@@ -66,12 +81,13 @@ def handle_move(event: Event, node: "Node") -> Iterator[Response]:
     disclosure = lower(caller.disclosure, destination.disclosure)
     if disclosure is Disclosure.PSEUDONYMOUS and not destination.accepts_pseudonyms:
         raise NotAuthorized(NOT_FOR_COPIES)
-    wanted = _wanted(event, node, caller, destination=destination.ae_title, disclosure=disclosure)
+    transfer = audit_trail.transfer_to(node, caller, destination.ae_title, destination.host)
+    wanted = _wanted(event, node, caller, transfer=transfer, disclosure=disclosure)
     if wanted is None:
         yield TOO_MANY_MATCH
         return
-    address = PeerAddress(destination.ae_title, destination.host, destination.port)
-    yield from _responses(event, wanted, _sent_there(event, node, caller, address, wanted))
+    address = address_of(destination, node.settings.tls_files)
+    yield from _responses(event, wanted, _sent_there(event, node, caller, address, wanted), transfer)
 
 
 def _retriever(event: Event, node: "Node") -> Caller:
@@ -82,10 +98,19 @@ def _retriever(event: Event, node: "Node") -> Caller:
     return caller
 
 
-def _wanted(event: Event, node: "Node", caller: Caller, *, destination: str, disclosure: Disclosure) -> Shipment | None:
+def _wanted(
+    event: Event,
+    node: "Node",
+    caller: Caller,
+    *,
+    transfer: Transfer,
+    disclosure: Disclosure,
+    with_boxes: bool = True,
+) -> Shipment | None:
     """Return what the request means, None if it is too much, and record who gets it.
 
-    Keys match what the caller sees, whatever the destination may.
+    Keys match what the caller sees, whatever the destination may. At `RGN_*` the presentation states that draw the
+    regions come with their films.
     """
     try:
         identifier: Dataset = event.identifier
@@ -99,28 +124,51 @@ def _wanted(event: Event, node: "Node", caller: Caller, *, destination: str, dis
         pseudonymous = disclosure is Disclosure.PSEUDONYMOUS
         identities = copy_identities(session, [one.pk for one in found]) if pseudonymous else {}
         sending = shipment(node, found, identities, caller=caller.disclosure, disclosure=disclosure)
+        if with_boxes:
+            boxes = wanted_boxes(session, node, wanted, called_ae(event), caller=caller.disclosure, sent=disclosure)
+            sending = sending.with_boxes(boxes)
         if found:
             studies = sorted({one.study_instance_uid for one in found})
             detail = {
-                "destination": destination,
+                "destination": transfer.destination.name,
                 "disclosure": disclosure.value,
                 "instances": len(sending.outgoing),
                 "studies": studies[:100],
             }
             audit.record(session, "retrieve", actor=caller.ae_title, address=caller.address, detail=detail)
+            instances = list(sending.stored.values())
+            dicom_audit.record_begin(session, transfer, instances, anonymized=pseudonymous)
     return sending
 
 
-def _responses(event: Event, sending: Shipment, outcomes: Generator[SentFile, None, None]) -> Iterator[Response]:
+def _responses(
+    event: Event, sending: Shipment, outcomes: Generator[SentFile, None, None], transfer: Transfer
+) -> Iterator[Response]:
     """Give a pending response after each sub-operation but the last, then the final one (PS3.4 C.4.2.3.1)."""
     tally = _Tally(len(sending.outgoing), told=sending.told)
     if sending.kept_back:
         tally.failed += sending.kept_back
         tally.why = ONLY_FILMS
+    try:
+        yield from _pending(event, tally, sending, outcomes)
+    finally:
+        audit_trail.sent(sending, transfer, tally.arrived, tally.why)
+    if tally.cancelled:
+        yield Response(failure(CANCEL), tally.counts, tuple(tally.failed))
+        return
+    told = log.warning if tally.failed else log.info
+    told("instances sent", completed=tally.completed, warned=tally.warned, failed=len(tally.failed), why=tally.why)
+    yield tally.final()
+
+
+def _pending(
+    event: Event, tally: "_Tally", sending: Shipment, outcomes: Generator[SentFile, None, None]
+) -> Iterator[Response]:
+    """Do the sub-operations until all are done or the request is cancelled."""
     with closing(outcomes):
         while tally.remaining:
-            if event.is_cancelled:
-                yield Response(failure(CANCEL), tally.counts, tuple(tally.failed))
+            if event.is_cancelled:  # says so once only
+                tally.cancelled = True
                 return
             try:
                 tally.add(next(outcomes))
@@ -128,9 +176,6 @@ def _responses(event: Event, sending: Shipment, outcomes: Generator[SentFile, No
                 tally.lose(str(error), [one.sop_instance_uid for one in sending.outgoing])
             if tally.remaining:
                 yield Response(failure(PENDING), tally.counts)
-    told = log.warning if tally.failed else log.info
-    told("instances sent", completed=tally.completed, warned=tally.warned, failed=len(tally.failed), why=tally.why)
-    yield tally.final()
 
 
 @dataclass(slots=True)
@@ -144,6 +189,9 @@ class _Tally:
     warned: int = 0
     failed: list[str] = field(default_factory=list)
     why: str = ""
+    cancelled: bool = False
+    arrived: set[str] = field(default_factory=set)
+    """SOP Instance UIDs, as sent, of what the receiver took."""
 
     @property
     def counts(self) -> SubOperations:
@@ -152,6 +200,8 @@ class _Tally:
     def add(self, outcome: SentFile) -> None:
         """Count one sub-operation."""
         self.remaining -= 1
+        if outcome.result in (Result.STORED, Result.WARNING):
+            self.arrived.add(outcome.sop_instance_uid or "")
         if outcome.result is Result.STORED:
             self.completed += 1
         elif outcome.result is Result.WARNING:

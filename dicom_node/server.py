@@ -8,6 +8,7 @@ from typing import cast
 
 import structlog
 from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from dicom_node.association import MAX_PDU_BYTES, NodeRequestHandler, NodeServer
@@ -15,6 +16,7 @@ from dicom_node.commitment import handle_action, handle_report
 from dicom_node.contexts import service_contexts
 from dicom_node.errors import NotAuthorized
 from dicom_node.find import handle_find
+from dicom_node.handshake import Handshakes
 from dicom_node.identifier import accept_extended
 from dicom_node.node import Node
 from dicom_node.release import handle_released
@@ -23,6 +25,8 @@ from dicom_node.status import NOT_AUTHORIZED, SUCCESS
 from dicom_node.store import handle_store
 from regionmir.core.errors import ConfigurationError, DatabaseUnavailable
 from regionmir.core.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from regionmir.core.settings import Settings
+from regionmir.core.tls import server_context
 
 log = structlog.get_logger(__name__)
 
@@ -34,40 +38,60 @@ ABORT_S = 1.0
 
 
 class Server:
-    """A running node. `port` is the one it listens on, also where port 0 was asked for."""
+    """A running node, on a plain port, one for TLS, or both; also where port 0 was asked for."""
 
-    def __init__(self, listener: NodeServer) -> None:
-        self._listener = listener
-        self._thread = Thread(
-            target=listener.serve_forever, kwargs={"poll_interval": 0.2}, name="listener", daemon=True
-        )
-        self._thread.start()
+    def __init__(self, plain: NodeServer | None, secured: NodeServer | None) -> None:
+        self._plain, self._secured = plain, secured
+        self._listeners = [one for one in (plain, secured) if one is not None]
+        self._threads = [
+            Thread(target=one.serve_forever, kwargs={"poll_interval": 0.2}, name="listener", daemon=True)
+            for one in self._listeners
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def port(self) -> int:
-        return int(self._listener.server_address[1])
+        """The plain port; 0 where there is none."""
+        return int(self._plain.server_address[1]) if self._plain else 0
+
+    @property
+    def tls_port(self) -> int:
+        """The port for TLS; 0 where there is none."""
+        return int(self._secured.server_address[1]) if self._secured else 0
 
     def stop(self, drain_s: float = DRAIN_S) -> None:
         """Accept nothing more, let associations finish for `drain_s` seconds, then abort what is left."""
-        if not self._thread.is_alive():
+        if not any(thread.is_alive() for thread in self._threads):
             return
-        self._listener.shutdown()
+        for listener in self._listeners:
+            listener.shutdown()
         self._wait_until_idle(drain_s)
-        for assoc in self._listener.active_associations:
+        for assoc in self._active():
             assoc.abort(block=False)
         self._wait_until_idle(ABORT_S)
-        self._thread.join(2.0)
+        for thread in self._threads:
+            thread.join(2.0)
+
+    def _active(self) -> list[Association]:
+        return [assoc for listener in self._listeners for assoc in listener.active_associations]
 
     def _wait_until_idle(self, deadline_s: float) -> None:
         end = time.monotonic() + deadline_s
-        while self._listener.active_associations and time.monotonic() < end:
+        while self._active() and time.monotonic() < end:
             time.sleep(0.02)
 
 
-def serve(node: Node) -> Server:
-    """Listen on the configured address and return the running server. Raises `ConfigurationError` if it is taken."""
+def serve(node: Node, *, tls_port: int | None = None) -> Server:
+    """Listen as the settings say and return the running server. Raises `ConfigurationError` if it cannot.
+
+    `tls_port` stands in for the setting; 0 is then any free one.
+    """
     configure_pynetdicom()
     settings = node.settings
+    secured_port = settings.dicom_tls_port or None if tls_port is None else tls_port
+    if settings.dicom_tls_only and secured_port is None:
+        raise ConfigurationError("REGIONMIR_DICOM_TLS_ONLY needs REGIONMIR_DICOM_TLS_PORT")
     ae = AE(settings.ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -76,21 +100,39 @@ def serve(node: Node) -> Server:
     ae.network_timeout = settings.network_timeout_s
     ae.acse_timeout = settings.acse_timeout_s
     ae.dimse_timeout = settings.network_timeout_s
+    handshakes = _handshakes(settings) if secured_port is not None else None
+    plain = None if settings.dicom_tls_only else _listener(ae, node, settings.dicom_port)
+    try:
+        secured = None if secured_port is None else _listener(ae, node, secured_port, handshakes)
+    except ConfigurationError:
+        if plain is not None:
+            plain.server_close()
+        raise
+    return Server(plain, secured)
+
+
+def _handshakes(settings: Settings) -> Handshakes:
+    context = server_context(settings.tls_files, require_certificate=settings.dicom_tls_clients == "verified")
+    return Handshakes(context, at_once=settings.max_associations, deadline_s=settings.acse_timeout_s)
+
+
+def _listener(ae: AE, node: Node, port: int, handshakes: Handshakes | None = None) -> NodeServer:
+    """Return a bound listener that takes what is configured for the node. Raises `ConfigurationError`."""
+    host = node.settings.dicom_host
     try:
         made = ae.make_server(
-            (settings.dicom_host, settings.dicom_port),
+            (host, port),
             contexts=service_contexts(),
             evt_handlers=_handlers(node),
             server_class=NodeServer,
             request_handler=NodeRequestHandler,
         )
     except OSError as error:
-        where = f"{settings.dicom_host}:{settings.dicom_port}"
-        raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from None
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     listener = cast(NodeServer, made)
-    listener.node = node
+    listener.node, listener.tls = node, handshakes
     ae._servers.append(listener)
-    return Server(listener)
+    return listener
 
 
 def configure_pynetdicom() -> None:

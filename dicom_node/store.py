@@ -11,6 +11,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from db import instances, peers, wanted_answers
 from db.engine import Session
 from db.wanted_answers import Way
+from dicom_node import audit_trail
 from dicom_node.arrival import Arrival, arrival_of
 from dicom_node.errors import NotAuthorized, NotToCorrect, SopMismatch
 from dicom_node.node import Node
@@ -53,6 +54,7 @@ def _receive(event: Event, arrival: Arrival | None, node: Node) -> None:
     log.debug("instance received", outcome=receipt.outcome, peer=caller.ae_title)
     if receipt.outcome == "conflict":
         raise NotToCorrect(receipt.comment)
+    audit_trail.note_received(event, header, held=receipt.outcome == "duplicate")
     if receipt.outcome != "duplicate":
         node.queue.wake()
 

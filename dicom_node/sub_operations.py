@@ -5,19 +5,20 @@ association, and is kept nowhere.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from db import pseudonyms
 from db.retrieve import StoredInstance
+from dicom_node.boxes import RegionBoxes
 from dicom_node.errors import NotAuthorized
+from dicom_node.pseudonym import pseudonym_of
 from regionmir.core.identifiers import Uid
 from regionmir.core.records import CopyIdentity, Disclosure
 from regionmir.deid.copies import in_accepted_syntax, may_be_copied, pseudonymous_copy
-from regionmir.deid.identity import OTHER, Substitution
+from regionmir.deid.identity import Substitution
 from regionmir.pixels.transcode import transcode_to_any
 from regionmir.scu.sending import Outgoing
 
@@ -41,15 +42,30 @@ class Shipment:
     """From the SOP Instance UID that is sent to the one that the caller knows."""
     copies: dict[str, CopyIdentity]
     """Of each copy, by the SOP Instance UID that it is sent under."""
+    stored: dict[str, StoredInstance]
+    """What leaves, by the SOP Instance UID that it is sent under."""
     node: "Node"
+    boxes: Mapping[str, RegionBoxes] = field(default_factory=dict)
+    """What draws the regions of a film, by the SOP Instance UID that it is sent under."""
 
     def __len__(self) -> int:
         return len(self.outgoing) + len(self.kept_back)
+
+    def with_boxes(self, boxes: Sequence[RegionBoxes]) -> "Shipment":
+        """Return the same with these presentation states after the films."""
+        return replace(
+            self,
+            outgoing=[*self.outgoing, *(one.outgoing(self.node) for one in boxes)],
+            told=self.told | {one.sent_uid: one.told_uid for one in boxes},
+            boxes={one.sent_uid: one for one in boxes},
+        )
 
     def convert(self, outgoing: Outgoing, accepted: Collection[str]) -> Dataset:
         """Return the instance, or the copy of it, in one of the accepted transfer syntaxes."""
         if not outgoing.copied:
             return transcode_to_any(outgoing.path, accepted)
+        if outgoing.sop_instance_uid in self.boxes:
+            return self.boxes[outgoing.sop_instance_uid].made(self.node, accepted)
         identity = self.copies[outgoing.sop_instance_uid]
         substitution = Substitution(identity, lambda kind, uid: pseudonym_of(self.node, kind, uid))
         copy = pseudonymous_copy(outgoing.path, substitution, self.node.settings.ae_title)
@@ -72,7 +88,8 @@ def shipment(
     """
     if disclosure is Disclosure.IDENTIFIED:
         stored = [_outgoing(node, one, one.sop_instance_uid) for one in found]
-        return Shipment(stored, (), {one.sop_instance_uid: one.sop_instance_uid for one in found}, {}, node)
+        told: dict[str, str] = {one.sop_instance_uid: one.sop_instance_uid for one in found}
+        return Shipment(stored, (), told, {}, {one.sop_instance_uid: one for one in found}, node)
     may_leave = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
     if found and not may_leave:
         raise NotAuthorized(ONLY_FILMS)
@@ -86,18 +103,9 @@ def shipment(
         [known[one.pk] for one in found if one.pk not in leaving],
         {identities[one.pk].sop_instance_uid: known[one.pk] for one in may_leave},
         {identities[one.pk].sop_instance_uid: identities[one.pk] for one in may_leave},
+        {identities[one.pk].sop_instance_uid: one for one in may_leave},
         node,
     )
-
-
-def pseudonym_of(node: "Node", kind: str, uid: Uid) -> Uid:
-    """Return the pseudonym of a UID that an instance refers to: the table's, or the one that it would get there."""
-    if kind != OTHER:
-        with node.database.session() as session:
-            found = pseudonyms.for_originals(session, kind, [uid])
-        if uid in found:
-            return Uid(found[uid])
-    return node.pseudonymizer.uid(kind, uid)
 
 
 def _outgoing(node: "Node", one: StoredInstance, sent_as: Uid, *, copied: bool = False) -> Outgoing:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 MIN_EXTENT = 1 / 128
 _MIN_SPREAD = 1e-3
+_DROPOUT = 0.2
 
 
 class Detection(NamedTuple):
@@ -49,6 +50,7 @@ class Detector(nn.Module):
         self.spread = nn.Linear(global_width, anatomies * 4)
         self.presence = nn.Linear(global_width, anatomies)
         self.frontal = nn.Sequential(nn.Linear(global_width, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
+        self.drop = nn.Dropout(_DROPOUT)
         self.register_buffer("agreement", torch.zeros(anatomies * 4 + 1, anatomies * 4))
         for layer in (self.shift, self.spread):
             nn.init.zeros_(layer.weight)
@@ -58,7 +60,7 @@ class Detector(nn.Module):
         """Map a feature map (B, C, G, G) and global features (B, F) to a `Detection`."""
         heat = self.heat(feature).float().unflatten(1, (self.anatomies, 2, 2))  # (B, A, corner, axis, G, G)
         with torch.autocast(feature.device.type, enabled=False):
-            return self._read(heat, pooled.float())
+            return self._read(heat, self.drop(pooled.float()))
 
     def _read(self, heat: Tensor, pooled: Tensor) -> Detection:
         """Return what heat maps (B, A, 2, 2, G, G) and global features (B, F) say, in float32."""

@@ -46,6 +46,8 @@ class Embedding(NamedTuple):
 class Embedder(nn.Module):
     """RoIAlign, two convolutions, pooling, and two small perceptrons.
 
+    Appearance is read from what a region itself looks like, so it hardly depends on what lies outside the box; which
+    anatomy it is from that and from the map that finds regions, which knows the whole film.
     What all regions of one anatomy share is taken off their appearance (`centres`): else it drowns what differs.
     `look_map` then weighs the directions of the look by how well they tell films apart. Both are fitted after training.
     """
@@ -57,14 +59,14 @@ class Embedder(nn.Module):
         super().__init__()
         self.parts = parts
         self.conv = nn.Sequential(conv_norm(width, width), conv_norm(width, width))
-        self.to_anatomy = _perceptron(2 * width, 128, parts.anatomy)
+        self.to_anatomy = _perceptron(4 * width, 128, parts.anatomy)
         self.to_appearance = _perceptron(2 * width, 256, parts.finding + parts.look)
         self.anatomy_logits = nn.Linear(parts.anatomy, anatomies)
         self.register_buffer("centres", torch.zeros(anatomies, parts.finding + parts.look))
         self.register_buffer("look_map", torch.eye(parts.look))
 
     def forward(self, feature: Tensor, boxes: Tensor, slots: Tensor | None = None) -> Embedding:
-        """Map a feature map (B, C, S/8, S/8) and boxes (B, R, 4) in input pixels to unit vectors.
+        """Map feature maps (B, 2C, S/8, S/8) and boxes (B, R, 4) in input pixels to unit vectors.
 
         `slots` (R,) says which anatomy each box is meant to be; None lets the embedder name it.
         """
@@ -77,20 +79,24 @@ class Embedder(nn.Module):
         return self.summarise(self.cells(feature, boxes))
 
     def cells(self, feature: Tensor, boxes: Tensor) -> Tensor:
-        """Return what is seen in each of the P x P cells of every box: (B, R, C, P, P)."""
-        pooled = roi_align(feature, boxes, size=POOLED_SIDE, stride=STRIDE)  # (B, R, C, P, P)
-        seen: Tensor = self.conv(pooled.flatten(0, 1))
-        return seen.reshape(pooled.shape)
+        """Return what is seen in each of the P x P cells of every box: (B, R, 2C, P, P), look first, then place."""
+        pooled = roi_align(feature, boxes, size=POOLED_SIDE, stride=STRIDE)  # (B, R, 2C, P, P)
+        look, place = pooled.flatten(0, 1).chunk(2, dim=1)
+        return torch.cat([self.conv(look), place], dim=1).reshape(pooled.shape)
 
     def summarise(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `describe` does, of cells (B, R, C, P, P).
+        """Return what `describe` does, of cells (B, R, 2C, P, P).
 
         In float32: regions differ by a small part of what they share, and bfloat16 would round that part away.
         """
         with torch.autocast(cells.device.type, enabled=False):
             cells = cells.float()
-            x = torch.cat([cells.mean(dim=(-2, -1)), cells.amax(dim=(-2, -1))], dim=-1)  # (B, R, 2C)
-            return F.normalize(self.to_anatomy(x), dim=-1), self.to_appearance(x)
+            look, place = (
+                torch.cat([half.mean(dim=(-2, -1)), half.amax(dim=(-2, -1))], dim=-1)  # (B, R, 2C)
+                for half in cells.chunk(2, dim=2)
+            )
+            anatomy = self.to_anatomy(torch.cat([look, place], dim=-1))
+            return F.normalize(anatomy, dim=-1), self.to_appearance(look)
 
     def join(self, anatomy: Tensor, uncentred: Tensor, named: Tensor) -> Embedding:
         """Return the vectors of described regions that are taken to be the anatomies `named` (B, R)."""

@@ -6,6 +6,7 @@ Shape letters: B images, A anatomies (all 29), S side of the input, R boxes per 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from models.backbone import OUTPUT_WIDTHS, Backbone
@@ -40,8 +41,11 @@ class Features(NamedTuple):
     """What is computed once per image: maps to find and to describe regions, and the film as a whole."""
 
     detect: Tensor
+    """(B, C, S/8, S/8)"""
     embed: Tensor
+    """(B, 2C, S/8, S/8): what a region looks like, then the map to find regions, which tells where it lies"""
     pooled: Tensor
+    """(B, F)"""
 
 
 class RegionNetwork(nn.Module):
@@ -59,7 +63,7 @@ class RegionNetwork(nn.Module):
         """Map images (B, 1, S, S) in [0, 1] to features."""
         maps = self.backbone(image)
         detect, embed = self.pyramid(maps)
-        return Features(detect, embed, maps[-1].mean(dim=(-2, -1)))
+        return Features(detect, torch.cat([embed, detect], dim=1), maps[-1].mean(dim=(-2, -1)))
 
     def detect(self, features: Features) -> Detection:
         """Return boxes (B, A, 4) as fractions of S, presence and the judgement of the film."""

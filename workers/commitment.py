@@ -11,6 +11,7 @@ from db.commitments import Kept, Wanted
 from db.engine import Database
 from regionmir.core.errors import PeerRefused, PeerUnavailable, StorageUnavailable
 from regionmir.core.identifiers import AETitle
+from regionmir.core.tls import NO_TLS_FILES, TlsFiles
 from regionmir.scu.commitment import (
     CLASS_INSTANCE_CONFLICT,
     NO_SUCH_INSTANCE,
@@ -18,7 +19,7 @@ from regionmir.scu.commitment import (
     Reference,
     send_report,
 )
-from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, Timeouts, address_of
 from regionmir.storage import FileStore
 from workers.delivery import pause_s
 
@@ -38,6 +39,7 @@ class CommitmentReporter:
     store: FileStore
     calling_ae: AETitle
     timeouts: Timeouts = DEFAULT_TIMEOUTS
+    tls_files: TlsFiles = NO_TLS_FILES
 
     def report_due(self) -> int:
         """Check and report every request that is due; return how many were reported."""
@@ -87,7 +89,7 @@ class CommitmentReporter:
         try:
             if peer is None or not peer.is_destination:
                 raise PeerRefused("it is no longer registered with a host and a port")
-            address = PeerAddress(peer.ae_title, peer.host, peer.port or 0)
+            address = address_of(peer, self.tls_files)
             status = send_report(address, self.calling_ae, self.check(wanted), timeouts=self.timeouts)
             why = "" if status.is_success or status.is_warning else str(status)
         except (PeerUnavailable, PeerRefused, StorageUnavailable) as error:

@@ -20,9 +20,11 @@ from db.engine import Database
 from db.peers import Peer
 from regionmir.core.errors import PeerRefused, PeerUnavailable, RegionMirError, Transient, origin
 from regionmir.core.identifiers import AETitle, Uid
+from regionmir.core.records import Disclosure
+from regionmir.core.tls import NO_TLS_FILES, TlsFiles
 from regionmir.scu.commitment import CommitmentReport, CommitmentRequest, Reference, new_transaction_uid
 from regionmir.scu.outgoing import DatasetSender
-from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts, address_of
 from regionmir.scu.sending import NotAccepted
 from regionmir.scu.status import Status
 from workers.outcome import Verdict, verdict
@@ -63,6 +65,7 @@ class Deliverer:
     """By kind of result."""
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     lease_s: float = LEASE_S
+    tls_files: TlsFiles = NO_TLS_FILES
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
 
     def __post_init__(self) -> None:
@@ -108,9 +111,9 @@ class Deliverer:
         return tried
 
     def _sender(self, title: AETitle, peer: Peer | None) -> DatasetSender:
-        host, port = (peer.host, peer.port or 0) if peer else ("", 0)
+        address = address_of(peer, self.tls_files) if peer else PeerAddress(title, "", 0)
         reported = partial(self._reported, title) if peer and peer.commits_storage else None
-        return DatasetSender(PeerAddress(title, host, port), self.calling_ae, reported=reported, timeouts=self.timeouts)
+        return DatasetSender(address, self.calling_ae, reported=reported, timeouts=self.timeouts)
 
     def _claim(self, owner: str, title: AETitle, peer: Peer | None) -> list[Claimed]:
         senders = peer.max_associations if peer else 1
@@ -138,6 +141,7 @@ class Deliverer:
         try:
             if peer is None or not peer.is_destination:
                 raise PeerRefused(f"{claimed.destination} is not registered with a host and a port")
+            _check_may_get(peer, claimed.result)
             dataset = self._build(claimed.result)
             status = sender.send(dataset)
         except PeerUnavailable as error:
@@ -217,6 +221,14 @@ class Deliverer:
                 deliveries.release(session, owner)
         except Transient:
             log.warning("deliveries not given back, their leases will end")
+
+
+def _check_may_get(peer: Peer, result: Result) -> None:
+    """Raise `PeerRefused` where the destination, as it is registered now, may not be sent this result's identity."""
+    if result.disclosure is Disclosure.IDENTIFIED and peer.disclosure is not Disclosure.IDENTIFIED:
+        raise PeerRefused(f"{peer.ae_title} is not registered for identified results any more")
+    if result.disclosure is Disclosure.PSEUDONYMOUS and not peer.accepts_pseudonyms:
+        raise PeerRefused(f"{peer.ae_title} is not registered to accept pseudonymous results")
 
 
 def take_report(database: Database, destination: str, report: CommitmentReport) -> int:

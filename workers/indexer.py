@@ -18,10 +18,12 @@ from db.engine import Database
 from db.instances import ClaimedInstance
 from regionmir.core.errors import Transient
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
+from regionmir.storage.uploads import Uploads
 from workers.boxes import embed_waiting
 from workers.explaining import explain_waiting
 from workers.periodic import Periodic
 from workers.pipeline import Analyser, Film, ObjectPaths, Outcome, index_batch, read_film, write_outcome
+from workers.uploads import index_uploaded
 
 _READERS = 2
 """Threads that read and decode the next batch while the model looks at this one."""
@@ -52,6 +54,8 @@ class Indexer:
     lease_s: float
     max_pixels: int = DEFAULT_MAX_PIXELS
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+    uploads: Uploads | None = None
+    """Where films are that were uploaded to be compared; None: this indexer leaves them alone."""
 
     def __post_init__(self) -> None:
         self._one_at_a_time = threading.Lock()
@@ -76,7 +80,10 @@ class Indexer:
             self._one_at_a_time.release()
 
     def embed_boxes(self) -> int:
-        """Embed the drawn boxes that wait and return how many. A thread that drains does so between its batches."""
+        """Embed the drawn boxes and uploaded films that wait and return how many.
+
+        A thread that drains does so between its batches.
+        """
         with self._one_at_a_time:
             return self._embed_boxes()
 
@@ -115,7 +122,10 @@ class Indexer:
         return done
 
     def _embed_boxes(self) -> int:
-        return embed_waiting(self.database, self.objects, self.model, self.max_pixels)
+        done = embed_waiting(self.database, self.objects, self.model, self.max_pixels)
+        if self.uploads is not None:
+            done += index_uploaded(self.database, self.uploads, self.model, self.max_pixels)
+        return done
 
     def _explain_pairs(self) -> int:
         return explain_waiting(self.database, self.objects, self.model, self.max_pixels)

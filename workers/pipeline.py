@@ -72,6 +72,17 @@ class ObjectPaths(Protocol):
     def path(self, key: str) -> Path: ...
 
 
+class StoredFilm(Protocol):
+    """An object that is to be read: a claimed instance, or an uploaded film."""
+
+    @property
+    def storage_key(self) -> str: ...
+    @property
+    def sop_class_uid(self) -> str: ...
+    @property
+    def sop_instance_uid(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Film:
     """A decoded radiograph; `view` is PA, AP or empty."""
@@ -92,7 +103,7 @@ class Outcome:
     """What an annotation marks: it asks, and is not indexed itself."""
 
 
-def read_film(objects: ObjectPaths, max_pixels: int, claimed: ClaimedInstance) -> Film | Outcome:
+def read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
     """Return the decoded film, or the outcome that it is not one. Attributes are judged before pixels are decoded."""
     try:
         dataset = read_dataset(objects.path(claimed.storage_key), max_pixels=max_pixels)

@@ -19,10 +19,15 @@ from db.migrate import wait_current
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
+from regionmir.core.syslog import parse_syslog_target
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
+from regionmir.results.making import KINDS
+from regionmir.results.outbox import ResultOutbox
 from regionmir.storage import FileStore
+from regionmir.storage.uploads import Uploads
 from workers.answering import Answering
 from workers.app import make_app
+from workers.audit_forwarding import AuditForwarder
 from workers.commitment import CommitmentReporter
 from workers.completion import Completion
 from workers.delivery import Deliverer
@@ -30,8 +35,11 @@ from workers.indexer import Indexer
 from workers.pacs_sync import DeletionHook, PacsSync
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
+from workers.planning import StudyPlanner
 from workers.reconcile import reconcile
+from workers.results import ResultMaker
 from workers.tasks import add_explain_task, add_index_task, add_reconcile_task, add_search_task
+from workers.uploads import sweep
 
 POLL_S = 2.0
 """An index worker that nobody wakes looks into the table after this time: a lost broker delays work, no more."""
@@ -40,7 +48,7 @@ _LIGHT_THREADS = 4
 _DATABASE_DEADLINE_S = 300.0
 _HOUSEKEEPING_S = 600.0
 _OUTBOX_S = 2.0
-_ANSWER_S = 2.0
+_ANSWER_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +64,8 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
     with ExitStack() as at_end:
         database = at_end.enter_context(_database(settings, "regionmir index worker"))
         objects = FileStore(settings.data_dir)
-        indexer = Indexer(database, objects, model, settings.batch_size, settings.lease_s, settings.max_pixels)
+        limits = (settings.batch_size, settings.lease_s, settings.max_pixels)
+        indexer = Indexer(database, objects, model, *limits, uploads=Uploads(settings.uploads_dir))
         at_end.enter_context(_told_to_stop(indexer.stop))
         poll = Periodic("poll", poll_s, partial(indexer.drain, wait=False), immediately=True)
         at_end.callback(poll.stop)
@@ -75,14 +84,19 @@ def serve_light(settings: Settings) -> int:
     with ExitStack() as at_end:
         queue = at_end.enter_context(closing(CeleryQueue(settings.require_redis_url())))
         database = at_end.enter_context(_database(settings, "regionmir light worker"))
-        answering = Answering(database, settings.default_k)
+        pseudonymizer = settings.pseudonymizer()
+        answering = Answering(database, settings.default_k, ResultOutbox(pseudonymizer))
         look_after = partial(reconcile, database, queue)
         own_ae = parse_ae_title(settings.ae_title)
-        deliverer = Deliverer(database, own_ae, builders={})
+        objects, tls_files = FileStore(settings.data_dir), settings.tls_files
+        maker = ResultMaker(database, objects, pseudonymizer, settings.max_pixels)
+        deliverer = Deliverer(database, own_ae, dict.fromkeys(KINDS, maker), tls_files=tls_files)
         at_end.callback(deliverer.close)
-        reporter = CommitmentReporter(database, FileStore(settings.data_dir), own_ae)
-        completion = Completion(database, planners=(), quiet_s=settings.quiet_s)
+        reporter = CommitmentReporter(database, objects, own_ae, tls_files=tls_files)
+        planner = StudyPlanner(database, pseudonymizer, settings.searched_regions(), settings.default_k)
+        completion = Completion(database, [planner], quiet_s=settings.quiet_s)
         sync = PacsSync(settings, database)
+        forget_uploads = partial(sweep, database, Uploads(settings.uploads_dir), settings.upload_keep_s)
         if settings.pacs_hook_port:
             at_end.callback(DeletionHook(settings.pacs_hook_host, settings.pacs_hook_port, sync).stop)
         timers = [
@@ -91,15 +105,26 @@ def serve_light(settings: Settings) -> int:
             Periodic("report-commitments", _OUTBOX_S, reporter.report_due),
             Periodic("deliver", _OUTBOX_S, deliverer.drain, immediately=True),
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
-            Periodic("wanted-answers", _ANSWER_S, answering.answer_waiting, immediately=True),
+            Periodic("wanted-answers", _ANSWER_S, partial(_answer, answering, deliverer), immediately=True),
+            Periodic("forget-uploads", min(_HOUSEKEEPING_S, settings.upload_keep_s), forget_uploads, immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
+        if settings.audit_syslog:
+            target = parse_syslog_target(settings.audit_syslog)
+            forwarder = AuditForwarder(database, target, settings.tls_files)
+            timers.append(Periodic("forward-audit", _OUTBOX_S, forwarder.forward, immediately=True))
         add_reconcile_task(app, look_after)
         for timer in timers:
             at_end.callback(timer.stop)
             timer.start()
         at_end.callback(sync.stop)
         return _work(app, [LIGHT_QUEUE], pool="threads", concurrency=_LIGHT_THREADS)
+
+
+def _answer(answering: Answering, deliverer: Deliverer) -> None:
+    """Answer what waits and send it at once: somebody looks at a viewer."""
+    if answering.answer_waiting():
+        deliverer.drain()
 
 
 def _stop_while_starting() -> None:

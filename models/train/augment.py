@@ -1,4 +1,4 @@
-"""Random views of films: moved, scaled, turned a little, other contrast. Never mirrored: that would swap the sides.
+"""Random views of films: moved, scaled, bent, turned a little, other contrast. Never mirrored: the sides would swap.
 
 Shape letters: B films, S side of the input, A anatomies (all 29), M side of a mask, G side of a view's mask.
 """
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.train.appearance import random_appearance, uniform
+from models.train.bend import bent, random_bends, unbent
 
 ABSENT_BELOW, PRESENT_ABOVE = 0.25, 0.6
 """Shares of a box that are still in view: below the first it counts as absent, above the second as present."""
@@ -49,27 +50,46 @@ class Shown(NamedTuple):
     """(B, 3) bool"""
 
 
-def random_views(films: Shown, rng: torch.Generator, strength: float = 1.0) -> Views:
-    """Return one random view of each of `films`; `strength` 1 is training's, less is calmer."""
+class Placement(NamedTuple):
+    """Where the points of views lie on their films, both in coordinates -1..1: an affine map, then bends."""
+
+    linear: Tensor
+    """(B, 2, 2)"""
+    shift: Tensor
+    """(B, 2)"""
+    bends: Tensor
+    """(B, 2, K)"""
+
+    def grid(self, side: int) -> Tensor:
+        """Return where the cells of views of `side` cells lie: (B, side, side, 2)."""
+        affine = torch.cat([self.linear, self.shift[..., None]], dim=-1)
+        grid = F.affine_grid(affine, [len(affine), 1, side, side], align_corners=False)
+        return bent(grid.flatten(1, 2), self.bends).reshape(grid.shape)
+
+
+def random_views(films: Shown, rng: torch.Generator, strength: float = 1.0, parts: float = 0.0) -> Views:
+    """Return one random view of each of `films`; `strength` 1 is training's, less is calmer.
+
+    With a chance of `parts` a view shows a part of the film only, so that some anatomies are out of view.
+    """
     count, side = len(films.images), films.images.shape[-1]
-    linear, shift = (t.to(films.boxes.device) for t in _random_affine(count, rng, strength))
-    moved, seen = _moved_boxes(films.boxes / side * 2 - 1, linear, shift)
-    affine = torch.cat([linear, shift[..., None]], dim=-1)
-    values = _sampled(films.images[:, None].float() / 255, affine, side)
+    linear, shift = _random_part(*_random_affine(count, rng, strength), parts, rng)
+    placement = Placement(*(t.to(films.boxes.device) for t in (linear, shift, random_bends(rng, count, strength))))
+    moved, seen = _moved_boxes(films.boxes / side * 2 - 1, placement)
+    values = _sampled(films.images[:, None].float() / 255, placement.grid(side))
     labels = torch.stack([films.masks == label for label in (1, 2, 3)], dim=1).float()
     return Views(
         random_appearance(values, rng, strength),
         (moved + 1) / 2 * side,
         films.known & (seen >= PRESENT_ABOVE),
         films.known & (seen < ABSENT_BELOW),
-        _sampled(labels, affine, side // MASK_CELLS),
+        _sampled(labels, placement.grid(side // MASK_CELLS)),
         films.masked,
     )
 
 
-def _sampled(values: Tensor, affine: Tensor, side: int) -> Tensor:
-    """Return `values` (B, C, H, W) under the maps `affine` (B, 2, 3) from view to film, as (B, C, side, side)."""
-    grid = F.affine_grid(affine, [len(values), values.shape[1], side, side], align_corners=False)
+def _sampled(values: Tensor, grid: Tensor) -> Tensor:
+    """Return `values` (B, C, H, W) at the places `grid` (B, S, S, 2), as (B, C, S, S)."""
     return F.grid_sample(values, grid, mode="bilinear", align_corners=False)
 
 
@@ -88,13 +108,25 @@ def _random_affine(count: int, rng: torch.Generator, strength: float) -> tuple[T
     return turn @ torch.diag_embed(stretch), one(-0.16, 0.16, 2)
 
 
-def _moved_boxes(boxes: Tensor, linear: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+def _random_part(linear: Tensor, shift: Tensor, chance: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the affine maps `linear`, `shift`, of which some show the upper, lower, left or right part of a film."""
+    count = len(shift)
+    chosen = (torch.rand(count, generator=rng) < chance).float()[:, None]
+    axis = F.one_hot(torch.randint(0, 2, (count,), generator=rng), 2) * chosen
+    kept = 1 - axis * uniform(rng, 0.2, 0.55, count, 1)  # (B, 2): share of each axis
+    end = torch.randint(0, 2, (count, 1), generator=rng) * 2 - 1
+    return torch.diag_embed(kept) @ linear, shift * kept + end * (1 - kept)
+
+
+def _moved_boxes(boxes: Tensor, placement: Placement) -> tuple[Tensor, Tensor]:
     """Return `boxes` (B, A, 4) of the films in the views, cut at the border, and the share (B, A) in view.
 
     A turned box is that of the turned ellipse in it: most of what we box is round, and the turn is small.
     """
-    back = torch.linalg.inv(linear)
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2 - shift[:, None]
+    back = torch.linalg.inv(placement.linear)
+    corners = unbent(boxes.reshape(len(boxes), -1, 2), placement.bends)
+    boxes = corners.reshape(boxes.shape)
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2 - placement.shift[:, None]
     centre = centre @ back.transpose(-1, -2)
     half = ((boxes[..., 2:] - boxes[..., :2]) / 2).square() @ back.square().transpose(-1, -2)
     half = half.sqrt()

@@ -35,15 +35,17 @@ class TrainConfig:
     """Each is shown twice, in two augmented views. Of each process, where `torchrun` starts several."""
     negatives_per_step: int = 3
     paste: float = 0.6
-    """Chance that a film's second view keeps one region only and shows another patient's film around it."""
-    calm: float = 0.2
-    """The last share of the run, in which views are half as far from the film itself."""
+    """Chance that a film's second view keeps one region only and shows another patient's film, or black, around it."""
+    parts: float = 0.1
+    """Chance that a view shows a part of the film only."""
+    calm: float = 0.5
+    """The last share of the run, in which views come closer and closer to the film itself."""
     adults: float = 0.3
     """Share of adults' films among those drawn: they are few, and alone have a heart."""
     learning_rate: float = 2e-3
     backbone_rate: float = 0.25
     """The backbone's learning rate, as a share of `learning_rate`."""
-    weight_decay: float = 0.02
+    weight_decay: float = 0.05
     average: float = 0.995
     """Decay of the running average of the weights, which is what ships."""
     temperature: float = 0.1

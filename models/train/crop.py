@@ -42,9 +42,9 @@ class CropNetwork(RegionNetwork):
         return super().features(image)._replace(embed=image)
 
     def described_map(self, crops: Tensor) -> Tensor:
-        """Map crops (N, 1, P, P) to the map (N, C, P/8, P/8) that regions are described from."""
-        described: Tensor = self.pyramid(self.backbone(crops))[1]
-        return described
+        """Map crops (N, 1, P, P) to the maps (N, 2C, P/8, P/8) that regions are described from."""
+        found, described = self.pyramid(self.backbone(crops))
+        return torch.cat([described, found], dim=1)
 
 
 def crops_of(images: Tensor, boxes: Tensor, side: int) -> Tensor:

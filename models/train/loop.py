@@ -21,7 +21,8 @@ from regionmir.core.errors import ModelError
 
 CLIP_NORM = 5.0
 WARM_UP = 0.04
-CALM_STRENGTH = 0.5
+CALM_STRENGTH = 0.25
+"""How far views are from the film itself at the end of a run; 1 at its start."""
 REPORT_EVERY_S = 5.0
 TENTHS = 10
 Curve = list[dict[str, tuple[float, int]]]
@@ -100,7 +101,8 @@ class Run:
 
     def advance(self) -> None:
         """Take one step. Raises `ModelError` with the films' names where a loss is not finite."""
-        strength = CALM_STRENGTH if self.share > 1 - self.config.calm else 1.0
+        strength = _strength(self.share, self.config.calm)
+        torch.manual_seed(self.config.seed + SEEDS_APART * rank() + self.step)  # of dropout: exact resume
         chosen = self.sampler.draw(self.config.films_per_step, self.rng)
         batch = make_batch(self.films, chosen, self.config, self.rng, strength, self.device)
         for group in self.optimiser.param_groups:
@@ -225,6 +227,11 @@ class _Alarm:
 
 def _intervals_s(config: TrainConfig) -> tuple[float, float, float]:
     return REPORT_EVERY_S, config.checkpoint_minutes * 60, config.validate_minutes * 60
+
+
+def _strength(share: float, calm: float) -> float:
+    """Return how far views are from the film itself: it falls evenly over the last share `calm` of a run."""
+    return 1 - (1 - CALM_STRENGTH) * max(0.0, share - (1 - calm)) / calm if calm else 1.0
 
 
 def _rate(share: float) -> float:

@@ -26,6 +26,9 @@ WEIGHTS: dict[str, float] = {
     "magnitude": 0.01,
 }
 
+RELATED = 0.1
+"""How alike two kinds of one disease are, as a share of the same finding."""
+
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
     """Return the generalised intersection over union, -1..1, of boxes (..., 4)."""
@@ -112,14 +115,14 @@ def magnitude_loss(uncentred: Tensor, known: Tensor) -> Tensor:
 
 
 def likeness(a: Tensor, b: Tensor, pneumonia: Tensor) -> Tensor:
-    """Return how much findings `a` (N,) and `b` (M,) overlap (N, M): 1 the same, 0.3 two kinds of one disease, else 0.
+    """Return how much findings `a` (N,) and `b` (M,) overlap (N, M): 1 the same, .1 two kinds of one disease, else 0.
 
     `pneumonia` says of each finding whether it is a kind of that disease; an unknown finding (-1) is like nothing.
     """
     same = (a[:, None] == b[None]).float()
     related = (pneumonia[a.clamp(min=0)][:, None] & pneumonia[b.clamp(min=0)][None]).float()
     stated = ((a >= 0)[:, None] & (b >= 0)[None]).float()
-    return torch.maximum(same, 0.3 * related) * stated
+    return torch.maximum(same, RELATED * related) * stated
 
 
 def spread(logits: Tensor, allowed: Tensor, temperature: float) -> Tensor:

@@ -1,7 +1,8 @@
-"""Views of which one region is kept and everything else is another patient's film.
+"""Views of which one region is kept and everything else is another patient's film, or black.
 
 A region's vector must not change with what lies outside it: the pasted view of a film is trained to be like its whole
-one. Shape letters: B views, A anatomies (all 29), S side of the input.
+one. On black the region lies in the middle, so nothing but its own look tells which anatomy it is.
+Shape letters: B views, A anatomies (all 29), S side of the input.
 """
 
 import torch
@@ -11,6 +12,8 @@ from models.train.augment import Views
 
 TOLERANCE_PX = 2.0
 """A region counts as kept although it reaches this far out of the kept box."""
+ALONE = 0.25
+"""Share of the pasted views in which the region lies alone on black."""
 
 
 def pasted(views: Views, films: Tensor, chance: float, rng: torch.Generator) -> tuple[Views, Tensor, Tensor]:
@@ -20,7 +23,7 @@ def pasted(views: Views, films: Tensor, chance: float, rng: torch.Generator) -> 
     film stays whole. Large regions and small ones are kept equally often.
     """
     images, inside = views.images.clone(), views.known.cpu().clone()
-    boxes, known = views.boxes.cpu(), views.known.cpu()
+    boxes, known = views.boxes.cpu().clone(), views.known.cpu()
     whole = torch.ones(len(films), dtype=torch.bool)
     for i in range(len(films) // 2, len(films)):
         others = (films != films[i]).nonzero().squeeze(-1)
@@ -28,10 +31,18 @@ def pasted(views: Views, films: Tensor, chance: float, rng: torch.Generator) -> 
             continue
         kept = boxes[i, _chosen(boxes[i], known[i], rng)]
         other = others[int(torch.randint(0, len(others), (), generator=rng))]
-        images[i] = keep_inside(views.images[i], views.images[other], kept)
         inside[i] &= _within(boxes[i], kept)
+        if float(torch.rand((), generator=rng)) < ALONE:
+            images[i], moved = alone(views.images[i], kept)
+            boxes[i] += moved
+        else:
+            images[i] = keep_inside(views.images[i], views.images[other], kept)
         whole[i] = False
-    return views._replace(images=images), inside.to(images.device), whole.to(images.device)
+    return (
+        views._replace(images=images, boxes=boxes.to(images.device)),
+        inside.to(images.device),
+        whole.to(images.device),
+    )
 
 
 def keep_inside(image: Tensor, other: Tensor, box: Tensor) -> Tensor:
@@ -40,6 +51,13 @@ def keep_inside(image: Tensor, other: Tensor, box: Tensor) -> Tensor:
     made = other.clone()
     made[..., y0:y1, x0:x1] = image[..., y0:y1, x0:x1]
     return made
+
+
+def alone(image: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the part of `image` (..., S, S) inside `box` (4,) in the middle of black, and how far it moved (4,)."""
+    kept = keep_inside(image, torch.zeros_like(image), box)
+    shift = (image.shape[-1] / 2 - (box[:2] + box[2:]) / 2).round().long()
+    return kept.roll((int(shift[1]), int(shift[0])), dims=(-2, -1)), shift.repeat(2)
 
 
 def _chosen(boxes: Tensor, known: Tensor, rng: torch.Generator) -> int:

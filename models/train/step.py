@@ -75,7 +75,9 @@ def make_batch(
 ) -> Batch:
     """Return two views of each of the films `chosen` (n,), and negatives; `strength` is that of the views."""
     rows = chosen.repeat(2)
-    views, inside, whole = pasted(random_views(shown(films, rows, device), rng, strength), rows, config.paste, rng)
+    views, inside, whole = pasted(
+        random_views(shown(films, rows, device), rng, strength, config.parts), rows, config.paste, rng
+    )
     others = torch.randint(0, len(films), (config.negatives_per_step,), generator=rng)
     return Batch(views, inside, whole, negatives(films.images[others], rng).to(device), rows)
 

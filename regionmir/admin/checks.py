@@ -5,15 +5,15 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
 from regionmir.admin import database_checks, running
+from regionmir.admin.findings import Finding, Level
 from regionmir.admin.ports import why_not_free
 from regionmir.admin.postgres_binaries import find_binaries
 from regionmir.admin.redis_server import find_server, server_version
+from regionmir.admin.web_checks import web_access
 from regionmir.core.errors import RegionMirError
 from regionmir.core.settings import Settings
 
@@ -43,24 +43,6 @@ _REQUIREMENT = re.compile(
 )
 
 
-class Level(StrEnum):
-    """How a check ended."""
-
-    OK = "OK"
-    WARN = "WARN"
-    FAIL = "FAIL"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found, and what to do about it (empty if nothing)."""
-
-    level: Level
-    subject: str
-    found: str
-    advice: str = ""
-
-
 def all_checks(settings: Settings, *, with_model: bool = True) -> Iterator[Finding]:
     """Yield the findings of every check, one after the other as they are made."""
     checks: list[Callable[[], Iterable[Finding]]] = [
@@ -71,6 +53,7 @@ def all_checks(settings: Settings, *, with_model: bool = True) -> Iterator[Findi
         lambda: _postgresql(settings),
         lambda: _redis(settings),
         lambda: _ports(settings),
+        lambda: web_access(settings),
         lambda: _model(settings) if with_model else [],
         lambda: _peers(settings),
     ]
@@ -243,7 +226,7 @@ def _peers(settings: Settings) -> Iterator[Finding]:
     from db import peers
     from regionmir.admin.context import open_database
     from regionmir.scu.echo import echo
-    from regionmir.scu.peer import PeerAddress, Timeouts
+    from regionmir.scu.peer import Timeouts, address_of
 
     try:
         with open_database(settings) as database, database.session() as session:
@@ -257,7 +240,7 @@ def _peers(settings: Settings) -> Iterator[Finding]:
     for peer in known:
         if not peer.host or peer.port is None:
             continue
-        address = PeerAddress(peer.ae_title, peer.host, peer.port)
+        address = address_of(peer, settings.tls_files)
         try:
             answer = echo(address, settings.ae_title, patience)
         except RegionMirError as error:

@@ -4,8 +4,9 @@ from dataclasses import asdict
 
 import typer
 
-from regionmir.admin.checks import Level, all_checks
+from regionmir.admin.checks import all_checks
 from regionmir.admin.context import JSON, console, print_json, settings_in_force
+from regionmir.admin.findings import Level
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 

@@ -10,6 +10,8 @@ import typer
 
 from regionmir import __version__
 from regionmir.admin import (
+    audit_commands,
+    conformance_commands,
     db_commands,
     deliveries_commands,
     demo_commands,
@@ -17,6 +19,7 @@ from regionmir.admin import (
     doctor_commands,
     export_commands,
     findings_commands,
+    fsck_commands,
     instances_commands,
     model_commands,
     model_data_commands,
@@ -24,10 +27,13 @@ from regionmir.admin import (
     pacs_commands,
     peers_commands,
     query_commands,
+    resolve_commands,
     send_commands,
     settings_commands,
     status_commands,
+    tokens_commands,
     up_commands,
+    users_commands,
     work_commands,
 )
 from regionmir.core.errors import ConfigurationError, InvalidIdentifier, RegionMirError
@@ -61,18 +67,24 @@ doctor_commands.add_to(app)
 status_commands.add_to(app)
 send_commands.add_to(app)
 query_commands.add_to(app)
+resolve_commands.add_to(app)
 app.add_typer(instances_commands.app, name="instances")
 app.add_typer(peers_commands.app, name="peers")
+app.add_typer(users_commands.app, name="users")
+app.add_typer(tokens_commands.app, name="tokens")
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 app.add_typer(findings_commands.app, name="findings")
 work_commands.add_to(app)
+fsck_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
 model_explain_command.add_to(model_commands.app)
 app.add_typer(model_commands.app, name="model")
 export_commands.add_to(app)
 app.command()(dicomize_commands.dicomize)
+conformance_commands.add_to(app)
 app.add_typer(db_commands.app, name="db")
+app.add_typer(audit_commands.app, name="audit")
 
 _EXTRA_OF = {
     "pynetdicom": "node",
@@ -81,6 +93,7 @@ _EXTRA_OF = {
     "torch": "worker",
     "safetensors": "worker",
     "scipy": "worker",
+    "argon2": "web",
     "fastapi": "web",
     "uvicorn": "web",
 }

@@ -121,7 +121,7 @@ def echo(name: str = _NAME, as_json: bool = JSON) -> None:
                 system = api.system()
             found = {"version": str(system.get("Version", "")), "ae_title": str(system.get("DicomAet", ""))}
         else:
-            peer = dicom_backfill(database, one, parse_ae_title(settings.ae_title)).peer
+            peer = dicom_backfill(database, one, parse_ae_title(settings.ae_title), settings.tls_files).peer
             found = {"status": f"0x{ask(peer, settings.ae_title).status.code:04X}", "ae_title": peer.ae_title}
     if as_json:
         print_json({"pacs": name, "ok": True, **found})

@@ -11,7 +11,8 @@ from rich.table import Table
 from regionmir.admin.context import JSON, console, open_session, print_json, settings_in_force
 from regionmir.core.errors import ConfigurationError, PeerRefused, PeerUnavailable, RegionMirError
 from regionmir.core.identifiers import parse_ae_title
-from regionmir.core.records import Disclosure
+from regionmir.core.records import Disclosure, lower
+from regionmir.core.tls import parse_certificate
 
 if TYPE_CHECKING:
     from db.peers import Peer
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The AEs that we know, and what each may do.")
 
 _RIGHTS = ("echo", "store", "find", "retrieve", "correct", "identify")
+_NARROWED = {"get": "retrieve", "move": "retrieve", "commit": "store"}
+"""Services that may be taken from a right, and from which."""
+
 _TITLE = typer.Argument(metavar="AE_TITLE", help="AE title of the peer.")
 
 
@@ -43,6 +47,14 @@ def add(
     commits_storage: bool = typer.Option(False, help="Ask it for storage commitment after each delivery."),
     quiet_s: float | None = typer.Option(None, min=0, help="Seconds of silence after which its studies are complete."),
     complete_on_release: bool = typer.Option(False, help="Its studies are complete when its association ends."),
+    results: str = typer.Option("sr", help="Kinds of results that it is sent: sr,sheet,pdf,gsps,kos; empty: none."),
+    get: bool = typer.Option(True, help="With --retrieve: by C-GET."),
+    move: bool = typer.Option(True, help="With --retrieve: by C-MOVE."),
+    commit: bool = typer.Option(True, help="With --store: may ask for storage commitment."),
+    tls: bool = typer.Option(False, help="Call it over TLS."),
+    certificate: str = typer.Option(
+        "", help="Certificate it must show: sha256:FINGERPRINT, or its subject such as CN=PACS,O=Hospital."
+    ),
 ) -> None:
     """Register a peer, or replace what is registered under its AE title.
 
@@ -71,12 +83,21 @@ def add(
             commits_storage=commits_storage,
             quiet_s=quiet_s,
             complete_on_release=complete_on_release,
+            results=_kinds(results),
+            can_get=get,
+            can_move=move,
+            can_commit=commit,
+            tls=tls,
+            certificate=parse_certificate(certificate),
         )
     )
     with open_session() as session:
         peers.upsert(session, peer)
+        destination = peers.get(session, peer.results_to) if peer.results_to else None
         audit.record(session, "peer added", actor="operator", address="", detail=_as_json(peer))
     typer.echo(f"{peer.ae_title}: {_rights(peer)}; {_answers(peer)}")
+    if peer.results_to:
+        _say_what_results_bear(peer, destination)
 
 
 @app.command("list")
@@ -95,11 +116,14 @@ def list_(as_json: bool = JSON) -> None:
     if not found:
         typer.echo("no peers; see `regionmir peers add --help`")
         return
-    table = Table("AE title", "address", "called from", "may", "answers", "results to", box=None, pad_edge=False)
+    table = Table(
+        "AE title", "address", "called from", "may", "answers", "is sent", "results to", box=None, pad_edge=False
+    )
     for peer in found:
-        where = f"{peer.host}:{peer.port}" if peer.is_destination else "-"
-        source = peer.source_address or "any"
-        table.add_row(peer.ae_title, where, source, _rights(peer), _answers(peer), peer.results_to or "-")
+        where = f"{peer.host}:{peer.port}{' TLS' if peer.tls else ''}" if peer.is_destination else "-"
+        source = " ".join(part for part in (peer.source_address, peer.certificate[:20]) if part) or "any"
+        sent = ",".join(peer.results) if peer.is_destination else ""
+        table.add_row(peer.ae_title, where, source, _rights(peer), _answers(peer), sent or "-", peer.results_to or "-")
     console.print(table)
 
 
@@ -127,7 +151,7 @@ def echo(ae_title: str = _TITLE, as_json: bool = JSON) -> None:
     """
     from db import peers
     from regionmir.scu.echo import echo as ask
-    from regionmir.scu.peer import PeerAddress
+    from regionmir.scu.peer import address_of
 
     settings = settings_in_force()
     title = parse_ae_title(ae_title)
@@ -135,7 +159,7 @@ def echo(ae_title: str = _TITLE, as_json: bool = JSON) -> None:
         peer = peers.get(session, title)
     if peer is None or not peer.host or peer.port is None:
         raise RegionMirError(f"{title} is not registered with a host and a port; see `regionmir peers add --help`")
-    address = PeerAddress(peer.ae_title, peer.host, peer.port)
+    address = address_of(peer, settings.tls_files)
     try:
         answer = ask(address, settings.ae_title)
     except (PeerUnavailable, PeerRefused) as error:
@@ -153,10 +177,10 @@ def echo(ae_title: str = _TITLE, as_json: bool = JSON) -> None:
 
 def _checked(peer: "Peer") -> "Peer":
     """Return `peer` if what it is registered for makes sense. Raises `ConfigurationError`."""
-    if peer.disclosure is Disclosure.IDENTIFIED and not peer.source_address:
+    if peer.disclosure is Disclosure.IDENTIFIED and not (peer.source_address or peer.certificate):
         raise ConfigurationError(
-            "an identified peer needs --source: anyone can call under its AE title, so only the title together with "
-            "its address may be shown patients' identities"
+            "an identified peer needs --source or --certificate: anyone can call under its AE title, so only the title "
+            "together with its address or its certificate may be shown patients' identities"
         )
     if bool(peer.host) != (peer.port is not None):
         raise ConfigurationError("--host and --port go together")
@@ -176,8 +200,32 @@ def _network(text: str) -> str:
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
+def _kinds(text: str) -> tuple[str, ...]:
+    """Return the kinds of results that are named. Raises `ConfigurationError`."""
+    from regionmir.results.making import KINDS
+
+    named = tuple(dict.fromkeys(text.lower().replace(",", " ").split()))
+    unknown = [name for name in named if name not in KINDS]
+    if unknown:
+        raise ConfigurationError(f"--results may name {', '.join(KINDS)}, not {unknown[0][:40]!r}")
+    return named
+
+
+def _say_what_results_bear(peer: "Peer", destination: "Peer | None") -> None:
+    """Tell the operator whose identity results will bear, and what is missing for them to arrive."""
+    if destination is None or not destination.is_destination:
+        typer.echo(f"results to {peer.results_to}: nowhere yet, register it with --host and --port")
+        return
+    disclosure = lower(peer.disclosure, destination.disclosure)
+    refused = disclosure is Disclosure.PSEUDONYMOUS and not destination.accepts_pseudonyms
+    missing = "; it is not registered with --accepts-pseudonyms and will get none" if refused else ""
+    typer.echo(f"results to {peer.results_to}: {disclosure.value}{missing}")
+
+
 def _rights(peer: "Peer") -> str:
-    return " ".join(name for name in _RIGHTS if getattr(peer, f"can_{name}")) or "nothing"
+    may = [name for name in _RIGHTS if getattr(peer, f"can_{name}")]
+    without = [name for name, of in _NARROWED.items() if of in may and not getattr(peer, f"can_{name}")]
+    return " ".join([*may, *(f"no-{name}" for name in without)]) or "nothing"
 
 
 def _answers(peer: "Peer") -> str:

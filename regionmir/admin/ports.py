@@ -12,12 +12,15 @@ def require_free_ports(settings: Settings) -> None:
     """Return if both ports can be listened on. Raises `ConfigurationError` that names the port and the setting."""
     if settings.dicom_port == settings.http_port:
         raise ConfigurationError("REGIONMIR_DICOM_PORT and REGIONMIR_HTTP_PORT are the same port: change one")
-    for kind in ("dicom", "http"):
-        host, port = getattr(settings, f"{kind}_host"), getattr(settings, f"{kind}_port")
+    wanted = [("dicom", settings.dicom_port), ("http", settings.http_port), ("dicom_tls", settings.dicom_tls_port)]
+    for kind, port in wanted:
+        if not port or (kind == "dicom" and settings.dicom_tls_only):
+            continue
+        host = settings.http_host if kind == "http" else settings.dicom_host
         why = why_not_free(host, port)
         if why is not None:
             variable = f"REGIONMIR_{kind.upper()}"
-            raise ConfigurationError(f"cannot listen on {host}:{port} ({why}): set {variable}_PORT or {variable}_HOST")
+            raise ConfigurationError(f"cannot listen on {host}:{port} ({why}): set {variable}_PORT or the host")
 
 
 def why_not_free(host: str, port: int) -> str | None:

@@ -87,7 +87,7 @@ def query_similar(
         raise QueryRefused(f"0x{answer.status.code:04X}", answer.status.comment or "the node refuses this query")
     read = [hit for match in answer.matches if (hit := _hit(match)) is not None]
     code = read[0][0] if read else ""
-    coverage = _text(answer.matches[0], "StudyComments") if answer.matches else ""
+    coverage = _text(answer.matches[0], "StudyComments").partition(", ")[0] if answer.matches else ""
     hits = tuple(sorted((hit for _, hit in read), key=lambda hit: hit.rank))
     return SimilarAnswer(code, anchor, anatomies, hits, coverage, seconds)
 

@@ -19,6 +19,7 @@ from regionmir.admin.sockets import remove_socket_folder, socket_folder
 from regionmir.admin.supervision import NotReady, Program, Supervisor, end_leftovers
 from regionmir.core.errors import ConfigurationError
 from regionmir.core.settings import CONFIG_FILE_VARIABLE, Settings, config_file
+from regionmir.web.signin.exposure import require_safe
 
 _LONGEST_SOCKET_NAME = "index-worker"
 _NEEDED = ("pynetdicom", "torch", "safetensors", "fastapi", "uvicorn")
@@ -58,6 +59,7 @@ def run_up(settings: Settings, on_ready: Callable[[Settings], None]) -> None:
     something cannot run; nothing is left running then either.
     """
     require_packages()
+    require_safe(settings)
     prepare_data_folder(settings)
     with running.only_one(settings):
         running.withdraw(settings)

@@ -5,6 +5,7 @@ import typer
 from regionmir.admin.context import console
 from regionmir.core.logging import configure_logging
 from regionmir.core.settings import Settings, load_settings
+from regionmir.web.signin.exposure import has_tls
 
 
 def up() -> None:
@@ -30,7 +31,7 @@ def _announce(settings: Settings) -> None:
     send = f"storescu +sd +r -aec {settings.ae_title} {host} {settings.dicom_port} FOLDER"
     lines = {
         "DICOM node": f"AE title {settings.ae_title}, host {host}, port {settings.dicom_port}",
-        "Web page": f"http://{web}:{settings.http_port}/",
+        "Web page": f"{'https' if has_tls(settings) else 'http'}://{web}:{settings.http_port}/",
         "Data folder": str(settings.data_dir),
         "Send images": f"regionmir send FOLDER   or   {send}",
         "See progress": "regionmir status",

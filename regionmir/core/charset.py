@@ -1,5 +1,6 @@
 """Text in and out of a request's character set (PS3.5 6.1.2, PS3.3 C.12.1.1.2): strict, nothing is replaced."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -16,12 +17,18 @@ TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """Value representations that the character set applies to (PS3.5 6.1.2.2)."""
 
 _DEFAULT_TERMS = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
+_DEFINED_TERM = re.compile(r"ISO_IR \d+|ISO 2022 IR \d+|GB18030|GBK")  # pydicom knows misspelt ones too
 _DELIMITERS = {ord(c) for c in "\r\n\t\f^=\\"}
 _ESCAPE = b"\x1b"
 
 
 class UndecodableText(InvalidIdentifier):
     """A key that its own SpecificCharacterSet does not decode, or a character set that nobody knows."""
+
+
+def known_character_sets() -> list[str]:
+    """Return the Defined Terms of SpecificCharacterSet that are understood (PS3.3 C.12.1.1.2)."""
+    return sorted(term for term in python_encoding if _DEFINED_TERM.fullmatch(term))
 
 
 def known_terms(terms: Iterable[str]) -> tuple[str, ...]:

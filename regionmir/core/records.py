@@ -38,6 +38,22 @@ def lower(one: Disclosure, other: Disclosure) -> Disclosure:
     return one if one is Disclosure.PSEUDONYMOUS else other
 
 
+class Role(StrEnum):
+    """What a user of the web process may do: look; also write (feedback, results to a PACS); also administer."""
+
+    VIEWER = "viewer"
+    READER = "reader"
+    ADMIN = "admin"
+
+
+class Way(StrEnum):
+    """Who vouches for a user: a password of ours, an OpenID provider, a reverse proxy."""
+
+    LOCAL = "local"
+    OIDC = "oidc"
+    PROXY = "proxy"
+
+
 @dataclass(frozen=True, slots=True)
 class Rights:
     """What a peer may do."""
@@ -48,6 +64,12 @@ class Rights:
     retrieve: bool = False
     correct: bool = False
     identify: bool = False
+    get: bool = True
+    """False takes C-GET from `retrieve`."""
+    move: bool = True
+    """False takes C-MOVE from `retrieve`."""
+    commit: bool = True
+    """False takes storage commitment from `store`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import os
 import secrets
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
@@ -14,9 +14,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from regionmir.core.errors import ConfigurationError, InvalidAETitle
+from regionmir.core.anatomy import Anatomy, anatomy_by_short
+from regionmir.core.errors import ConfigurationError, InvalidAETitle, UnknownAnatomy
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.pseudonyms import Pseudonymizer
+from regionmir.core.tls import TlsFiles
 
 CONFIG_FILE_VARIABLE = "REGIONMIR_CONFIG"
 DEFAULT_CONFIG_FILE = "regionmir.toml"
@@ -27,6 +29,17 @@ def _ae(text: str) -> str:
     try:
         return parse_ae_title(text)
     except InvalidAETitle as error:
+        raise ValueError(str(error)) from None  # what pydantic turns into its own error
+
+
+def _regions(text: str) -> tuple[Anatomy, ...]:
+    return tuple(anatomy_by_short(short) for short in text.upper().replace(",", " ").split())
+
+
+def _region_names(text: str) -> str:
+    try:
+        return ",".join(anatomy.short for anatomy in _regions(text))
+    except UnknownAnatomy as error:
         raise ValueError(str(error)) from None  # what pydantic turns into its own error
 
 
@@ -51,6 +64,32 @@ class Settings(BaseSettings):
     http_names: str = Field(
         "", description="names under which browsers may ask, separated by commas; needed beyond the loopback"
     )
+    http_external_url: str = Field(
+        "", description="address under which browsers reach us, as https://regionmir.example"
+    )
+    http_proxies: str = Field("", description="addresses or networks of reverse proxies in front, separated by commas")
+    http_tls_certificate: Path | None = Field(None, description="certificate chain of the web process (PEM)")
+    http_tls_key: Path | None = Field(None, description="private key of that certificate (PEM)")
+    http_without_signin: bool = Field(False, description="listen beyond the loopback though nobody signs in")
+    http_without_tls: bool = Field(False, description="listen beyond the loopback without TLS of our own")
+    signin: Literal["none", "local", "oidc", "proxy"] = Field("none", description="how people sign in to the pages")
+    session_idle_s: float = Field(1800.0, gt=0, description="a session not used for so long is over")
+    session_absolute_s: float = Field(43200.0, gt=0, description="a session is over after this time, used or not")
+    oidc_issuer: str = Field("", description="the OpenID provider, as https://login.example/realms/hospital")
+    oidc_client_id: str = Field("", description="our name at the OpenID provider")
+    oidc_client_secret_file: Path | None = Field(None, description="file with our secret there; unset: a public client")
+    oidc_scopes: str = Field("openid profile", description="what we ask the OpenID provider for")
+    oidc_name_claim: str = Field("preferred_username", description="claim that is shown as the name of a user")
+    oidc_groups_claim: str = Field("groups", description="claim that lists the groups of a user")
+    proxy_user_header: str = Field("X-Forwarded-User", description="header in which a proxy names the user")
+    proxy_groups_header: str = Field("X-Forwarded-Groups", description="header with the groups, separated by commas")
+    viewer_groups: str = Field("", description="groups that may sign in at all, separated by commas; empty: everybody")
+    reader_groups: str = Field("", description="groups whose users are readers")
+    admin_groups: str = Field("", description="groups whose users are admins")
+    identified_groups: str = Field("", description="groups whose readers and admins see patients' identities")
+    api_requests_per_minute: int = Field(600, ge=0, description="requests of each JSON API caller; 0: any number")
+    max_upload_bytes: int = Field(2**26, ge=2**10, description="a larger film is refused by the JSON API")
+    upload_keep_s: float = Field(3600.0, ge=60, description="how long an uploaded film may be asked about")
     data_dir: Path = Field(default_factory=_default_data_dir, description="objects, local database, keys")
     database_url: str | None = Field(None, description="PostgreSQL; unset: one of our own is started")
     redis_url: str | None = Field(None, description="Redis; unset: one of our own is started")
@@ -71,7 +110,21 @@ class Settings(BaseSettings):
     pacs_sync_s: float = Field(30.0, gt=0, description="pause between two looks at each Orthanc")
     pacs_hook_host: str = Field("127.0.0.1", description="address on which Orthanc tells us of deletions")
     pacs_hook_port: int = Field(0, ge=0, le=65535, description="port for that; 0: none, deletions are found later")
+    result_regions: Annotated[str, AfterValidator(_region_names)] = Field(
+        "", description="regions searched in each film of a complete study, such as RL,LL; empty: none"
+    )
     torch_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: all cores")
+    dicom_tls_port: int = Field(0, ge=0, le=65535, description="second port of the DICOM node, for TLS; 0: none")
+    dicom_tls_only: bool = Field(False, description="listen for DICOM over TLS only, not on dicom_port")
+    dicom_tls_clients: Literal["verified", "any"] = Field(
+        "verified", description="verified: a caller must show a certificate that we believe; any: it may also show none"
+    )
+    tls_certificate: Path | None = Field(None, description="our certificate with its chain, PEM")
+    tls_key: Path | None = Field(None, description="key of our certificate, PEM, without a password")
+    tls_authorities: Path | None = Field(None, description="certificates of the authorities that we believe, PEM")
+    audit_syslog: str = Field(
+        "", description="where audit messages go too: udp://host:514 or tls://host:6514; empty: nowhere"
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="lowest level logged")
     log_json: bool | None = Field(None, description="log JSON lines; unset: when not on a terminal")
 
@@ -95,8 +148,16 @@ class Settings(BaseSettings):
         return self.data_dir / "incoming"
 
     @property
+    def uploads_dir(self) -> Path:
+        return self.data_dir / "uploads"
+
+    @property
     def run_dir(self) -> Path:
         return self.data_dir / "run"
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_authorities)
 
     def require_database_url(self) -> str:
         """Return the URL of PostgreSQL. Raises `ConfigurationError` with what to do."""
@@ -109,6 +170,10 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise ConfigurationError("no broker: start `regionmir up`, or set REGIONMIR_REDIS_URL")
         return self.redis_url
+
+    def searched_regions(self) -> tuple[Anatomy, ...]:
+        """Return the regions that are searched in the films of complete studies."""
+        return _regions(self.result_regions)
 
     def pseudonymizer(self) -> Pseudonymizer:
         """Return the pseudonymizer under the site key, made at first use (mode 0600)."""

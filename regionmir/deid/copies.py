@@ -51,6 +51,22 @@ def pseudonymous_copy(path: Path, substitution: Substitution, source_ae: str) ->
             raise BrokenImage("attributes unreadable", type(error).__name__) from None
 
 
+def pseudonymous_attributes(path: Path, substitution: Substitution) -> Dataset:
+    """Return the attributes of the de-identified copy of the instance at `path`, without its pixels.
+
+    Raises `NoCopy` where no copy may be made, and `BrokenImage`.
+    """
+    with quiet_pydicom():
+        try:
+            dataset = _read(path)
+            _check_may_leave(dataset)
+            return deidentified(dataset, substitution)
+        except (MemoryError, RegionMirError, OSError):
+            raise
+        except Exception as error:  # pydicom raises many kinds on what is not as its VR says
+            raise BrokenImage("attributes unreadable", type(error).__name__) from None
+
+
 def in_accepted_syntax(copy: FileDataset, stored: UID, accepted: Collection[str]) -> Dataset:
     """Return the copy in a transfer syntax that the receiver takes: the one it has, the stored one, else the best.
 
@@ -83,15 +99,19 @@ def _read(path: Path) -> FileDataset:
 
 
 def _copied(dataset: FileDataset, substitution: Substitution, source_ae: str) -> FileDataset:
-    burned_in = dataset.get("BurnedInAnnotation")
-    if not may_be_copied(str(dataset.SOPClassUID), "" if burned_in is None else str(burned_in)):
-        raise NoCopy("only CR, DX and SC without burned-in annotation leave as pseudonymous copies")
+    _check_may_leave(dataset)
     clean_pixel_data(dataset)
     made = deidentified(dataset, substitution)
     made["PixelData"] = dataset["PixelData"]
     copy = FileDataset("", made, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True)
     copy.file_meta = _meta(made, dataset.file_meta.TransferSyntaxUID, source_ae)
     return copy
+
+
+def _check_may_leave(dataset: Dataset) -> None:
+    burned_in = dataset.get("BurnedInAnnotation")
+    if not may_be_copied(str(dataset.SOPClassUID), "" if burned_in is None else str(burned_in)):
+        raise NoCopy("only CR, DX and SC without burned-in annotation leave as pseudonymous copies")
 
 
 def _meta(made: Dataset, syntax: UID, source_ae: str) -> FileMetaDataset:

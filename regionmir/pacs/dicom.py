@@ -12,10 +12,11 @@ from db.engine import Database
 from db.pacs import Pacs, RemoteStudy
 from regionmir.core.errors import InvalidUid, PeerRefused, PeerUnavailable
 from regionmir.core.identifiers import AETitle, parse_uid
+from regionmir.core.tls import NO_TLS_FILES, TlsFiles
 from regionmir.pacs.following import AT_ONCE, TAKEN_FOR_S, Followed
 from regionmir.scu.find import find
 from regionmir.scu.move import move
-from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts, address_of
 
 MOVE_S = 600.0
 """A large study may take minutes between two responses."""
@@ -92,7 +93,9 @@ class DicomBackfill:
                 done.failed += 1
 
 
-def dicom_backfill(database: Database, pacs: Pacs, own_ae: AETitle) -> DicomBackfill:
+def dicom_backfill(
+    database: Database, pacs: Pacs, own_ae: AETitle, tls_files: TlsFiles = NO_TLS_FILES
+) -> DicomBackfill:
     """Return the back-fill from this PACS. Raises `PeerUnavailable` where its peer has no host and port."""
     from db import peers
 
@@ -100,7 +103,7 @@ def dicom_backfill(database: Database, pacs: Pacs, own_ae: AETitle) -> DicomBack
         peer = peers.get(session, pacs.ae_title)
     if peer is None or not peer.is_destination:
         raise PeerUnavailable(f"register {pacs.ae_title or pacs.name} with host and port: `regionmir peers add`")
-    return DicomBackfill(database, pacs, PeerAddress(peer.ae_title, peer.host, peer.port or 0), own_ae)
+    return DicomBackfill(database, pacs, address_of(peer, tls_files), own_ae)
 
 
 def _uids(match: Dataset) -> list[str]:

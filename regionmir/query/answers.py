@@ -14,7 +14,7 @@ from db.find import FindRow
 from regionmir.core.charset import set_charset
 from regionmir.core.identifiers import Uid
 from regionmir.query.anatomic import region_items
-from regionmir.query.disclosure import seen_view
+from regionmir.query.disclosure import seen_age, seen_view
 from regionmir.query.keys import ANATOMIC_REGION
 from regionmir.query.matching import STUDY_INSTANCE_UID, FindRequest
 from regionmir.query.search import Answer, Hit
@@ -52,11 +52,12 @@ def answer(request: FindRequest, row: FindRow, *, retrieve_ae: str, extra: dict[
 def hit_extra(found: Answer, hit: Hit) -> dict[str, str]:
     """Return what a hit says of itself: `SIM <code> <region> #001 0.97 <view>`, and how much was searched.
 
-    The coverage stands in Study Comments (0032,4000), sent unasked with every hit.
+    The coverage stands in Study Comments (0032,4000), sent unasked with every hit, and the age in a band of five years.
     """
     words = ("SIM", found.code, found.label, f"#{hit.rank:03d}", f"{hit.similarity:.2f}", seen_view(hit.view))
-    coverage = f"{found.indexed} of {found.total} indexed"
-    return {"StudyDescription": " ".join(words).strip(), "StudyComments": coverage}
+    age = seen_age(hit.age_years)
+    comments = f"{found.coverage}, age {age}" if age else found.coverage
+    return {"StudyDescription": " ".join(words).strip(), "StudyComments": comments}
 
 
 def explanation(request: FindRequest, code: str, message: str, *, uid: Uid, retrieve_ae: str) -> Dataset:

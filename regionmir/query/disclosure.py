@@ -10,6 +10,8 @@ from regionmir.core.pseudonyms import ISSUER
 from regionmir.core.records import Disclosure
 from regionmir.core.terms import MODALITIES, SEXES, VIEWS
 
+_TOP_BAND: Final = 90
+
 STANDARD_UIDS: Final = ("1.2.840.10008.",)
 """The root of DICOM's own UIDs: a private SOP class might be made for one site."""
 
@@ -46,6 +48,14 @@ PSEUDONYMOUS: Final = {field.tag: field for field in _TABLE}
 def seen(tag: str, disclosure: Disclosure) -> Field | None:
     """Return the form in which a caller sees an attribute, None where it is dropped."""
     return Field(tag) if disclosure is Disclosure.IDENTIFIED else PSEUDONYMOUS.get(tag)
+
+
+def seen_age(years: float | None) -> str:
+    """Return an age as anyone may see it: a band of five years, such as 40-44, all from 90 as one; empty if unknown."""
+    if years is None:
+        return ""
+    first = int(min(years, _TOP_BAND)) // 5 * 5
+    return f"{_TOP_BAND}+" if first == _TOP_BAND else f"{first}-{first + 4}"
 
 
 def seen_view(view: str) -> str:

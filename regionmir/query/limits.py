@@ -16,8 +16,8 @@ class FailedAnchors:
     """Counts the guesses of each AE; after `most` in `window_s` seconds it has to wait. Safe among threads."""
 
     def __init__(self, *, most: int = 20, window_s: float = 60.0, now: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
-        self._window_s = window_s
+        self.most = most
+        self.window_s = window_s
         self._now = now
         self._lock = threading.Lock()
         self._failed_at: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=most))
@@ -26,7 +26,7 @@ class FailedAnchors:
         """Raise `QueryRefused` where this AE has guessed too often, whatever it asks now."""
         with self._lock:
             failed = self._failed_at.get(ae_title)
-            if failed and len(failed) == self._most and failed[0] > self._now() - self._window_s:
+            if failed and len(failed) == self.most and failed[0] > self._now() - self.window_s:
                 raise QueryRefused("rate-limited", "too many unknown anchors; wait a minute")
 
     def note(self, ae_title: str, error: QueryRefused) -> None:

@@ -40,6 +40,11 @@ UNIQUE_KEYS: Final = {
 }
 """The unique key of each level (PS3.4 C.6.1.1, C.6.2.1)."""
 
+REQUIRED_KEYS: Final = frozenset(
+    "00080020 00080030 00080050 00080060 00100010 00200010 00200011 00200013".split()  # noqa: SIM905
+)
+"""The required keys of all levels (PS3.4 tables C.6-1 to C.6-5)."""
+
 SERVICE_TAGS: Final = frozenset({"00080052", "00080053", "00080054", "00080056", "00080201"})
 """Of the query itself, never matched: level, view, RetrieveAETitle, InstanceAvailability, TimezoneOffsetFromUTC."""
 

@@ -3,6 +3,7 @@
 Every step returns what its name says or refuses with `QueryRefused`; a query is never answered by an empty success.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +32,7 @@ _LABEL_LENGTH: Final = 30
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One study and its most similar film. `similarity`: cosine, -1..1, the mean over the regions asked; `region_pk`
-    is of the first of them. `view` as we found it."""
+    is of the first of them. `view` as we found it, `age_years` of the film."""
 
     rank: int
     study_pk: int
@@ -39,6 +40,7 @@ class Hit:
     region_pk: int
     similarity: float
     view: str
+    age_years: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Answer:
     """Instances searched, of `total` that are to be indexed: what is still waiting may be more similar."""
     total: int
     hits: tuple[Hit, ...]
+
+    @property
+    def coverage(self) -> str:
+        """Return how much was searched, in words."""
+        return f"{self.indexed} of {self.total} indexed"
 
     @property
     def anatomy(self) -> Anatomy:
@@ -115,13 +122,16 @@ def search(
         check_searchable(anatomy, model)
     study, candidates = find_anchor(session, query, caller, kept.anchor_instance_pk if kept else None)
     start = _start(session, query, model, study, candidates, drawn)
-    hits = _hits(session, query, caller, model, start)
-    if not hits:
-        raise _no_hits(query)
-    code = _keep(session, query, caller, model, start, hits) if keep else ""
-    return Answer(
-        code, query.anatomies, query.combine, query.box, start.instance.instance_pk, *_coverage(session), hits
+    allowed = NeighbourFilter(
+        exclude_patient_pk=None if may_be_same_patient(query, caller) else study.patient_pk,
+        exclude_study_pk=study.study_pk,
+        exclude_pixel_sha256=start.instance.pixel_sha256,
+        view=query.view or None,
+        finding=query.finding or None,
     )
+    hits = nearest_studies(session, query, model, start.vectors, allowed)
+    answer = Answer("", query.anatomies, query.combine, query.box, start.instance.instance_pk, *coverage(session), hits)
+    return replace(answer, code=_keep(session, answer, query.k, caller, model)) if keep else answer
 
 
 def reopen(session: "Session", code: str, caller: Caller) -> Answer | None:
@@ -139,13 +149,15 @@ def reopen(session: "Session", code: str, caller: Caller) -> Answer | None:
     hidden = anchor.patient_pk if anchor and caller.disclosure is not Disclosure.IDENTIFIED else None
     shown = tuple(hit for hit in hits if patient_of.get(hit.study_pk, hidden) != hidden)
     asked = kept.asked
+    indexed, total = asked.get("searched") or coverage(session)
     return Answer(
         kept.code,
         tuple(anatomy_by_key(key) for key in asked.get("anatomies", [kept.anatomy_pk])),
         Combine(asked.get("combine", Combine.SIMILARITY)),
         Box(*asked["box"]) if "box" in asked else None,
         kept.anchor_instance_pk,
-        *_coverage(session),
+        indexed,
+        total,
         shown,
     )
 
@@ -165,6 +177,12 @@ def check_searchable(anatomy: Anatomy, model: ActiveModel) -> None:
         raise QueryRefused("region-off", f"{anatomy.short} is not searched by this model; searched: {known}")
 
 
+def check_regions_named(query: RegionQuery, model: ActiveModel) -> None:
+    """Return if the query names a region. Raises `QueryRefused`."""
+    if not query.anatomies:
+        raise QueryRefused("region-required", "name a region: " + " ".join(a.short for a in model.info.anatomies))
+
+
 def completed(query: RegionQuery, kept: Answer | None) -> RegionQuery:
     """Return the query with what a kept answer, whose code is its anchor, says where it says nothing itself."""
     if kept is not None and not query.anatomies:
@@ -181,8 +199,7 @@ def _start(
     drawn: Vector | None,
 ) -> Start:
     """Return the first instance of the anchor in which every region was found, with their embeddings."""
-    if not query.anatomies:
-        raise QueryRefused("region-required", "name a region: " + " ".join(a.short for a in model.info.anatomies))
+    check_regions_named(query, model)
     if drawn is not None:
         return Start(study, candidates[0], {query.anatomies[0].key: drawn})
     missing = ""
@@ -199,34 +216,49 @@ def _vector(region: RegionVector | None) -> Vector:
     return region.vector
 
 
-def _hits(session: "Session", query: RegionQuery, caller: Caller, model: ActiveModel, start: Start) -> tuple[Hit, ...]:
-    may_be_same = query.with_same_patient and caller.disclosure is Disclosure.IDENTIFIED
-    allowed = NeighbourFilter(
-        exclude_patient_pk=None if may_be_same else start.study.patient_pk,
-        exclude_study_pk=start.study.study_pk,
-        exclude_pixel_sha256=start.instance.pixel_sha256,
-        view=query.view or None,
-        finding=query.finding or None,
-    )
+def nearest_studies(
+    session: "Session",
+    query: RegionQuery,
+    model: ActiveModel,
+    vectors: dict[int, Vector],
+    allowed: NeighbourFilter,
+    hidden_patients: Collection[int] = (),
+) -> tuple[Hit, ...]:
+    """Return up to `query.k` studies by falling similarity to `vectors`, by anatomy. Raises `QueryRefused` for none.
+
+    `hidden_patients`: beside the one of `allowed`, patients whose studies are no hits.
+    """
     limit = 2 * query.k + OVERFETCH
     while True:
-        near = _near(session, query, model, start, allowed, limit)
-        best = _best_per_study(near)
-        if len(best) >= query.k or len(near) < limit:
+        near = _near(session, query, model, vectors, allowed, limit)
+        best = _best_per_study([found for found in near if found.patient_pk not in hidden_patients])
+        if best and (len(best) >= query.k or len(near) < limit):
             return tuple(_hit(rank, found) for rank, found in enumerate(best[: query.k], start=1))
+        if len(near) < limit:
+            raise _no_hits(query)
         limit *= 4
 
 
+def may_be_same_patient(query: RegionQuery, caller: Caller) -> bool:
+    """Return whether other studies of the anchor's patient may be hits."""
+    return query.with_same_patient and caller.disclosure is Disclosure.IDENTIFIED
+
+
 def _near(
-    session: "Session", query: RegionQuery, model: ActiveModel, start: Start, allowed: NeighbourFilter, limit: int
+    session: "Session",
+    query: RegionQuery,
+    model: ActiveModel,
+    vectors: dict[int, Vector],
+    allowed: NeighbourFilter,
+    limit: int,
 ) -> list[Neighbour]:
     """Return films near the start: one region among all by the index, anything else by comparing what passes."""
     common: dict[str, Any] = {"model_pk": model.pk, "dim": model.info.dim, "limit": limit, "filters": allowed}
-    if len(start.vectors) == 1 and not query.narrow:
-        ((anatomy_pk, vector),) = start.vectors.items()
+    if len(vectors) == 1 and not query.narrow:
+        ((anatomy_pk, vector),) = vectors.items()
         return embeddings.nearest(session, anatomy_pk=anatomy_pk, vector=vector, **common)
     by_rank = query.combine is Combine.RANK
-    return compared.nearest_films(session, vectors=start.vectors, conditions=query.narrow, by_rank=by_rank, **common)
+    return compared.nearest_films(session, vectors=vectors, conditions=query.narrow, by_rank=by_rank, **common)
 
 
 def _best_per_study(near: list[Neighbour]) -> list[Neighbour]:
@@ -243,29 +275,31 @@ def _best_per_study(near: list[Neighbour]) -> list[Neighbour]:
 
 
 def _hit(rank: int, found: Neighbour) -> Hit:
-    return Hit(rank, found.study_pk, found.instance_pk, found.region_pk, found.similarity, found.view)
+    return Hit(rank, found.study_pk, found.instance_pk, found.region_pk, found.similarity, found.view, found.age_years)
 
 
-def _keep(
-    session: "Session", query: RegionQuery, caller: Caller, model: ActiveModel, start: Start, hits: tuple[Hit, ...]
-) -> str:
-    asked: dict[str, Any] = {"anatomies": [a.key for a in query.anatomies], "combine": query.combine.value}
-    if query.box is not None:
-        asked["box"] = query.box.as_tuple()
+def _keep(session: "Session", answer: Answer, k: int, caller: Caller, model: ActiveModel) -> str:
+    asked: dict[str, Any] = {
+        "anatomies": [a.key for a in answer.anatomies],
+        "combine": answer.combine.value,
+        "searched": [answer.indexed, answer.total],
+    }
+    if answer.box is not None:
+        asked["box"] = answer.box.as_tuple()
     return result_sets.create(
         session,
         model_pk=model.pk,
-        anatomy_pk=query.anatomies[0].key,
-        anchor_instance_pk=start.instance.instance_pk,
-        k=query.k,
+        anatomy_pk=answer.anatomy.key,
+        anchor_instance_pk=answer.anchor_instance_pk,
+        k=k,
         caller_ae=caller.ae_title,
         disclosure=caller.disclosure,
-        hits=[asdict(hit) for hit in hits],
+        hits=[asdict(hit) for hit in answer.hits],
         asked=asked,
     )
 
 
-def _coverage(session: "Session") -> tuple[int, int]:
+def coverage(session: "Session") -> tuple[int, int]:
     """Return how many instances are indexed, of how many that are to be; what is unsupported never will be."""
     by_state = instances.counts_by_state(session)
     return by_state[InstanceState.INDEXED], sum(by_state.values()) - by_state[InstanceState.UNSUPPORTED]

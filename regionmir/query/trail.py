@@ -1,15 +1,19 @@
 """What is written down about queries: a line for operators, an audit event where identities were shown or guessed at.
 
-Neither holds an anchor as typed, a name, an ID or a UID.
+Neither holds an anchor as typed, a name, an ID or a UID, save in the DICOM audit message of what was shown.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from db import audit, query_log
+from db import audit, query_log, retrieve
+from regionmir.core.audit_events import Endpoint
 from regionmir.core.errors import QueryRefused
 from regionmir.core.records import Caller, Disclosure
+from regionmir.query.dicom_audit import record_accessed
 from regionmir.query.limits import GUESSES
-from regionmir.query.search import Answer
+from regionmir.query.request import RegionQuery
+from regionmir.query.search import Answer, Hit
 
 if TYPE_CHECKING:
     from db.engine import Session
@@ -27,16 +31,48 @@ def record_answer(session: "Session", answer: Answer, caller: Caller, *, duratio
         duration_ms=duration_ms,
         anatomy_pk=answer.anatomy.key,
         anchor_instance_pk=answer.anchor_instance_pk,
-        result_set_code=answer.code,
+        result_set_code=answer.code or None,
     )
+    audit_answer(session, answer, caller)
+
+
+def audit_answer(session: "Session", answer: Answer, caller: Caller, *, user: str = "") -> None:
+    """Record a similarity query of a caller who is told whose studies the hits are; `user`: who uses the caller."""
+    anchor = {"result_set": answer.code, "anchor_instance_pk": answer.anchor_instance_pk, "region": answer.label}
+    _audit(session, caller, anchor, answer.hits, user)
+
+
+def record_film_answer(
+    session: "Session", query: RegionQuery, hits: Sequence[Hit], caller: Caller, *, duration_ms: float
+) -> None:
+    """Record a similarity query that started from an uploaded film; see `record_answer`."""
+    query_log.record(
+        session,
+        caller_ae=caller.ae_title,
+        address=caller.address,
+        kind="similar",
+        outcome="ok",
+        hits=len(hits),
+        duration_ms=duration_ms,
+        anatomy_pk=query.anatomies[0].key,
+    )
+    regions = "+".join(anatomy.short for anatomy in query.anatomies)
+    _audit(session, caller, {"uploaded_film": query.anchor, "region": regions}, hits)
+
+
+def _audit(
+    session: "Session", caller: Caller, detail: Mapping[str, object], hits: Sequence[Hit], user: str = ""
+) -> None:
     if caller.disclosure is Disclosure.IDENTIFIED:
-        detail = {
-            "result_set": answer.code,
-            "region": answer.label,
-            "anchor_instance_pk": answer.anchor_instance_pk,
-            "study_pks": [hit.study_pk for hit in answer.hits],
-        }
-        audit.record(session, "similarity query", actor=caller.ae_title, address=caller.address, detail=detail)
+        seen = {**detail, "study_pks": [hit.study_pk for hit in hits]}
+        audit.record(session, "similarity query", actor=user or caller.ae_title, address=caller.address, detail=seen)
+
+
+def record_shown(session: "Session", instance_pks: Sequence[int], caller: Caller, *, how: str, user: str = "") -> None:
+    """Record that instances were shown to a caller, if it was told who they are of; `user`: who uses the caller."""
+    if caller.disclosure is Disclosure.IDENTIFIED and instance_pks:
+        asker = Endpoint(user or caller.ae_title, caller.address, is_ae=not user)
+        record_accessed(session, asker, retrieve.instances_by_pk(session, instance_pks), how=how)
 
 
 def record_refusal(session: "Session", error: QueryRefused, caller: Caller) -> None:

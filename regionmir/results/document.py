@@ -43,7 +43,7 @@ def similar_regions_pdf(source: ResultSource, answer: KeptAnswer) -> Dataset:
     made.ConversionType = "WSD"
     made.BurnedInAnnotation = "YES"
     made.AcquisitionDateTime = None
-    made.DocumentTitle = f"{OTHER_PATIENTS} regions similar to {answer.anatomy.name}"
+    made.DocumentTitle = f"{OTHER_PATIENTS} regions similar to {answer.name}"
     made.ConceptNameCodeSequence = []
     made.MIMETypeOfEncapsulatedDocument = "application/pdf"
     made.EncapsulatedDocumentLength = len(document)
@@ -61,7 +61,7 @@ def pdf_bytes(source: ResultSource, answer: KeptAnswer) -> bytes:
         rightMargin=_MARGIN,
         topMargin=_MARGIN,
         bottomMargin=_MARGIN + 6 * mm,
-        title=f"{OTHER_PATIENTS} regions similar to {answer.anatomy.name}",
+        title=f"{OTHER_PATIENTS} regions similar to {answer.name}",
         author=MANUFACTURER,
         invariant=True,
     )
@@ -71,9 +71,8 @@ def pdf_bytes(source: ResultSource, answer: KeptAnswer) -> bytes:
 
 
 def _story(source: ResultSource, answer: KeptAnswer) -> list[Flowable]:
-    anatomy = answer.anatomy
     return [
-        Paragraph(f"Regions similar to: {anatomy.name} ({anatomy.short})", _TITLE),
+        Paragraph(f"Regions similar to: {answer.name} ({answer.short})", _TITLE),
         Paragraph(f"<b>{HEADER_TEXT}</b>", _WARNING),
         Spacer(0, 3 * mm),
         _facts(source, answer),
@@ -89,7 +88,7 @@ def _story(source: ResultSource, answer: KeptAnswer) -> list[Flowable]:
 def _facts(source: ResultSource, answer: KeptAnswer) -> Table:
     subject = source.image.subject
     rows = [
-        ("Result set", f"{answer.code}    (search {answer.anatomy.ae_title} for: SIM {answer.code})"),
+        ("Result set", f"{answer.code}    (search {answer.ae_title} for: SIM {answer.code})"),
         ("Patient ID", _printable(subject.get("PatientID"))),
         ("Accession number", _printable(subject.get("AccessionNumber"))),
         ("Study date", _date(subject.get("StudyDate"))),

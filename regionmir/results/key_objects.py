@@ -15,11 +15,11 @@ def key_object(source: ResultSource, answer: KeptAnswer) -> Dataset:
         referenced_objects=[as_instance(source.image)],
         observer_device_context=observer(source),
         description=(
-            f"{len(answer.hits)} regions similar to the {answer.anatomy.name} of this image."
-            f" To open them again, search {answer.anatomy.ae_title} for: SIM {answer.code}"
+            f"{len(answer.hits)} regions similar to the {answer.name} of this image."
+            f" To open them again, search {answer.ae_title} for: SIM {answer.code}"
         ),
     )[0]
-    made = new_object(source, KEY_OBJECTS, f"RegionMIR query {answer.anatomy.short} {answer.code}", answer.code)
+    made = new_object(source, KEY_OBJECTS, f"RegionMIR query {answer.short} {answer.code}", answer.code)
     for element in content:
         made.add(element)
     made.ReferencedPerformedProcedureStepSequence = []

@@ -56,7 +56,8 @@ def measurement_report(source: ResultSource, answers: Sequence[KeptAnswer] = ())
         referenced_images=[as_instance(source.image)],
     )[0]
     _name_original_source(content)
-    report = new_object(source, REPORT, "RegionMIR regions", *(answer.code for answer in answers))
+    named = f"RegionMIR regions, SIM {answers[0].code}" if len(answers) == 1 else "RegionMIR regions"
+    report = new_object(source, REPORT, named, *(answer.code for answer in answers))
     for element in content:
         report.add(element)
     report.CompletionFlag = "COMPLETE"

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 
+from regionmir.core.errors import ResultError
 from regionmir.core.geometry import Box
 from regionmir.pixels import draw
 from regionmir.pixels.decode import DisplayValues
@@ -20,12 +21,15 @@ from regionmir.results.source import KeptAnswer, KeptHit, ResultSource
 
 HITS_PER_PAGE: Final = 2 * HITS_PER_ROW
 
-_WITHHELD: Final = "not shown:\nits film may have\ntext burned in"
+_WITHHELD: Final = "not shown:\nits film may have\ntext burned in, or\ncannot be read"
 _SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
 
 
 def contact_sheet(source: ResultSource, answer: KeptAnswer) -> Dataset:
-    """Return a Secondary Capture, or a multi-frame true colour one where the answer has more than ten hits."""
+    """Return a Secondary Capture, or a multi-frame true colour one where the answer has more than ten hits.
+
+    Raises `ResultError` for an answer without the query's crop.
+    """
     frames = _frames(sheet_pages(answer))
     sheet = new_object(source, SHEET, describe(answer), answer.code)
     sheet.ConversionType = "WSD"
@@ -44,7 +48,7 @@ def contact_sheet(source: ResultSource, answer: KeptAnswer) -> Dataset:
 
 def describe(answer: KeptAnswer) -> str:
     """Return a series description (LO, 64 characters) that begins with whose pixels these are."""
-    return f"{OTHER_PATIENTS} similar {answer.anatomy.short}, SIM {answer.code}"
+    return f"{OTHER_PATIENTS} similar {answer.short}, SIM {answer.code}"
 
 
 def sheet_pages(answer: KeptAnswer) -> list[Image.Image]:
@@ -56,11 +60,13 @@ def sheet_pages(answer: KeptAnswer) -> list[Image.Image]:
 
 
 def _page(answer: KeptAnswer, hits: Sequence[KeptHit]) -> Image.Image:
+    if answer.query_crop is None:
+        raise ResultError("the region that was asked about is not there any more")
     query = _panel(answer.query_crop, caption="this patient")
     return comparison_picture(
         query,
         [_hit_panel(hit, query.box) for hit in hits],
-        title=f"{answer.anatomy.name} ({answer.anatomy.short})   SIM {answer.code}",
+        title=f"{answer.name} ({answer.short})   SIM {answer.code}",
         coverage=answer.coverage,
         show_films=False,
         per_row=max(1, min(HITS_PER_ROW, len(answer.hits))),

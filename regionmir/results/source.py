@@ -10,7 +10,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat, validate_value
 
-from regionmir.core.anatomy import Anatomy
+from regionmir.core.anatomy import ALL_REGIONS_AE, Anatomy
 from regionmir.core.charset import UndecodableText, known_terms
 from regionmir.core.errors import InvalidHeader
 from regionmir.core.header import read_header
@@ -74,14 +74,33 @@ class KeptHit:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """An answer under the result-set code that opens it again. `query_crop`: the query's region as viewed."""
+    """An answer under the result-set code that opens it again. `query_crop`: the query's region as viewed, for
+    results that show pixels."""
 
     code: str
     anatomy: Anatomy
-    query_crop: DisplayValues
+    """What the crops show."""
+    query_crop: DisplayValues | None
     hits: tuple[KeptHit, ...]
     coverage: str = ""
     """How much was searched, such as "412 of 430 indexed"."""
+    further: int = 0
+    """How many anatomies were compared beside it: similarities are means over all."""
+
+    @property
+    def name(self) -> str:
+        """Return what was compared, in words."""
+        return f"{self.anatomy.name} and {self.further} more" if self.further else self.anatomy.name
+
+    @property
+    def short(self) -> str:
+        """Return what was compared, as descriptions say it: `LLLZ`, `LLLZ+6`."""
+        return f"{self.anatomy.short}+{self.further}" if self.further else self.anatomy.short
+
+    @property
+    def ae_title(self) -> str:
+        """Return the AE title that opens this answer again."""
+        return ALL_REGIONS_AE if self.further else self.anatomy.ae_title
 
 
 @dataclass(frozen=True, slots=True)

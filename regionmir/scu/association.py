@@ -9,10 +9,12 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AssociationSocket
+from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from regionmir.core.errors import PeerRefused, PeerUnavailable
-from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts
+from regionmir.core.tls import client_context
+from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, PeerTls, Timeouts
+from regionmir.scu.tls_socket import CallingSocket
 
 MAX_CONTEXTS = 128
 """Presentation contexts that one association request can hold: odd identifiers from 1 to 255 (PS3.8 9.3.2.2)."""
@@ -38,7 +40,8 @@ def association(
 ) -> Iterator[Association]:
     """Give an established association; release it at the end, abort it on an error.
 
-    Raises `PeerUnavailable` where trying later may help, `PeerRefused` where it will not.
+    Raises `PeerUnavailable` where trying later may help, `PeerRefused` where it will not, `ConfigurationError` where
+    our own files for TLS cannot be used.
     """
     opened = open_association(peer, calling_ae, contexts, roles=roles, handlers=handlers, timeouts=timeouts)
     try:
@@ -61,7 +64,7 @@ def open_association(
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Association:
     """Return an established association, to be ended with `close_association`. Raises as `association` does."""
-    ae = _Requestor(ae_title=calling_ae)
+    ae = _Requestor(peer, calling_ae)
     ae.connection_timeout = timeouts.connect_s
     ae.acse_timeout = timeouts.acse_s
     ae.dimse_timeout = timeouts.dimse_s
@@ -80,7 +83,7 @@ def open_association(
         raise PeerUnavailable(f"{peer} cannot be reached: {error}") from None
     if not opened.is_established:
         ae.close_socket()
-        raise _why_not(opened, peer)
+        raise _why_not(opened, peer, ae.tls_failure)
     return opened
 
 
@@ -95,15 +98,32 @@ def close_association(opened: Association) -> None:
 class _Requestor(AE):
     """Closes its socket for certain: pynetdicom forgets one whose peer refused or has already hung up."""
 
-    _socket: socket.socket | None = None
+    def __init__(self, peer: PeerAddress, calling_ae: str) -> None:
+        super().__init__(ae_title=calling_ae)
+        self._peer = peer
+        self._made: AssociationSocket | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def tls_failure(self) -> str:
+        """Why there is no connection over TLS; empty where that is not the reason."""
+        return self._made.failure if isinstance(self._made, CallingSocket) else ""
 
     def close_socket(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        for one in (self._socket, self._made.socket if self._made else None):
+            if one is not None:
+                one.close()
 
     def _create_socket(self, *arguments: Any) -> AssociationSocket:
-        made = super()._create_socket(*arguments)
-        self._socket = made.socket
+        tls = self._peer.tls
+        made = super()._create_socket(*arguments) if tls is None else self._create_tls(tls, *arguments)
+        self._made, self._socket = made, made.socket
+        return made
+
+    def _create_tls(self, tls: PeerTls, assoc: Association, address: AddressInformation, _: object) -> CallingSocket:
+        context = client_context(tls.files, pinned=bool(tls.certificate))
+        made = CallingSocket(assoc, address=address)
+        made.context, made.host, made.pin = context, self._peer.host, tls.certificate
         return made
 
 
@@ -141,11 +161,13 @@ class NoCommonContext(PeerRefused):
     """The peer takes the association but none of the SOP classes and transfer syntaxes that we propose."""
 
 
-def _why_not(opened: Association, peer: PeerAddress) -> Exception:
+def _why_not(opened: Association, peer: PeerAddress, tls_failure: str) -> Exception:
     answer = opened.acceptor.primitive
     if opened.is_rejected and answer is not None:
         message = f"{peer} rejects the association: {answer.reason_str}"
         return PeerUnavailable(message) if answer.result == _REJECTED_FOR_NOW else PeerRefused(message)
     if answer is not None and answer.result == 0x00:
         return NoCommonContext(f"{peer} accepts none of the presentation contexts that we propose")
+    if tls_failure:
+        return PeerUnavailable(f"{peer} cannot be reached over TLS: {tls_failure}")
     return PeerUnavailable(f"{peer} cannot be reached or does not answer")

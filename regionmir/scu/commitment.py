@@ -33,6 +33,12 @@ NO_SUCH_INSTANCE: Final = 0x0112
 CLASS_INSTANCE_CONFLICT: Final = 0x0119
 """Failure Reasons (0008,1197), PS3.3 C.14.1.1."""
 
+FAILURE_REASONS: Final = {
+    NO_SUCH_INSTANCE: "not here, damaged or gone from the disk; or sent by another AE, and the asker is not identified",
+    CLASS_INSTANCE_CONFLICT: "of another SOP class",
+}
+"""Those that we give, and when."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:

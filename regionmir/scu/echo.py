@@ -3,7 +3,8 @@
 import time
 from dataclasses import dataclass
 
-from pynetdicom.presentation import build_context
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from regionmir.core.errors import PeerUnavailable
@@ -24,10 +25,15 @@ class EchoResult:
 def echo(peer: PeerAddress, calling_ae: str, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> EchoResult:
     """Return what the peer answered to a C-ECHO. Raises `PeerUnavailable` or `PeerRefused`."""
     started = time.perf_counter()
-    with association(peer, calling_ae, [build_context(Verification)], timeouts=timeouts) as opened:
+    with association(peer, calling_ae, [echo_context()], timeouts=timeouts) as opened:
         asked = time.perf_counter()
         status = read_status(opened.send_c_echo())
         answered = time.perf_counter()
     if status is None:
         raise PeerUnavailable(f"{peer} ended the association without answering the C-ECHO")
     return EchoResult(status, answered - started, answered - asked)
+
+
+def echo_context() -> PresentationContext:
+    """Return the presentation context of verification."""
+    return build_context(Verification, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])

@@ -79,12 +79,17 @@ def get(
     `PeerRefused`; a refusal by status is returned.
     """
     storage = storage_contexts() if storage is None else storage
-    contexts = [build_context(GET_MODELS[root], [ExplicitVRLittleEndian, ImplicitVRLittleEndian]), *storage]
+    contexts = [get_context(root), *storage]
     assert len(contexts) <= MAX_CONTEXTS
     roles = receiver_roles([str(context.abstract_syntax) for context in storage])
     handlers = [(evt.EVT_C_STORE, _received, [receiver])]
     with association(peer, calling_ae, contexts, roles=roles, handlers=handlers, timeouts=timeouts) as opened:
         return last_answer(opened.send_c_get(identifier, GET_MODELS[root]), progress)
+
+
+def get_context(root: Root) -> PresentationContext:
+    """Return the presentation context of the request itself."""
+    return build_context(GET_MODELS[root], [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 
 
 def storage_contexts(

@@ -2,7 +2,7 @@
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import PresentationContext, build_context
 
 from regionmir.scu.association import association
 from regionmir.scu.find import Root
@@ -29,6 +29,10 @@ def move(
 
     Raises `PeerUnavailable`, `PeerRefused`; a refusal by status is returned.
     """
-    contexts = [build_context(MOVE_MODELS[root], [ExplicitVRLittleEndian, ImplicitVRLittleEndian])]
-    with association(peer, calling_ae, contexts, timeouts=timeouts) as opened:
+    with association(peer, calling_ae, [move_context(root)], timeouts=timeouts) as opened:
         return last_answer(opened.send_c_move(identifier, destination, MOVE_MODELS[root]), progress)
+
+
+def move_context(root: Root) -> PresentationContext:
+    """Return the presentation context of the request."""
+    return build_context(MOVE_MODELS[root], [ExplicitVRLittleEndian, ImplicitVRLittleEndian])

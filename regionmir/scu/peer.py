@@ -2,20 +2,31 @@
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from regionmir.core.errors import InvalidIdentifier
 from regionmir.core.identifiers import AETitle, parse_ae_title
+from regionmir.core.tls import TlsFiles
 
 _ADDRESS = re.compile(r"(?P<ae>[^@]+)@(\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]\s]+)):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
+class PeerTls:
+    """How a peer is called over TLS. `certificate` names its certificate; empty: one in the name of its host."""
+
+    files: TlsFiles
+    certificate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerAddress:
-    """A DICOM peer: its AE title, host name or IP address, and TCP port."""
+    """A DICOM peer: its AE title, host name or IP address, and TCP port; `tls`: None for plain TCP."""
 
     ae_title: AETitle
     host: str
     port: int
+    tls: PeerTls | None = None
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -33,6 +44,27 @@ class Timeouts:
 
 
 DEFAULT_TIMEOUTS = Timeouts()
+
+
+class Registered(Protocol):
+    """What is registered of a peer."""
+
+    @property
+    def ae_title(self) -> AETitle: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def tls(self) -> bool: ...
+    @property
+    def certificate(self) -> str: ...
+
+
+def address_of(peer: Registered, files: TlsFiles) -> PeerAddress:
+    """Return where a registered peer is called, and how; port 0 where it has none. `files` are for TLS."""
+    tls = PeerTls(files, peer.certificate) if peer.tls else None
+    return PeerAddress(peer.ae_title, peer.host, peer.port or 0, tls)
 
 
 def parse_peer(text: str) -> PeerAddress:

@@ -3,6 +3,8 @@
 import os
 import re
 import secrets
+import time
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -166,6 +168,42 @@ class FileStore:
         with storage_errors():
             self._files.remove(self.path(key))
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all objects, in the order of their bytes. Raises `StorageUnavailable`."""
+        with storage_errors():
+            for folder in (inner for outer in _sorted(self.objects_dir) for inner in _sorted(outer)):
+                for path in _sorted(folder):
+                    key = path.relative_to(self.objects_dir).as_posix()
+                    if _KEY.fullmatch(key):
+                        yield key
+
+    def age_s(self, key: str) -> float:
+        """Return how long ago the object was written. Raises `FileNotFoundError`."""
+        return time.time() - self.path(key).stat().st_mtime
+
+    def size(self, key: str) -> int:
+        """Return the bytes of the object's file. Raises `FileNotFoundError`."""
+        return self.path(key).stat().st_size
+
+    def set_aside(self, key: str, older_than_s: float) -> bool:
+        """Move an object that nobody speaks of to the folder `unreferenced`; nothing is deleted.
+
+        False where it was written less than `older_than_s` ago, also where that happens while it is being moved: it is
+        put back then. Raises `StorageUnavailable`.
+        """
+        target = self._root / "unreferenced" / key.replace("/", "_")
+        with storage_errors():
+            if self.age_s(key) < older_than_s:
+                return False
+            self._make_own_folder(target.parent)
+            self._files.rename(self.path(key), target)
+            if time.time() - target.stat().st_mtime < older_than_s:
+                self._files.rename(target, self.path(key))
+                return False
+            for folder in (target.parent, self.path(key).parent):
+                self._files.sync_folder(folder)
+        return True
+
     def sweep_incoming(self) -> int:
         """Delete what interrupted transfers left and return how many files; files in use are left alone."""
         swept = 0
@@ -208,6 +246,11 @@ class FileStore:
         if folder.is_symlink():
             raise StorageUnavailable(f"{folder.name} must not be a symbolic link")
         folder.chmod(0o700)
+
+
+def _sorted(folder: Path) -> list[Path]:
+    """Return what is in `folder`, by name; nothing where it is no folder."""
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
 
 
 def _digest(descriptor: int, offset: int) -> str:

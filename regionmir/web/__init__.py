@@ -1,1 +1,1 @@
-"""The web process: health, metrics, pages. Without sign-in it shows pseudonyms only and changes nothing."""
+"""The web process: sign-in, health, metrics, pages, JSON API. It shows pseudonyms only to whoever is not identified."""

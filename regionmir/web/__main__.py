@@ -41,6 +41,8 @@ def main() -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        ssl_certfile=settings.http_tls_certificate,
+        ssl_keyfile=settings.http_tls_key,
         timeout_graceful_shutdown=_PATIENCE_S,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

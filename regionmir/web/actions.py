@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from db import browse, explanations, feedback
@@ -23,9 +23,10 @@ from regionmir.web.forms import FormOf, back_to
 from regionmir.web.pictures import view_of
 from regionmir.web.rendering import anatomy_in_path, page, uid_in_path, unknown
 from regionmir.web.sending import send_answer
+from regionmir.web.signin.caller import writer
 from regionmir.web.similar import embedded, query_of
 from regionmir.web.site import Site, SiteOf
-from regionmir.web.visitors import Visitor, VisitorOf
+from regionmir.web.visitors import VisitorOf
 
 if TYPE_CHECKING:
     from db.engine import Session
@@ -38,10 +39,9 @@ _MAP_PX = 192
 router = APIRouter()
 
 
-@router.post("/feedback")
+@router.post("/feedback", dependencies=[Depends(writer)])
 def give_feedback(site: SiteOf, visitor: VisitorOf, request: Request, form: FormOf) -> Response:
     """Keep whether a hit is relevant (`yes`, `no`), or forget what was said of it (empty)."""
-    _check_may_write(visitor)
     said = form.get("relevant", "")
     if said not in ("yes", "no", ""):
         raise HTTPException(400, "`relevant` must be yes, no or empty.")
@@ -56,10 +56,9 @@ def give_feedback(site: SiteOf, visitor: VisitorOf, request: Request, form: Form
     return RedirectResponse(back_to(form, instance_card(query).url), 303)
 
 
-@router.post("/send")
+@router.post("/send", dependencies=[Depends(writer)])
 def send_results(site: SiteOf, visitor: VisitorOf, request: Request, form: FormOf) -> Response:
     """Ask the question of a page again, keep its answer, and put the contact sheet into the outbox."""
-    _check_may_write(visitor)
     asked = read_asked(anatomy_in_path(form.get("region", "")), form)
     destination = parse_ae_title(form.get("to", "") or "-")
     with site.database.session() as session:
@@ -107,11 +106,6 @@ def map_picture(
 def wants_json(request: Request) -> bool:
     """True where a script of a page asks, not a form."""
     return request.headers.get("accept", "").startswith("application/json")
-
-
-def _check_may_write(visitor: Visitor) -> None:
-    if not visitor.may_write:
-        raise HTTPException(403, "Sign in as a reader to rate hits and to send results.")
 
 
 def _pair(session: "Session", form: dict[str, str]) -> tuple[Pair, BrowsedInstance]:

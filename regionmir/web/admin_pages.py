@@ -15,14 +15,15 @@ from regionmir.web.actions import wants_json
 from regionmir.web.cards import shown_reason
 from regionmir.web.forms import FormOf
 from regionmir.web.rendering import page
+from regionmir.web.signin.caller import admin
 from regionmir.web.site import Site, SiteOf
-from regionmir.web.visitors import Visitor, VisitorOf, only_admins
+from regionmir.web.visitors import Visitor, VisitorOf
 
 LISTED = 200
 _LATELY_S = 3600.0
 _READ = ["GET", "HEAD"]
 
-router = APIRouter(prefix="/admin", dependencies=[Depends(only_admins)])
+router = APIRouter(prefix="/admin", dependencies=[Depends(admin)])
 
 
 @router.api_route("", methods=_READ)

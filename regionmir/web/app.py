@@ -9,11 +9,21 @@ from starlette.types import ASGIApp
 
 from db.engine import Database
 from regionmir.core.settings import Settings
+from regionmir.query.limits import FailedAnchors
 from regionmir.queue import CeleryQueue
 from regionmir.storage import FileStore
+from regionmir.storage.uploads import Uploads
 from regionmir.web import actions, admin_pages, films, health, metrics, pages
+from regionmir.web.api.application import make_api
+from regionmir.web.api.views import PATH as API_PATH
+from regionmir.web.callers import find_bearer
 from regionmir.web.guard import Guard, allowed_names
 from regionmir.web.pictures import Pictures
+from regionmir.web.rate import RateLimit
+from regionmir.web.signin import routes as sign_in_pages
+from regionmir.web.signin.door import Door
+from regionmir.web.signin.exposure import is_secure, require_safe
+from regionmir.web.signin.service import make_sign_in
 from regionmir.web.site import Site
 
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -23,27 +33,39 @@ _STATIC = {file.name: file.read_bytes() for file in files("regionmir.web").joinp
 def make_site(settings: Settings) -> Site:
     """Return what the routes use, with no connection made yet: the process starts, and answers, without a database.
 
-    Raises `ConfigurationError` where no database is set, or where others could reach us under no name.
+    Raises `ConfigurationError` where no database is set, or where others could reach us under no name, without sign-in
+    or without TLS.
     """
+    require_safe(settings)
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
     url = settings.require_database_url()
     database = Database(url, application_name="regionmir web", read_only=True)
-    writable = Database(url, application_name="regionmir web forms", pool_size=2)
-    pictures = Pictures(FileStore(settings.data_dir), settings.max_pixels)
-    return Site(settings, names, database, writable, pictures, queue)
+    return Site(
+        settings,
+        names,
+        database,
+        Pictures(FileStore(settings.data_dir), settings.max_pixels),
+        queue,
+        Database(url, application_name="regionmir web writes", pool_size=16),
+        Uploads(settings.uploads_dir),
+        RateLimit(settings.redis_url, settings.api_requests_per_minute),
+        FailedAnchors(),
+        make_sign_in(settings, find_bearer(database)),
+    )
 
 
 def make_app(site: Site) -> ASGIApp:
     """Return the application on this site."""
     app = FastAPI(title="RegionMIR", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
-    for module in (health, metrics, films, actions, admin_pages, pages):
+    for module in (health, metrics, sign_in_pages, films, actions, admin_pages, pages):
         app.include_router(module.router)
+    app.mount(API_PATH, make_api(site))
     app.add_api_route("/static/{name}", _static, methods=["GET", "HEAD"])
     for error, handler in pages.HANDLERS.items():
         app.add_exception_handler(error, handler)
-    return Guard(app, site.names)
+    return Guard(Door(app, site.sign_in), site.names, secure=is_secure(site.settings))
 
 
 def _static(name: str) -> Response:

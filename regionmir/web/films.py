@@ -8,9 +8,11 @@ from fastapi.responses import Response
 from db import browse
 from db.browse import BrowsedInstance
 from regionmir.core.errors import NotIndexable
+from regionmir.query import trail
 from regionmir.web.pictures import why_withheld
 from regionmir.web.rendering import anatomy_in_path, uid_in_path, unknown
 from regionmir.web.site import Site, SiteOf
+from regionmir.web.visitors import VisitorOf
 
 _READ = ["GET", "HEAD"]
 
@@ -18,9 +20,12 @@ router = APIRouter()
 
 
 @router.api_route("/instances/{uid}/film.png", methods=_READ)
-def film_picture(site: SiteOf, uid: str) -> Response:
-    """The film as viewed."""
+def film_picture(site: SiteOf, visitor: VisitorOf, uid: str) -> Response:
+    """The film as viewed; that an identified visitor sees it is written down."""
     instance = shown_instance(site, uid)
+    if visitor.is_identified:
+        with site.writable.session() as session:
+            trail.record_shown(session, [instance.pk], visitor.caller, how="picture", user=visitor.name)
     return _picture(lambda: site.pictures.film(instance), "image/png")
 
 
@@ -38,7 +43,7 @@ def crop_picture(site: SiteOf, uid: str, short: str) -> Response:
     region = instance.region(anatomy_in_path(short))
     if region is None:
         raise unknown("This region was not found in the film.")
-    return _picture(lambda: site.pictures.crop(instance, region.box), "image/jpeg")
+    return _picture(lambda: site.pictures.crop_thumbnail(instance, region.box), "image/jpeg")
 
 
 def shown_instance(site: Site, uid: str) -> BrowsedInstance:

@@ -7,11 +7,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from db import audit, browse, findings, instances, peers
+from db import browse, findings, instances, peers
 from db.browse import BrowsedInstance, BrowsedStudy, Identity, StudyFilter
 from regionmir.core.errors import DatabaseUnavailable, QueryRefused, StorageUnavailable
 from regionmir.core.records import InstanceState
 from regionmir.core.terms import SEXES
+from regionmir.query import trail
 from regionmir.web.asking import VIEWS, read_asked, read_box
 from regionmir.web.cards import instance_card, region_marks, shown_reason, study_card
 from regionmir.web.pictures import view_of
@@ -52,7 +53,7 @@ def list_studies(
         found = browse.list_studies(session, model_pk=model_pk, wanted=wanted, **part)
         live = _live(session)
         labels = findings.labels(session)
-    with_names = _identities(site, visitor, found)
+    with_names = _identities(site, visitor, found, how="listed")
     asked = {"q": wanted.text, "state": wanted.state, "sex": wanted.sex, "view": wanted.view, "finding": wanted.finding}
     return page(
         request,
@@ -75,12 +76,17 @@ def live_state(site: SiteOf) -> JSONResponse:
 
 
 @router.api_route("/open/{study_instance_uid}", methods=_READ)
-def open_study(site: SiteOf, study_instance_uid: str) -> RedirectResponse:
-    """The way in from an archive: to the page of a study that the asker knows by its original UID."""
-    with site.database.session() as session:
-        pseudonym = browse.pseudonym_of_study(session, uid_in_path(study_instance_uid))
+def open_study(site: SiteOf, visitor: VisitorOf, study_instance_uid: str) -> RedirectResponse:
+    """The way in from an archive: to the page of a study that the asker knows by its original UID.
+
+    For identified visitors alone: to others it would say that the study is here, and which pseudonym is whose.
+    """
+    pseudonym = None
+    if visitor.is_identified:
+        with site.database.session() as session:
+            pseudonym = browse.pseudonym_of_study(session, uid_in_path(study_instance_uid))
     if pseudonym is None:
-        raise unknown("There is no such study here.")
+        raise unknown("There is nothing of this name.")
     return RedirectResponse(f"/studies/{pseudonym}", 303)
 
 
@@ -122,14 +128,14 @@ def show_region(
     with site.database.session() as session:
         study = _study(site, session, study_uid)
         labels = findings.labels(session)
-        destinations = [peer.ae_title for peer in peers.listing(session) if peer.is_destination]
+        destinations = [peer for peer in peers.listing(session) if peer.is_destination]
     instance = chosen(study.instances, instance_uid)
     similar = find_similar(site, visitor, instance, asked)
     view = view_of(instance)
     return page(
         request,
         "similar.html",
-        study=study_card(study, _identities(site, visitor, [study]).get(study.pk)),
+        study=study_card(study, _identities(site, visitor, [study], how="opened").get(study.pk)),
         instance=instance_card(instance),
         view=view,
         marks=region_marks(instance, view, asked.anatomy),
@@ -152,7 +158,7 @@ def _study_page(
     return page(
         request,
         "study.html",
-        study=study_card(study, _identities(site, visitor, [study]).get(study.pk)),
+        study=study_card(study, _identities(site, visitor, [study], how="opened").get(study.pk)),
         instance=instance and instance_card(instance),
         view=view,
         marks=region_marks(instance, view, None) if instance else [],
@@ -176,15 +182,14 @@ def chosen(found: tuple[BrowsedInstance, ...], uid: str | None) -> BrowsedInstan
     return wanted
 
 
-def _identities(site: Site, visitor: Visitor, studies: list[BrowsedStudy]) -> dict[int, Identity]:
+def _identities(site: Site, visitor: Visitor, studies: list[BrowsedStudy], *, how: str) -> dict[int, Identity]:
     """Return whose studies these are, for visitors who may know; that they saw it is written down first."""
     if not visitor.is_identified or not studies:
         return {}
+    instance_pks = [instance.pk for study in studies for instance in study.instances]
     with site.writable.session() as session:
-        shown = browse.identities(session, [study.pk for study in studies])
-        caller, detail = visitor.caller, {"study_pks": sorted(shown), "by": visitor.name}
-        audit.record(session, "studies shown", actor=caller.ae_title, address=caller.address, detail=detail)
-    return shown
+        trail.record_shown(session, instance_pks, visitor.caller, how=how, user=visitor.name)
+        return browse.identities(session, [study.pk for study in studies])
 
 
 def _study_filter(visitor: Visitor, q: str, state: str, sex: str, view: str, finding: str) -> StudyFilter:

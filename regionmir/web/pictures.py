@@ -19,6 +19,7 @@ from regionmir.pixels.render import png, thumbnail
 
 _THUMBNAIL_PX = 224
 _FILM_PX = 1800
+_CROP_PX = 400
 _CROP_MARGIN = 0.35
 """A crop is the box grown by this fraction of its size, so that the box is seen in its surroundings."""
 
@@ -104,13 +105,16 @@ class Pictures:
         return self._picture(instance, "thumbnail", None, lambda image: thumbnail(image, _THUMBNAIL_PX))
 
     def crop(self, instance: BrowsedInstance, box: Box) -> bytes:
+        """Return a box (stored pixels) drawn in its surroundings, a PNG. Raises `NotIndexable`, `OSError`."""
+        return self._picture(instance, "crop", box, lambda image: png(image, [box], _around(box, image), _CROP_PX))
+
+    def crop_thumbnail(self, instance: BrowsedInstance, box: Box) -> bytes:
         """Return a box (stored pixels) in its surroundings, a small JPEG. Raises `NotIndexable`, `OSError`."""
 
         def render(image: DisplayImage) -> bytes:
-            rows, columns = image.stored_size
-            return thumbnail(cropped(image, box.widened(_CROP_MARGIN).clipped(columns, rows)), _THUMBNAIL_PX)
+            return thumbnail(cropped(image, _around(box, image)), _THUMBNAIL_PX)
 
-        return self._picture(instance, "crop", box, render)
+        return self._picture(instance, "crop thumbnail", box, render)
 
     def _picture(
         self, instance: BrowsedInstance, kind: str, box: Box | None, render: Callable[[DisplayImage], bytes]
@@ -133,3 +137,8 @@ class Pictures:
                 self._kept_bytes += len(picture)
             while self._kept_bytes > _CACHE_BYTES:
                 self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+
+
+def _around(box: Box, image: DisplayImage) -> Box:
+    rows, columns = image.stored_size
+    return box.widened(_CROP_MARGIN).clipped(columns, rows)

@@ -11,19 +11,14 @@ from regionmir.core.anatomy import Anatomy, anatomy_by_short
 from regionmir.core.errors import InvalidUid, UnknownAnatomy
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.web.viewers import ohif_path
-from regionmir.web.visitors import visitors_of
+from regionmir.web.visitors import visitor_of
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """Return the page that `template` makes of the values and of who asks."""
-    visitors = visitors_of(request)
-    frame = {
-        "visitor": visitors.visitor(request),
-        "csrf": visitors.csrf_token(request),
-        "ohif": ohif_path(request.app),
-        "status": status,
-    }
-    return HTMLResponse(_templates().get_template(template).render(**frame, **values), status)
+    visitor = visitor_of(request)
+    frame = {"visitor": visitor, "csrf": visitor.csrf, "ohif": ohif_path(request.app), "status": status}
+    return HTMLResponse(templates().get_template(template).render(**frame, **values), status)
 
 
 def unknown(message: str) -> HTTPException:
@@ -48,7 +43,8 @@ def anatomy_in_path(short: str) -> Anatomy:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """Return the templates of all pages; a value that is not given is an error."""
     environment = Environment(loader=PackageLoader("regionmir.web"), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     return environment

@@ -10,6 +10,7 @@ from db.feedback import Pair
 from regionmir.core.errors import InvalidIdentifier, QueryRefused
 from regionmir.core.geometry import Box
 from regionmir.core.records import Vector
+from regionmir.query import trail
 from regionmir.query.drawn import embed_drawn
 from regionmir.query.request import RegionQuery
 from regionmir.query.search import Answer, Hit, active_model, search
@@ -87,7 +88,7 @@ def embedded(site: Site, query: RegionQuery, visitor: Visitor) -> tuple[RegionQu
 def find_similar(site: Site, visitor: Visitor, instance: BrowsedInstance, asked: Asked) -> Similar:
     """Return the studies most like what was asked for, or why they cannot be searched.
 
-    Writes nothing but a drawn box that waits for its worker.
+    Writes a drawn box that waits for its worker, and what an identified visitor has asked into the audit trail.
     """
     began = time.perf_counter()
     try:
@@ -95,6 +96,9 @@ def find_similar(site: Site, visitor: Visitor, instance: BrowsedInstance, asked:
         with site.database.session() as session:
             answer = search(session, query, visitor.caller, keep=False, drawn=drawn)
             hits = _cards(session, visitor, instance, asked, answer, query.box)
+        if visitor.is_identified:
+            with site.writable.session() as session:
+                trail.audit_answer(session, answer, visitor.caller, user=visitor.name)
     except QueryRefused as refusal:
         return Similar(refusal=str(refusal), comes_later=refusal.code == "box-waiting")
     return Similar("", hits, answer.indexed, answer.total, time.perf_counter() - began)

@@ -1,6 +1,6 @@
 """What the web process is made of: one `Site`, made once and asked for by every route."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
@@ -10,9 +10,12 @@ from db import generations
 from db.engine import Database
 from regionmir.core.errors import BrokerUnavailable
 from regionmir.core.settings import Settings
+from regionmir.query.limits import FailedAnchors
 from regionmir.queue import CeleryQueue
+from regionmir.storage.uploads import Uploads
 from regionmir.web.pictures import Pictures
-from regionmir.web.visitors import Anonymous, Visitors
+from regionmir.web.rate import RateLimit
+from regionmir.web.signin.service import SignIn
 
 if TYPE_CHECKING:
     from db.engine import Session
@@ -22,22 +25,28 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The parts that routes use. `queue` is None where no broker is set: workers are then not woken, they look."""
+    """The parts that routes use. `queue` is None where no broker is set: workers then look for themselves."""
 
     settings: Settings
     names: frozenset[str]
     """Names by which browsers may ask."""
     database: Database
     """Refuses whatever writes."""
-    writable: Database
     pictures: Pictures
     queue: CeleryQueue | None
-    visitors: Visitors = field(default_factory=Anonymous)
+    writable: Database
+    """For what is written down: kept answers, boxes and maps to make, opinions, the trail of queries."""
+    uploads: Uploads
+    rate: RateLimit
+    guesses: FailedAnchors
+    sign_in: SignIn
 
     def close(self) -> None:
         """Close all connections."""
         self.database.close()
+        self.sign_in.close()
         self.writable.close()
+        self.rate.close()
         if self.queue is not None:
             self.queue.close()
 

@@ -13,15 +13,13 @@ from typing import Any
 
 from db import browse
 from db.engine import Database
-from regionmir.core.settings import Settings
 from regionmir.storage import FileStore
-from regionmir.web.app import make_site
 from tests.benchmarks.report import Figure
 from tests.support import browser
 from tests.support.fake_model import FakeModel
 from tests.support.filing import file_film
 from tests.support.films import synthetic_film
-from tests.support.page_server import serving
+from tests.support.live_web import live_web
 from tests.support.postgres import TestDatabases, throw_away_server
 from tests.support.seed import many_films, seed
 from workers.indexer import Indexer
@@ -68,10 +66,8 @@ def _site(folder: Path) -> Iterator[tuple[str, list[str]]]:
         url = TestDatabases(server.url).migrated()
         database = Database(url, application_name="benchmark")
         paths = _fill(database, FileStore(folder))
-        site = make_site(Settings(data_dir=folder, database_url=url))
-        with serving(site) as address:
+        with live_web(data_dir=folder, database_url=url) as address:
             yield address, paths
-        site.close()
         database.close()
 
 

@@ -1,30 +1,32 @@
 """The pages in a real browser: open, pick a region, see ten similar, draw a box, see others, send to the PACS."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from db import deliveries, peers
+from db import deliveries, peers, users
 from db.engine import Database
 from db.peers import Peer
 from regionmir.core.identifiers import AETitle
-from regionmir.core.settings import Settings
+from regionmir.core.records import Role
 from regionmir.storage import FileStore
-from regionmir.web.app import make_site
+from regionmir.web.signin.passwords import hash_password
 from tests.conftest import absent
 from tests.support import browser
+from tests.support.answering import working
 from tests.support.axe import axe_source
+from tests.support.doors import url_of
 from tests.support.fake_model import PLACES, FakeModel
 from tests.support.filing import file_film
 from tests.support.films import synthetic_film
-from tests.support.page_server import serving, working
-from tests.support.signed_in import SignedIn
+from tests.support.live_web import live_web
 from workers.indexer import Indexer
 
 FILMS = 14
+NAME, PASSWORD = "mueller", "correct horse battery"
 ADMIN_PAGES = ("/admin", "/admin/deliveries", "/admin/models", "/admin/peers", "/admin/audit")
 
 
@@ -34,6 +36,14 @@ class Pages:
 
     address: str
     database: Database
+
+    def sign_in(self, page: Any) -> None:
+        """Come to the list of studies by the page of sign-in."""
+        page.goto(self.address)
+        page.get_by_label("Name").fill(NAME)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_selector(".studies")
 
 
 @pytest.fixture
@@ -46,14 +56,13 @@ def pages(database: Database, tmp_path: Path) -> Iterator[Pages]:
         file_film(database, store, synthetic_film(seed, rows=512, columns=448))
     file_film(database, store, synthetic_film(99, ViewPosition="LL"))
     with database.session() as session:
-        peers.upsert(session, Peer(AETitle("ARCHIVE"), host="127.0.0.1", port=11112))
+        peers.upsert(session, Peer(AETitle("ARCHIVE"), host="127.0.0.1", port=11112, accepts_pseudonyms=True))
+        users.add_local(session, NAME, hash_password(PASSWORD, NAME), Role.ADMIN, identified=False)
     indexer = Indexer(database, store, FakeModel(), 16, lease_s=60)
     indexer.drain()
-    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    site = replace(make_site(Settings(data_dir=tmp_path, database_url=url)), visitors=SignedIn(is_admin=True))
-    with working(indexer), serving(site) as address:
+    settings: dict[str, Any] = {"data_dir": tmp_path, "database_url": url_of(database), "signin": "local"}
+    with working(indexer), live_web(**settings) as address:
         yield Pages(address, database)
-    site.close()
     indexer.close()
 
 
@@ -65,6 +74,8 @@ def ranked(page: Any) -> list[str]:
 def test_from_the_list_to_results_in_the_pacs(pages: Pages) -> None:
     with browser.page() as page:
         page.goto(pages.address)
+        browser.keep(page, "sign-in")
+        pages.sign_in(page)
         assert page.locator(".study").count() == FILMS + 1
         page.locator("summary", has_text="Why others").click()
         assert "lateral view" in page.locator(".why").inner_text()
@@ -88,11 +99,11 @@ def test_from_the_list_to_results_in_the_pacs(pages: Pages) -> None:
         browser.keep(page, "drawn")
         page.locator("summary", has_text="Send to PACS").click()
         page.get_by_role("button", name="ARCHIVE").click()
-        page.wait_for_selector("#toast:has-text('on its way to ARCHIVE')")
+        page.wait_for_selector("#toast:has-text('on their way to ARCHIVE')")
         browser.keep(page, "sent")
     with pages.database.session() as session:
         (sent,) = deliveries.listing(session)
-    assert (sent.destination, sent.kind, sent.state.value) == ("ARCHIVE", "sheet", "waiting")
+    assert (sent.destination, sent.kind, sent.state.value) == ("ARCHIVE", "sr", "waiting")
 
 
 def _draw(page: Any) -> None:
@@ -109,7 +120,7 @@ def _draw(page: Any) -> None:
 
 def test_hits_side_by_side_by_keys_alone(pages: Pages) -> None:
     with browser.page() as page:
-        page.goto(pages.address)
+        pages.sign_in(page)
         page.goto(pages.address + str(page.locator("a.study:has(img)").first.get_attribute("href")))
         page.locator(".regions a", has_text="CARD").focus()
         page.keyboard.press("Enter")
@@ -137,7 +148,7 @@ def test_hits_side_by_side_by_keys_alone(pages: Pages) -> None:
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (768, 1024)])
 def test_a_study_and_its_hits_fit_the_screen(pages: Pages, width: int, height: int) -> None:
     with browser.page(width, height) as page:
-        page.goto(pages.address)
+        pages.sign_in(page)
         href = page.locator("a.study:has(img)").first.get_attribute("href")
         page.goto(f"{pages.address}{href}")
         page.goto(str(page.locator(".regions a").first.evaluate("link => link.href")))
@@ -152,12 +163,18 @@ def test_axe_finds_nothing_serious(pages: Pages) -> None:
     axe = axe_source()
     with browser.page() as page:
         page.goto(pages.address)
+        assert _serious(page, axe) == [], "the page of sign-in"
+        pages.sign_in(page)
         study = str(page.locator("a.study:has(img)").first.get_attribute("href"))
         page.goto(pages.address + study)
         region = str(page.locator(".regions a").first.get_attribute("href"))
-        for path in ("/", "/?q=nobody", study, region, f"{region}?view=AP&sex=F&age_to=1", *ADMIN_PAGES):
+        for path in ("/", "/?q=nobody", study, region, f"{region}?view=AP&sex=F&age_to=1", *ADMIN_PAGES, "/sign-in"):
             page.goto(pages.address + path)
-            page.evaluate(axe)
-            found = page.evaluate("axe.run()")["violations"]
-            serious = [(f["id"], f["nodes"][0]["html"]) for f in found if f["impact"] in ("serious", "critical")]
-            assert serious == [], path
+            assert _serious(page, axe) == [], path
+
+
+def _serious(page: Any, axe: str) -> list[tuple[str, str]]:
+    """Return what axe finds serious on a page: rule and first element."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    return [(f["id"], f["nodes"][0]["html"]) for f in found if f["impact"] in ("serious", "critical")]

@@ -25,6 +25,7 @@ class RunningOrthanc:
     url: str
     dicom_port: int
     http: httpx.Client
+    title: str = "ORTHANC"
 
     def upload(self, *datasets: Dataset) -> None:
         """Put instances into it."""
@@ -52,13 +53,14 @@ def running_orthanc(
     modalities: Mapping[str, tuple[str, int]] | None = None,
     lua: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    title: str = "ORTHANC",
 ) -> Iterator[RunningOrthanc]:
-    """Run an Orthanc (AE title ORTHANC) that knows these modalities: name -> (AE title, port)."""
+    """Run an Orthanc under this AE title that knows these modalities: name -> (AE title, port)."""
     folder.mkdir(parents=True, exist_ok=True)
     http_port, dicom_port = free_port(), free_port()
     known = {
-        name: {"AET": title, "Host": "127.0.0.1", "Port": port, "AllowStorageCommitment": True}
-        for name, (title, port) in (modalities or {}).items()
+        name: {"AET": aet, "Host": "127.0.0.1", "Port": port, "AllowStorageCommitment": True}
+        for name, (aet, port) in (modalities or {}).items()
     }
     configuration = {
         "Name": "test",
@@ -66,7 +68,7 @@ def running_orthanc(
         "IndexDirectory": str(folder / "storage"),
         "HttpPort": http_port,
         "DicomPort": dicom_port,
-        "DicomAet": "ORTHANC",
+        "DicomAet": title,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "DicomModalities": known,
@@ -88,7 +90,7 @@ def running_orthanc(
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{http_port}", trust_env=False, timeout=30) as http:
             _wait(http, process, folder)
-            yield RunningOrthanc(f"http://127.0.0.1:{http_port}", dicom_port, http)
+            yield RunningOrthanc(f"http://127.0.0.1:{http_port}", dicom_port, http, title)
     finally:
         process.terminate()
         process.wait(30)

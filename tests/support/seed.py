@@ -47,6 +47,23 @@ def seed(
     return model_pk
 
 
+def receive_films(database: Database, films: Iterable[SeedFilm], pseudonymizer: Pseudonymizer = PSEUDONYMIZER) -> None:
+    """File films, which then wait to be indexed, in one transaction."""
+    with database.session() as session:
+        for one in films:
+            instances.receive(
+                session,
+                one.header,
+                stored(one.pixels + one.header.sop_instance_uid),
+                source_ae=one.source_ae,
+                source_address="127.0.0.1",
+                called_ae="REGIONMIR",
+                pseudonymizer=pseudonymizer,
+                may_correct=True,
+                same_content=lambda _old, _new: False,
+            )
+
+
 def film(
     number: int,
     vectors: npt.NDArray[np.float32] | None = None,
@@ -84,19 +101,7 @@ def _seed_batch(
     database: Database, films: list[SeedFilm], info: GenerationInfo, model_pk: int, pseudonymizer: Pseudonymizer
 ) -> None:
     by_uid = {one.header.sop_instance_uid: one for one in films}
-    with database.session() as session:
-        for one in films:
-            instances.receive(
-                session,
-                one.header,
-                stored(one.pixels + one.header.sop_instance_uid),
-                source_ae=one.source_ae,
-                source_address="127.0.0.1",
-                called_ae="REGIONMIR",
-                pseudonymizer=pseudonymizer,
-                may_correct=True,
-                same_content=lambda _old, _new: False,
-            )
+    receive_films(database, films, pseudonymizer)
     with database.session() as session:
         for claimed in instances.claim(session, _OWNER, len(films) + 1000, 60.0):
             mine = by_uid.get(claimed.sop_instance_uid)

@@ -160,8 +160,10 @@ function step(by) {
 
 async function post(form, submitter) {
   const fields = new URLSearchParams(new FormData(form, submitter));
-  const answer = await fetch(form.getAttribute("action"), { method: "POST", body: fields, headers: { Accept: "application/json" } });
+  const headers = { Accept: "application/json", "X-CSRF-Token": $("meta[name=csrf]")?.content ?? "" };
+  const answer = await fetch(form.getAttribute("action"), { method: "POST", body: fields, headers });
   if (answer.ok) return answer.json();
+  if (answer.headers.get("content-type")?.includes("json")) throw new Error((await answer.json()).detail);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   throw new Error($(".message p", page)?.textContent ?? "That did not work. Load the page again.");
 }

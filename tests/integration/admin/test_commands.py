@@ -254,6 +254,42 @@ def test_a_peer_that_accepts_copies_is_listed_so(regionmir: Terminal) -> None:
     assert "pseudonymous, copies" in regionmir.out
 
 
+def test_the_kinds_of_results_that_a_peer_is_sent_are_its_own(regionmir: Terminal) -> None:
+    options = ["--host", "10.0.0.5", "--port", "104"]
+    assert regionmir("peers", "add", "PACS", *options, "--results", "SR, sheet") == 0
+    assert regionmir("peers", "add", "DEFAULT", *options) == 0
+    assert regionmir("peers", "add", "NONE", *options, "--results", "") == 0
+    found = {one["ae_title"]: one["results"] for one in regionmir.json("peers", "list")}
+    assert found == {"PACS": ["sr", "sheet"], "DEFAULT": ["sr"], "NONE": []}
+    assert regionmir("peers", "list") == 0
+    assert "sr,sheet" in regionmir.out
+    assert regionmir("peers", "add", "PACS", *options, "--results", "sr,film") == 2
+    assert "--results may name sr, sheet, pdf, gsps, kos, not 'film'" in regionmir.err
+
+
+def test_whose_identity_results_will_bear_is_said_when_a_peer_is_added(regionmir: Terminal) -> None:
+    assert regionmir("peers", "add", "VIEWER", "--results-to", "PACS") == 0
+    assert "results to PACS: nowhere yet" in regionmir.out
+    known = ["--source", "10.0.0.5", "--disclosure", "identified"]
+    assert regionmir("peers", "add", "PACS", "--host", "10.0.0.5", "--port", "104", *known) == 0
+    assert regionmir("peers", "add", "VIEWER", "--results-to", "PACS") == 0
+    assert "results to PACS: pseudonymous; it is not registered with --accepts-pseudonyms" in regionmir.out
+    assert regionmir("peers", "add", "VIEWER", "--results-to", "PACS", *known) == 0
+    assert "results to PACS: identified\n" in regionmir.out
+
+
+def test_resolve_tells_nothing_without_the_right_and_keeps_a_trace(regionmir: Terminal, database: Database) -> None:
+    assert regionmir("peers", "add", "VIEWER") == 0
+    assert regionmir("resolve", "7K3M9QXA#1", "--acting-for", "VIEWER", "--reason", "curious") == 1
+    assert "VIEWER has not the right `identify`" in regionmir.err
+    assert regionmir("peers", "add", "READER", "--identify") == 0
+    assert regionmir("resolve", "7K3M9QXA#1", "--acting-for", "READER", "--reason", "comparison") == 1
+    assert "no such hit is kept" in regionmir.err
+    with database.session() as session:
+        found = audit.listing(session, kinds=["resolve", "resolve refused"])
+    assert [(event.kind, event.actor) for event in found] == [("resolve", "READER"), ("resolve refused", "VIEWER")]
+
+
 def test_an_identified_peer_needs_an_address_that_it_calls_from(regionmir: Terminal) -> None:
     assert regionmir("peers", "add", "ANYONE", "--disclosure", "identified") == 2
     assert "needs --source: anyone can call under its AE title" in regionmir.err
@@ -323,3 +359,31 @@ def test_dead_letters_are_listed_counted_retried_and_dropped(regionmir: Terminal
 @pytest.mark.parametrize("arguments", [["retry"], ["drop", "1", "--all"], ["list", "--state", "lost"]])
 def test_deliveries_want_to_be_told_which(regionmir: Terminal, arguments: list[str]) -> None:
     assert regionmir("deliveries", *arguments) == 2
+
+
+def test_a_token_is_printed_once_listed_without_itself_and_revoked(regionmir: Terminal, database: Database) -> None:
+    assert regionmir("tokens", "add", "research", "--scope", "query", "--disclosure", "identified", "--days", "3") == 0
+    token = regionmir.out.strip()
+    assert token.startswith("rgn_")
+    assert "not shown again" in regionmir.err
+    (listed,) = regionmir.json("tokens", "list")
+    assert (listed["name"], listed["scopes"], listed["disclosure"]) == ("research", ["query"], "identified")
+    assert regionmir("tokens", "list") == 0
+    assert "good" in regionmir.out
+    assert token not in regionmir.out
+    assert regionmir("tokens", "add", "research") == 1
+    assert "choose another name" in regionmir.err
+    assert regionmir("tokens", "revoke", "research") == 0
+    assert regionmir("tokens", "revoke", "research") == 1
+    assert regionmir("tokens", "list") == 0
+    assert "revoked" in regionmir.out
+    with database.session() as session:
+        events = audit.listing(session, kinds=["token added", "token revoked"])
+        assert [event.kind for event in events] == ["token revoked", "token added"]
+        assert not any(token in str(event.detail) for event in events)
+
+
+@pytest.mark.parametrize("name", ["anonymous", "a name", "x" * 13])
+def test_a_token_needs_a_name_that_logs_can_hold(regionmir: Terminal, name: str) -> None:
+    assert regionmir("tokens", "add", name) == 2
+    assert "1 to 12" in regionmir.err

@@ -175,7 +175,10 @@ def test_results_go_to_orthanc_and_it_commits_itself(
     with running_orthanc(tmp_path / "orthanc", modalities=known) as orthanc:
         with database.session() as session:
             title = AETitle("ORTHANC")
-            peers.upsert(session, Peer(title, host="127.0.0.1", port=orthanc.dicom_port, commits_storage=True))
+            peers.upsert(
+                session,
+                Peer(title, host="127.0.0.1", port=orthanc.dicom_port, commits_storage=True, accepts_pseudonyms=True),
+            )
         enqueue(database, results, "ORTHANC")
         deliverer = Deliverer(database, AETitle("REGIONMIR"), {"film": FilmBuilder()})
         assert sum(future.result(60) for future in deliverer.drain()) == 3

@@ -84,7 +84,7 @@ def test_hits_come_by_falling_similarity_one_per_study_and_never_of_the_same_pat
     assert [m[4] for m in descriptions if m] == ["1.00", "0.98", "0.96", "0.92", "0.88"]
     assert len({m[1] for m in descriptions if m}) == 1
     assert {m[2] for m in descriptions if m} == {FOUND[1].short}
-    assert set(found.values("StudyComments")) == {"9 of 10 indexed"}
+    assert set(found.values("StudyComments")) == {"9 of 10 indexed, age 60-64"}
     assert set(found.values("RetrieveAETitle")) == {"REGIONMIR"}
 
 

@@ -1,7 +1,5 @@
 """Other people's programs find no fault with what goes back to a PACS, and see in it what was put in."""
 
-import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,7 @@ from regionmir.results.source import ResultSource
 from tests.conftest import absent
 from tests.support.films import save, synthetic_film
 from tests.support.results import CODE, LLLZ, NAMES, REGIONS, answer, every_result, other_films, source
-
-ACCEPTED_WARNINGS = (
-    "Unrecognized defined term <99RGNMIR>",  # a private scheme; CodingSchemeIdentificationSequence explains it
-    "The VR checker does not support this Specific Character Set",  # of its own limits
-    "Reading unknown/unsupported SpecificCharacterSet",
-    "needed to build DICOMDIR - Study",  # time or ID that the image itself lacks: nothing is invented
-    "Retired Person Name form",  # names of one component, taken over from the image as they are
-    "Check for template constraints not yet supported",  # of dsrdump: of its own limits
-)
-"""What the peers may say of a result, and why that is no fault of ours."""
+from tests.support.validation import complaints, said_by
 
 FILMS: dict[str, dict[str, Any]] = {
     "DX": {},
@@ -48,23 +37,6 @@ def tool(name: str) -> str:
     if not path.is_file():
         absent(f"{name} (apt-get install {'dicom3tools' if name == 'dciodvfy' else 'dcmtk'})")
     return str(path)
-
-
-def said_by(*command: str | Path) -> list[str]:
-    """Return what a program says on either channel, line by line; it must succeed."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, timeout=120)
-    lines = (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
-    assert done.returncode == 0, lines
-    return [line for line in lines if line.strip()]
-
-
-def complaints(lines: Iterable[str]) -> list[str]:
-    return [
-        line
-        for line in lines
-        if line.startswith(("Error", "Warning", "E:", "W:", "F:"))
-        and not any(known in line for known in ACCEPTED_WARNINGS)
-    ]
 
 
 def all_regions() -> ResultSource:

@@ -60,7 +60,15 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signa
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"http_host": "0.0.0.0", "database_url": "postgresql:///x"}, "REGIONMIR_HTTP_NAMES"),
+        ({"http_host": "0.0.0.0", "database_url": "postgresql:///x"}, "REGIONMIR_SIGNIN"),
+        (
+            {"http_host": "0.0.0.0", "signin": "local", "database_url": "postgresql:///x"},
+            "REGIONMIR_HTTP_TLS_CERTIFICATE",
+        ),
+        (
+            {"http_host": "0.0.0.0", "signin": "local", "http_without_tls": "1", "database_url": "postgresql:///x"},
+            "REGIONMIR_HTTP_NAMES",
+        ),
         ({}, "REGIONMIR_DATABASE_URL"),
         ({"http_port": "99999", "database_url": "postgresql:///x"}, "http_port"),
     ],

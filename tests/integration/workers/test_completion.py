@@ -129,3 +129,15 @@ def test_a_result_that_comes_back_is_known_as_ours_and_not_indexed(database: Dat
     with database.session() as session:
         (back,) = instances.listing(session, state=InstanceState.UNSUPPORTED)
     assert back.reason == "own_copy"
+
+
+def test_what_we_fetched_and_is_then_sent_by_its_archive_gets_results(database: Database) -> None:
+    register(database)
+    completion = Completion(database, [OnePerStudy(database)], quiet_s=0)
+    arrive(database, 1)
+    index_all(database)
+    with database.session() as session:
+        session.execute(text("UPDATE instance SET called_ae = '', source_ae = 'FETCHED'"))
+    assert completion.look() == 0
+    arrive(database, 1)
+    assert completion.look() == 1

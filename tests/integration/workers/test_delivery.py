@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event as Flag
 
 import pytest
@@ -14,7 +15,8 @@ from sqlalchemy import text
 from db import deliveries, peers, visibility
 from db.engine import Database
 from db.peers import Peer
-from regionmir.core.identifiers import AETitle
+from regionmir.core.identifiers import AETitle, Uid
+from regionmir.core.records import Disclosure
 from regionmir.scu.peer import Timeouts
 from tests.support.outbox import FilmBuilder, enqueue, make_due, make_results, outbox
 from tests.support.peers import AE_TITLE, Receiver, free_port, receiver
@@ -25,7 +27,8 @@ QUICK = Timeouts(connect_s=2, acse_s=5, dimse_s=5, network_s=5)
 
 def register(database: Database, port: int, title: str = AE_TITLE, **values: object) -> None:
     with database.session() as session:
-        peers.upsert(session, Peer(AETitle(title), host="127.0.0.1", port=port, **values))  # type: ignore[arg-type]
+        known = {"accepts_pseudonyms": True, **values}
+        peers.upsert(session, Peer(AETitle(title), host="127.0.0.1", port=port, **known))  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -201,6 +204,20 @@ def test_a_destination_that_takes_no_such_object_gets_no_second_try(database: Da
         assert isinstance(peer, Receiver)
     assert outbox(database)[0].state.value == "dead"
     assert "accepts none of the presentation contexts" in outbox(database)[0].reason
+
+
+def test_nothing_goes_to_a_destination_that_may_not_see_whose_it_is(database: Database) -> None:
+    (pseudonymous,) = make_results(database, 1)
+    original = replace(pseudonymous, sop_instance_uid=Uid("1.2.3.99.2"), disclosure=Disclosure.IDENTIFIED)
+    enqueue(database, [pseudonymous, original])
+    with receiver() as peer, delivering(database, FilmBuilder()) as drain:
+        register(database, peer.port, accepts_pseudonyms=False)
+        drain()
+        assert peer.received == []
+    assert [(one.state.value, one.reason) for one in outbox(database)] == [
+        ("dead", "RECEIVER is not registered to accept pseudonymous results"),
+        ("dead", "RECEIVER is not registered for identified results any more"),
+    ]
 
 
 def test_what_is_about_a_hidden_study_waits_until_it_is_shown_again(database: Database) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from regionmir.admin import checks
-from regionmir.admin.checks import Finding, Level, all_checks
+from regionmir.admin.checks import all_checks
+from regionmir.admin.findings import Finding, Level
 from regionmir.core.settings import Settings, load_settings
 
 

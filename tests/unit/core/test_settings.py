@@ -35,7 +35,13 @@ def test_a_variable_wins_over_the_file_and_the_file_over_the_default(monkeypatch
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("DICOM_PORT", "99999"), ("DICOM_PORT", "eleven"), ("AE_TITLE", "MUCH_TOO_LONG_A_TITLE"), ("LOG_LEVEL", "loud")],
+    [
+        ("DICOM_PORT", "99999"),
+        ("DICOM_PORT", "eleven"),
+        ("AE_TITLE", "MUCH_TOO_LONG_A_TITLE"),
+        ("LOG_LEVEL", "loud"),
+        ("RESULT_REGIONS", "RL,LUNG"),
+    ],
 )
 def test_a_wrong_value_is_one_line_that_names_setting_and_origin(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -47,6 +53,13 @@ def test_a_wrong_value_is_one_line_that_names_setting_and_origin(
     assert name.lower() in message
     assert f"REGIONMIR_{name}" in message
     assert "\n" not in message
+
+
+def test_regions_of_results_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGIONMIR_RESULT_REGIONS", " rl, LLLZ ")
+    assert [anatomy.short for anatomy in load_settings().searched_regions()] == ["RL", "LLLZ"]
+    monkeypatch.delenv("REGIONMIR_RESULT_REGIONS")
+    assert load_settings().searched_regions() == ()
 
 
 def test_an_unknown_setting_in_the_file_is_refused_by_name() -> None:

@@ -64,21 +64,22 @@ def test_a_vector_and_each_of_its_parts_have_unit_length(network: RegionNetwork)
     torch.testing.assert_close(found.vector[..., :8], CONFIG.anatomy_share**0.5 * found.anatomy)
 
 
-def test_a_region_is_described_without_what_lies_beyond_the_receptive_field(network: RegionNetwork) -> None:
-    """178 pixels around a place are seen; the map that finds regions sees the whole film."""
+def test_a_regions_appearance_is_described_without_what_lies_beyond_the_receptive_field(network: RegionNetwork) -> None:
+    """178 pixels around a place are seen; the map that finds regions, and so names them, sees the whole film."""
     film = torch.rand(1, 1, 96, 512, generator=torch.Generator().manual_seed(0))
     other = film.clone()
     other[..., 320:] = 1 - other[..., 320:]
     boxes = torch.tensor([[[8.0, 8, 72, 88]]])
     with torch.no_grad():
         features, changed = network.features(film), network.features(other)
-        vectors = [network.embed(f, boxes, torch.tensor([3])).vector for f in (features, changed)]
-    torch.testing.assert_close(vectors[0], vectors[1], atol=1e-6, rtol=0)
+        one, two = (network.embed(f, boxes, torch.tensor([3])) for f in (features, changed))
+    torch.testing.assert_close(one.uncentred, two.uncentred, atol=1e-6, rtol=0)
+    assert not torch.allclose(one.anatomy, two.anatomy, atol=1e-6)
     assert not torch.allclose(features.detect[..., :8], changed.detect[..., :8], atol=1e-4)
     other[..., 80:] = 1 - other[..., 80:]
     with torch.no_grad():
-        near = network.embed(network.features(other), boxes, torch.tensor([3])).vector
-    assert not torch.allclose(vectors[0], near, atol=1e-6)
+        near = network.embed(network.features(other), boxes, torch.tensor([3]))
+    assert not torch.allclose(one.uncentred, near.uncentred, atol=1e-6)
 
 
 def test_bfloat16_hardly_turns_a_vector(network: RegionNetwork) -> None:

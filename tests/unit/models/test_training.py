@@ -204,6 +204,18 @@ def test_boxes_follow_a_bright_rectangle_through_random_views() -> None:
     assert inside == len(views.images)
 
 
+def test_a_view_of_a_part_shows_an_end_of_the_film_and_says_what_is_out_of_view() -> None:
+    films = blank_films(60, 96, 3, (0, 40, 20, 56))
+    films.images[:, 40:56, 0:20] = 255
+    views = random_views(films, torch.Generator().manual_seed(2), strength=0.0, parts=1.0)
+    gone = views.absent[:, 3]
+    assert 5 < int(gone.sum()) < 30  # the right end in a quarter of the views
+    assert float(views.masks[gone, 2].max()) == 0
+    kept = views.known[:, 3]
+    for image, box in zip(views.images[kept, 0], views.boxes[kept, 3].round().long().tolist(), strict=True):
+        assert float(image[box[1] : box[3], box[0] : box[2]].mean()) > 0.5
+
+
 def test_a_box_that_left_the_view_is_absent_and_never_known() -> None:
     views = random_views(blank_films(40, 64, 0, (0, 0, 3, 3)), torch.Generator().manual_seed(0))
     assert bool(views.absent[:, 0].any())
@@ -237,7 +249,7 @@ def test_giou_of_known_boxes() -> None:
 def test_findings_overlap_fully_partly_or_not_and_unknown_is_like_nothing() -> None:
     pneumonia = torch.tensor([True, False, True])
     findings = torch.tensor([0, 1, 2, -1])
-    expected = torch.tensor([[1, 0, 0.3, 0], [0, 1, 0, 0], [0.3, 0, 1, 0], [0, 0, 0, 0]])
+    expected = torch.tensor([[1, 0, 0.1, 0], [0, 1, 0, 0], [0.1, 0, 1, 0], [0, 0, 0, 0]])
     torch.testing.assert_close(likeness(findings, findings, pneumonia), expected)
 
 

@@ -43,6 +43,19 @@ def test_a_kept_object_holds_the_data_set_byte_for_byte_after_a_head_of_our_own(
     assert stored.key == f"{DIGEST[:2]}/{DIGEST[2:4]}/{DIGEST}_{EXPLICIT}.dcm"
 
 
+def test_objects_and_their_folders_are_for_their_owner_only_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = FileStore(tmp_path / "data")
+        kept = store.path(store.keep(arriving(store)).key)
+        arriving(store)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in files_under(tmp_path)} == {0o600}
+    folders = (tmp_path / "data", store.incoming_dir, store.objects_dir, kept.parent, kept.parent.parent)
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+
+
 def test_the_head_is_a_valid_meta_group_that_names_us_and_the_sender(tmp_path: Path) -> None:
     from pydicom import dcmread
 

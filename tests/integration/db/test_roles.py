@@ -1,0 +1,138 @@
+"""The roles of the processes: each does its own work, none changes the trail, the analyst sees no patient."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import ProgrammingError
+
+from db import audit, audit_chain, roles
+from db.engine import Database
+from db.tables import Base
+from regionmir.core.errors import ConfigurationError
+from regionmir.scu.store import Result
+from regionmir.storage import FileStore
+from tests.support.fake_model import FakeModel
+from tests.support.films import write_film
+from tests.support.find import find
+from tests.support.running_node import running_node
+from workers.indexer import Indexer
+
+As = Callable[[str], Database]
+
+
+@pytest.fixture
+def as_role(database: Database) -> Iterator[As]:
+    """Return a function that gives the database as a role sees it; the roles are made first."""
+    opened = [Database(_url(database, ""), application_name="administrator")]
+    roles.apply(opened[0])
+    roles.apply(opened[0])
+
+    def as_role(role: str) -> Database:
+        opened.append(Database(_url(database, role), application_name=role))
+        return opened[-1]
+
+    yield as_role
+    for one in opened:
+        one.close()
+
+
+def _url(database: Database, role: str) -> str:
+    """Return the URL for the superuser, who becomes `role` at once: the test server lets in nobody else."""
+    url = make_url(database.url.render_as_string(hide_password=False)).set(username="postgres")
+    url = url.update_query_dict({"options": f"-crole={role}"}) if role else url
+    return url.render_as_string(hide_password=False)
+
+
+def refused(database: Database, statement: str) -> bool:
+    try:
+        with database.session() as session:
+            session.execute(text(statement))
+    except ProgrammingError as error:
+        return getattr(error.orig, "sqlstate", "") == "42501"  # insufficient privilege
+    return False
+
+
+def test_the_node_receives_answers_and_sends_under_its_role(as_role: As, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.dcm", 1)
+    other = write_film(tmp_path / "other.dcm", 2)
+    with running_node(as_role(roles.NODE), tmp_path / "node") as node:
+        assert [one.result for one in node.receive(film, other)] == [Result.STORED] * 2
+        assert len(find(node.peer.port, "STUDY", calling="ANY", StudyInstanceUID="").rows) == 2
+
+
+def test_the_worker_indexes_and_makes_partitions_under_its_role(
+    as_role: As, database: Database, tmp_path: Path
+) -> None:
+    from tests.support.filing import file_film
+    from tests.support.films import synthetic_film
+
+    store = FileStore(tmp_path)
+    file_film(as_role(roles.NODE), store, synthetic_film(1))
+    worker = Indexer(as_role(roles.WORKER), store, FakeModel(), 4, lease_s=60)
+    assert worker.drain() == 1
+    worker.close()
+    with database.session() as session:
+        assert session.execute(text("SELECT state FROM instance")).scalars().all() == ["indexed"]
+
+
+@pytest.mark.parametrize("role", [roles.NODE, roles.WORKER, roles.WEB])
+def test_a_process_may_add_to_the_trail_and_nothing_else(as_role: As, role: str) -> None:
+    database = as_role(role)
+    with database.session() as session:
+        audit.record(session, "peer added", actor=role, address="", detail={})
+    with database.session() as session:
+        assert audit_chain.verify(audit_chain.links(session)).events == 1
+    for statement in (
+        "UPDATE audit_event SET kind = 'x'",
+        "DELETE FROM audit_event",
+        "TRUNCATE audit_event",
+        "INSERT INTO audit_event (pk, kind, actor, address) VALUES (7, '', '', '')",
+        "INSERT INTO audit_event (at, kind, actor, address) VALUES (now(), '', '', '')",
+        "INSERT INTO audit_chain VALUES (2, 1, '')",
+        "ALTER TABLE audit_event DISABLE TRIGGER ALL",
+        "DROP TABLE audit_event",
+    ):
+        assert refused(database, statement), statement
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        (roles.NODE, "UPDATE peer SET disclosure = 'identified'"),
+        (roles.NODE, "DELETE FROM instance"),
+        (roles.NODE, "CREATE TABLE mine (x INT)"),
+        (roles.WORKER, "INSERT INTO peer SELECT * FROM peer"),
+        (roles.WEB, "UPDATE instance SET state = 'received'"),
+        (roles.WEB, "DELETE FROM study"),
+        (roles.ANALYST, "SELECT * FROM patient"),
+        (roles.ANALYST, "SELECT * FROM audit_event"),
+        (roles.ANALYST, "SELECT * FROM pseudonym"),
+    ],
+)
+def test_what_is_not_its_work_a_role_may_not(as_role: As, role: str, statement: str) -> None:
+    assert refused(as_role(role), statement)
+
+
+def test_the_analyst_reads_every_statistic_and_no_other_table(as_role: As) -> None:
+    analyst = as_role(roles.ANALYST)
+    with analyst.session() as session:
+        views = session.scalars(
+            text("SELECT table_name FROM information_schema.views WHERE table_schema = 'analytics'")
+        ).all()
+        assert len(views) >= 4
+        for view in views:
+            session.execute(text(f"SELECT * FROM analytics.{view}")).all()
+    for table in Base.metadata.tables:
+        assert refused(analyst, f"SELECT 1 FROM {table}"), table
+
+
+def test_every_table_that_a_rule_names_is_there() -> None:
+    named = {table for rules in roles.WRITES.values() for tables in rules.values() for table in tables}
+    assert named <= set(Base.metadata.tables)
+
+
+def test_who_may_not_make_roles_is_told_what_to_do(database: Database) -> None:
+    with pytest.raises(ConfigurationError, match="superuser"):
+        roles.apply(database)
