@@ -1,20 +1,24 @@
 """What pages show: studies with their instances and regions, named by pseudonyms. Reads only."""
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.pseudonyms import INSTANCE, PATIENT, STUDY
-from db.tables import InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
+from db.tables import FindingRow, InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
 from db.visibility import visible
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, InstanceState
 
 BURNED_IN_ANNOTATION = "00280301"
+ORIENTATION = ("00200020", "00187034")
+"""PatientOrientation, FieldOfViewHorizontalFlip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class BrowsedInstance:
     rows: int | None
     columns: int | None
     burned_in_annotation: str
+    orientation: dict[str, Any]
+    """What it states of how it lies (`regionmir.pixels.orientation`), in the DICOM JSON model by tag."""
     regions: tuple[DetectedRegion, ...]
 
     def region(self, anatomy: Anatomy) -> DetectedRegion | None:
@@ -53,14 +59,63 @@ class BrowsedStudy:
     instances: tuple[BrowsedInstance, ...]
 
 
-def count_studies(session: Session) -> int:
+@dataclass(frozen=True, slots=True)
+class StudyFilter:
+    """Which studies a list shows; empty is no restriction. `text` is part of the patient's pseudonym or the whole of a
+    pseudonymous Study UID; where `identified`, also part of a name, or a whole PatientID, accession number or UID."""
+
+    text: str = ""
+    state: str = ""
+    sex: str = ""
+    view: str = ""
+    finding: str = ""
+    identified: bool = False
+
+
+EVERY_STUDY = StudyFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose study it really is: for identified callers alone."""
+
+    patient_name: str
+    patient_id: str
+    accession_number: str
+    study_date: dt.date | None
+
+
+def count_studies(session: Session, wanted: StudyFilter = EVERY_STUDY) -> int:
     """Return how many studies there are."""
-    return session.scalar(select(func.count()).select_from(StudyRow).where(visible())) or 0
+    query = select(func.count()).select_from(StudyRow).join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
+    return session.scalar(query.where(visible(), *_conditions(wanted))) or 0
 
 
-def list_studies(session: Session, *, model_pk: int | None, limit: int, offset: int = 0) -> list[BrowsedStudy]:
+def reasons(session: Session) -> list[tuple[InstanceState, str, int]]:
+    """Return why instances are not indexed: state, reason and how many, the most frequent first."""
+    row, count = InstanceRow, func.count()
+    query = select(row.state, row.reason, count).where(row.reason != "", row.state != InstanceState.INDEXED)
+    found = session.execute(query.group_by(row.state, row.reason).order_by(count.desc(), row.reason))
+    return [(InstanceState(state), reason, many) for state, reason, many in found]
+
+
+def identities(session: Session, study_pks: Collection[int]) -> dict[int, Identity]:
+    """Return whose studies these are, by key."""
+    query = (
+        select(StudyRow.pk, PatientRow.name, PatientRow.patient_id, StudyRow.accession_number, StudyRow.study_date)
+        .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
+        .where(StudyRow.pk.in_(list(study_pks)), visible())
+    )
+    found = session.execute(query)
+    return {pk: Identity(name, number, accession, date) for pk, name, number, accession, date in found}
+
+
+def list_studies(
+    session: Session, *, model_pk: int | None, limit: int, offset: int = 0, wanted: StudyFilter = EVERY_STUDY
+) -> list[BrowsedStudy]:
     """Return a part of the studies, the newest first; regions are those of the model `model_pk`."""
-    newest = _studies().order_by(StudyRow.received_at.desc(), StudyRow.pk.desc()).limit(limit).offset(offset)
+    passing = _studies().where(*_conditions(wanted))
+    newest = passing.order_by(StudyRow.received_at.desc(), StudyRow.pk.desc()).limit(limit).offset(offset)
     return _with_instances(session, newest, model_pk)
 
 
@@ -101,6 +156,41 @@ def instance_pks(session: Session, *, state: InstanceState | None, limit: int, a
         )
         query = query.where(InstanceRow.pk > last.scalar_subquery())
     return list(session.scalars(query.limit(limit)))
+
+
+def _conditions(wanted: StudyFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions on a study joined with its patient."""
+    found = []
+    if wanted.text:
+        found.append(or_(*_named(wanted.text, identified=wanted.identified)))
+    if wanted.sex:
+        found.append(PatientRow.sex == wanted.sex)
+    if wanted.finding:
+        found.append(StudyRow.pk.in_(select(FindingRow.study_pk).where(FindingRow.label == wanted.finding)))
+    of_instance = [
+        column == value
+        for column, value in ((InstanceRow.state, wanted.state), (InstanceRow.view, wanted.view))
+        if value
+    ]
+    if of_instance:
+        having = select(SeriesRow.study_pk).join(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
+        found.append(StudyRow.pk.in_(having.where(*of_instance)))
+    return found
+
+
+def _named(text: str, *, identified: bool) -> list[ColumnElement[bool]]:
+    row = PseudonymRow
+    patients = select(row.original).where(row.kind == PATIENT, row.pseudonym.icontains(text, autoescape=True))
+    studies = select(row.original).where(row.kind == STUDY, row.pseudonym == text)
+    found: list[ColumnElement[bool]] = [PatientRow.key.in_(patients), StudyRow.study_instance_uid.in_(studies)]
+    if identified:
+        found += [
+            PatientRow.name.icontains(text, autoescape=True),
+            PatientRow.patient_id == text,
+            StudyRow.accession_number == text,
+            StudyRow.study_instance_uid == text,
+        ]
+    return found
 
 
 def _studies() -> Select[int, str, str, str]:
@@ -167,6 +257,7 @@ def _instances(
             rows=row.rows,
             columns=row.columns,
             burned_in_annotation=_first_value(row.attributes.get(BURNED_IN_ANNOTATION)),
+            orientation={tag: row.attributes[tag] for tag in ORIENTATION if tag in row.attributes},
             regions=tuple(regions[row.pk]),
         )
         for row, study_pk, modality, uid, study_uid in found

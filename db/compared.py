@@ -6,13 +6,14 @@ is the mean of its R ranks, each among all films that may be found and have that
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import ColumnElement, Select, cast, func, literal, select, text, union_all
 from sqlalchemy.orm import Session
 
-from db.embeddings import Neighbour, NeighbourFilter
+from db.embeddings import FILTER_CONDITIONS, Neighbour, NeighbourFilter
 from db.find import Condition, studies_that_pass
 from db.tables import EmbeddingRow
 from db.visibility import of_visible_study
@@ -32,7 +33,7 @@ def nearest_films(
 ) -> list[Neighbour]:
     """Return up to `limit` films most like `vectors` (D,), unit vectors by anatomy; `region_pk` is of the first.
 
-    Best mean similarity first, or best mean rank first where `by_rank`. Of `filters` only the exclusions count.
+    Best mean similarity first, or best mean rank first where `by_rank`.
     """
     allowed = _allowed(filters, conditions)
     parts = [
@@ -51,12 +52,8 @@ _COLUMNS: Final = 8
 
 def _allowed(filters: NeighbourFilter, conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:
     row = EmbeddingRow
-    excluded = (
-        (row.patient_pk, filters.exclude_patient_pk),
-        (row.study_pk, filters.exclude_study_pk),
-        (row.pixel_sha256, filters.exclude_pixel_sha256),
-    )
-    found: list[ColumnElement[bool]] = [column != value for column, value in excluded if value is not None]
+    asked = asdict(filters).items()
+    found = [FILTER_CONDITIONS[name](literal(value)) for name, value in asked if value is not None]
     found.append(of_visible_study(row.study_pk))
     return [*found, row.study_pk.in_(studies_that_pass(conditions))] if conditions else found
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.engine import Database
 from db.generations import leaf_name
-from db.tables import EmbeddingRow, ModelRow, RegionRow
+from db.tables import EmbeddingRow, FindingRow, ModelRow, RegionRow
 from db.visibility import of_visible_study
 from regionmir.core.geometry import Box
 from regionmir.core.records import Vector
@@ -39,6 +39,8 @@ class NeighbourFilter:
     age_min: float | None = None
     age_max: float | None = None
     view: str | None = None
+    finding: str | None = None
+    """A finding of its study (`db.findings`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +178,13 @@ def _statement(dim: int, filters: tuple[str, ...], *, by_index: bool) -> Select[
             (-distance).label("similarity"),
         )
         .where(row.model_pk == bindparam("model_pk"), row.anatomy_pk == bindparam("anatomy_pk"))
-        .where(of_visible_study(row.study_pk), *(_CONDITIONS[name](bindparam(name)) for name in filters))
+        .where(of_visible_study(row.study_pk), *(FILTER_CONDITIONS[name](bindparam(name)) for name in filters))
         .order_by(distance)
         .limit(bindparam("most"))
     )
 
 
-_CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
+FILTER_CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
     "exclude_patient_pk": EmbeddingRow.patient_pk.__ne__,
     "exclude_study_pk": EmbeddingRow.study_pk.__ne__,
     "exclude_pixel_sha256": EmbeddingRow.pixel_sha256.__ne__,
@@ -192,6 +194,7 @@ _CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
     "age_min": EmbeddingRow.age_years.__ge__,
     "age_max": EmbeddingRow.age_years.__le__,
     "view": EmbeddingRow.view.__eq__,
+    "finding": lambda label: EmbeddingRow.study_pk.in_(select(FindingRow.study_pk).where(FindingRow.label == label)),
 }
 """The condition of each field of `NeighbourFilter`, from its value."""
 

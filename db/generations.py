@@ -3,11 +3,11 @@
 import datetime as dt
 from dataclasses import dataclass
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db.tables import ModelRow
+from db.tables import ModelRow, RegionRow
 from regionmir.core.anatomy import anatomy_by_key
 from regionmir.core.errors import ModelError
 from regionmir.core.records import GenerationInfo
@@ -81,6 +81,13 @@ def listing(session: Session) -> list[RegisteredModel]:
     """Return all generations, oldest first."""
     rows = session.scalars(select(ModelRow).order_by(ModelRow.pk))
     return [RegisteredModel(row.pk, _info(row), row.status, row.registered_at) for row in rows]
+
+
+def indexed(session: Session) -> dict[int, int]:
+    """Return in how many instances each generation has found regions, by its key; those without are left out."""
+    count = func.count(RegionRow.instance_pk.distinct())
+    query = select(RegionRow.model_pk, count).group_by(RegionRow.model_pk)
+    return dict(session.execute(query).all())
 
 
 def activate(session: Session, model_pk: int) -> None:

@@ -56,6 +56,15 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
     if not wanted.keys:
         return []
     matches = _matches_pseudonym if disclosure is Disclosure.PSEUDONYMOUS else _matches_original
+    return _stored(session, *(matches(key, list(values)) for key, values in wanted.keys.items()), limit=limit)
+
+
+def instances_by_pk(session: Session, pks: Sequence[int]) -> list[StoredInstance]:
+    """Return the instances with these keys of ours, those of hidden studies left out."""
+    return _stored(session, InstanceRow.pk.in_(list(pks)))
+
+
+def _stored(session: Session, *conditions: ColumnElement[bool], limit: int | None = None) -> list[StoredInstance]:
     query = (
         select(
             InstanceRow.sop_instance_uid,
@@ -71,7 +80,7 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
-        .where(visible(), *(matches(key, list(values)) for key, values in wanted.keys.items()))
+        .where(visible(), *conditions)
         .order_by(StudyRow.pk, SeriesRow.series_number, SeriesRow.pk, InstanceRow.instance_number, InstanceRow.pk)
         .limit(limit)
     )

@@ -20,9 +20,10 @@ ANALYST: Final = "regionmir_analyst"
 
 _FILING = ("patient", "study", "series", "instance", "instance_version", "pseudonym")
 _ASKING = ("query_log", "result_set", "drawn_box", "wanted_answer")
-_OF_WORKERS = ("model", "region", "pacs", "pacs_study", "audit_forwarding", "uploaded_film")
-_SIGNING_IN = ("web_user", "web_session", "sign_in_request")
 _RESULTS = ("delivery", "commitment_request", "study_release", "study_results")
+_WORK = ("model", "region", "pacs", "pacs_study", "audit_forwarding", "explanation", "uploaded_film")
+_SIGNING_IN = ("web_user", "web_session", "sign_in_request", "api_token")
+_PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model")
 
 WRITES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     NODE: {
@@ -30,13 +31,12 @@ WRITES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "DELETE": ("region", "embedding", "study_release", "study_results"),  # of an instance that was corrected
     },
     WORKER: {
-        "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_OF_WORKERS),
+        "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_WORK),
         "DELETE": ("region", "drawn_box", "pacs_study", "study_release", "study_results", "uploaded_film"),
     },
     WEB: {
-        "INSERT, UPDATE": (*_FILING, *_ASKING, *_SIGNING_IN, "uploaded_film"),
-        "UPDATE": ("api_token",),  # when it was used last
-        "DELETE": ("web_session", "sign_in_request", "uploaded_film"),
+        "INSERT, UPDATE": (*_FILING, *_ASKING, *_SIGNING_IN, *_PAGES),
+        "DELETE": ("relevance_feedback", "uploaded_film", "web_session", "sign_in_request"),
     },
 }
 """What each process writes, beside audit events; each reads all tables. `embedding` belongs to the workers, who make

@@ -735,3 +735,74 @@ class UploadedFilmRow(Base):
     rows: Mapped[int | None]
     columns: Mapped[int | None]
     regions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+
+
+class RelevanceFeedbackRow(Base):
+    """What one person says of one hit: whether it is relevant to the region (or the drawn `box`) that asked."""
+
+    __tablename__ = "relevance_feedback"
+    __table_args__ = (
+        UniqueConstraint(
+            "actor",
+            "model_pk",
+            "anatomy_pk",
+            "query_instance_pk",
+            "hit_instance_pk",
+            "box",
+            name="relevance_feedback_once",
+            postgresql_nulls_not_distinct=True,
+        ),
+        CheckConstraint("query_instance_pk <> hit_instance_pk", name="relevance_feedback_of_two"),
+    )
+    pk: Mapped[Pk]
+    actor: Mapped[str]
+    model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
+    anatomy_pk: Mapped[Small] = mapped_column(ForeignKey("anatomy.pk"))
+    query_instance_pk: Mapped[Big] = mapped_column(ForeignKey("instance.pk"))
+    hit_instance_pk: Mapped[Big] = mapped_column(ForeignKey("instance.pk"))
+    box: Mapped[list[float] | None] = mapped_column(ARRAY(Float))
+    relevant: Mapped[bool]
+    given_at: Mapped[Now]
+
+
+class FindingRow(Base):
+    """One finding of one study, as a report or a reader named it."""
+
+    __tablename__ = "finding"
+    __table_args__ = (Index("finding_by_label", "label", "study_pk"),)
+    study_pk: Mapped[int] = mapped_column(BigInteger, ForeignKey("study.pk"), primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+
+
+class ExplanationRow(Base):
+    """The similarity maps of a pair of regions, made on demand; boxes in stored pixels of each film, half-open."""
+
+    __tablename__ = "explanation"
+    __table_args__ = (
+        UniqueConstraint(
+            "model_pk",
+            "anatomy_pk",
+            "query_instance_pk",
+            "hit_instance_pk",
+            "query_box",
+            "hit_box",
+            name="explanation_identity",
+        ),
+        CheckConstraint("state IN ('waiting', 'making', 'made', 'failed')", name="explanation_state_known"),
+        CheckConstraint("(state = 'made') = (maps IS NOT NULL)", name="explanation_answer"),
+        Index("explanation_waiting", "asked_at", postgresql_where=text("state IN ('waiting', 'making')")),
+    )
+    pk: Mapped[Pk]
+    model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
+    anatomy_pk: Mapped[Small] = mapped_column(ForeignKey("anatomy.pk"))
+    query_instance_pk: Mapped[Big] = mapped_column(ForeignKey("instance.pk"))
+    hit_instance_pk: Mapped[Big] = mapped_column(ForeignKey("instance.pk"))
+    query_box: Mapped[list[float]] = mapped_column(ARRAY(Float))
+    hit_box: Mapped[list[float]] = mapped_column(ARRAY(Float))
+    state: Mapped[str]
+    reason: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_until: Mapped[dt.datetime | None]
+    asked_at: Mapped[Now]
+    maps: Mapped[list[list[list[float]]] | None] = mapped_column(JSONB)
+    """Of the query and of the hit: (P, P) each, rows from the top as viewed, -1..1."""

@@ -6,6 +6,7 @@ Shape letters: B images, A anatomies (all 29), R boxes, D length of a vector.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import InvalidBox
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo
+
+if TYPE_CHECKING:
+    from models.explain import Explanation
 
 MAX_BATCH = 16
 NOT_FRONTAL, INVERTED, BLANK = "not a frontal chest radiograph", "black and white look exchanged", "blank image"
@@ -114,6 +118,12 @@ class RegionModel:
         slots = None if anatomies is None else torch.tensor([a.key - 1 for a in anatomies])
         found: npt.NDArray[np.float32] = self.describe(stack([made]), wanted, slots).vector[0].numpy()
         return found
+
+    def explain(self, query: tuple[Image, Box], hit: tuple[Image, Box], anatomy: Anatomy) -> "Explanation":
+        """Return why two regions are alike (`models.explain.explain_pair`)."""
+        from models.explain import explain_pair
+
+        return explain_pair(self, query, hit, anatomy)
 
     def describe(self, batch: Tensor, boxes: Tensor, slots: Tensor | None = None) -> Embedding:
         """Return the vectors, on the CPU, of `boxes` (B, R, 4) in input pixels of prepared images (B, 1, S, S).

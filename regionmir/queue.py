@@ -20,6 +20,7 @@ LIGHT_QUEUE = "light"
 
 TASK_INDEX = "regionmir.index"
 TASK_SEARCH = "regionmir.search"
+TASK_EXPLAIN = "regionmir.explain"
 TASK_RECONCILE = "regionmir.reconcile"
 
 VISIBILITY_TIMEOUT_S = 120
@@ -65,6 +66,10 @@ class CeleryQueue:
     def wake_search(self) -> None:
         """Say that a drawn box is waiting to be embedded. Raises `BrokerUnavailable`."""
         self._send(TASK_SEARCH, SEARCH_QUEUE)
+
+    def wake_explain(self) -> None:
+        """Say that a pair is waiting for its similarity maps. Raises `BrokerUnavailable`."""
+        self._send(TASK_EXPLAIN, SEARCH_QUEUE)
 
     def depth(self) -> int:
         """Return how many wake-ups wait on the broker. Raises `BrokerUnavailable`."""

@@ -20,6 +20,7 @@ from regionmir.core.errors import Transient
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
 from regionmir.storage.uploads import Uploads
 from workers.boxes import embed_waiting
+from workers.explaining import explain_waiting
 from workers.periodic import Periodic
 from workers.pipeline import Analyser, Film, ObjectPaths, Outcome, index_batch, read_film, write_outcome
 from workers.uploads import index_uploaded
@@ -86,6 +87,11 @@ class Indexer:
         with self._one_at_a_time:
             return self._embed_boxes()
 
+    def explain_pairs(self) -> int:
+        """Make the similarity maps that wait and return how many. A thread that drains does so between its batches."""
+        with self._one_at_a_time:
+            return self._explain_pairs()
+
     def stop(self) -> None:
         """Let `drain` end after the batch it is at. Safe in a signal handler."""
         self._stopping.set()
@@ -104,11 +110,13 @@ class Indexer:
         done = 0
         model_pk = self._registered_model()
         self._embed_boxes()
+        self._explain_pairs()
         batch = self._next_batch()
         while batch.rows and not self._stopping.is_set():
             following = Batch() if batch.alone else self._next_batch()
             done += self._index(batch, model_pk)
             self._embed_boxes()
+            self._explain_pairs()
             batch = following if following.rows else self._next_batch()
         self._release(self._held)
         return done
@@ -118,6 +126,9 @@ class Indexer:
         if self.uploads is not None:
             done += index_uploaded(self.database, self.uploads, self.model, self.max_pixels)
         return done
+
+    def _explain_pairs(self) -> int:
+        return explain_waiting(self.database, self.objects, self.model, self.max_pixels)
 
     def _registered_model(self) -> int:
         if self._model_pk is None:

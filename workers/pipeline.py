@@ -41,6 +41,10 @@ class Analysis(Protocol):
     def regions(self) -> tuple[EmbeddedRegion, ...]: ...
 
 
+Side = tuple[npt.NDArray[np.float32], Box]
+"""One region of a pair: an image (H, W) of display values and the box in its pixels."""
+
+
 class Analyser(Protocol):
     """A model: one forward pass over images (H, W) float32 of display values 0..1, one analysis for each."""
 
@@ -50,6 +54,16 @@ class Analyser(Protocol):
     def embed_boxes(
         self, image: npt.NDArray[np.float32], boxes: Sequence[Box], anatomies: Sequence[Anatomy]
     ) -> npt.NDArray[np.float32]: ...
+    def explain(self, query: Side, hit: Side, anatomy: Anatomy) -> "PairMaps": ...
+
+
+class PairMaps(Protocol):
+    """Why a pair of regions is alike; maps (P, P) of -1..1, rows from the top."""
+
+    @property
+    def query(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def hit(self) -> npt.NDArray[np.float32]: ...
 
 
 class ObjectPaths(Protocol):

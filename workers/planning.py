@@ -19,7 +19,7 @@ from regionmir.core.records import Caller, Rights, lower
 from regionmir.query import trail
 from regionmir.query.request import RegionQuery
 from regionmir.query.search import search
-from workers.outbox import Plan, unregistered
+from regionmir.results.outbox import Plan, unregistered
 
 if TYPE_CHECKING:
     from db.engine import Session

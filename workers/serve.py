@@ -22,6 +22,7 @@ from regionmir.core.settings import Settings
 from regionmir.core.syslog import parse_syslog_target
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.results.making import KINDS
+from regionmir.results.outbox import ResultOutbox
 from regionmir.storage import FileStore
 from regionmir.storage.uploads import Uploads
 from workers.answering import Answering
@@ -31,14 +32,13 @@ from workers.commitment import CommitmentReporter
 from workers.completion import Completion
 from workers.delivery import Deliverer
 from workers.indexer import Indexer
-from workers.outbox import ResultOutbox
 from workers.pacs_sync import DeletionHook, PacsSync
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
 from workers.planning import StudyPlanner
 from workers.reconcile import reconcile
 from workers.results import ResultMaker
-from workers.tasks import add_index_task, add_reconcile_task, add_search_task
+from workers.tasks import add_explain_task, add_index_task, add_reconcile_task, add_search_task
 from workers.uploads import sweep
 
 POLL_S = 2.0
@@ -72,6 +72,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
         at_end.callback(indexer.close)
         add_index_task(app, indexer.drain)
         add_search_task(app, indexer.embed_boxes)
+        add_explain_task(app, indexer.explain_pairs)
         poll.start()
         return _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from celery import Celery
 
 from regionmir.core.errors import Transient
-from regionmir.queue import TASK_INDEX, TASK_RECONCILE, TASK_SEARCH
+from regionmir.queue import TASK_EXPLAIN, TASK_INDEX, TASK_RECONCILE, TASK_SEARCH
 
 RETRY_AT_MOST_S = 30
 """Longest pause before a retry; below the visibility timeout, or the broker would give the waiting task to another."""
@@ -33,6 +33,14 @@ def add_search_task(app: Celery, embed: Callable[[], object]) -> None:
     @app.task(name=TASK_SEARCH, **_RETRIES)  # type: ignore[untyped-decorator]
     def search() -> None:
         embed()
+
+
+def add_explain_task(app: Celery, explain: Callable[[], object]) -> None:
+    """Let the wake-up `regionmir.explain` call `explain`."""
+
+    @app.task(name=TASK_EXPLAIN, **_RETRIES)  # type: ignore[untyped-decorator]
+    def run() -> None:
+        explain()
 
 
 def add_reconcile_task(app: Celery, reconcile: Callable[[], object]) -> None:

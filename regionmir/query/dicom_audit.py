@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 from db import audit
+from db.retrieve import StoredInstance
 from regionmir.core import audit_events
 from regionmir.core.audit_events import Asked, Endpoint, Study, Transfer
 from regionmir.core.audit_message import Action, AuditMessage, Outcome
@@ -61,6 +62,14 @@ def record_transferred(
             transfer, patient_id, studies, action=action, outcome=outcome, why=why
         )
         _record(session, "instances not transferred" if why else "instances transferred", transfer, studies, message)
+
+
+def record_accessed(session: "Session", user: Endpoint, instances: Sequence[StoredInstance], *, how: str) -> None:
+    """Record that somebody was shown instances, and who they are of: one event for each patient."""
+    for patient_id, studies in by_patient(instances, anonymized=False):
+        message = audit_events.instances_accessed(user, patient_id, studies)
+        detail = {"how": how, "instance_pks": [one.pk for one in instances if one.patient_id == patient_id]}
+        audit.record(session, "instances shown", actor=user.name, address=user.address, detail=detail, message=message)
 
 
 def by_patient(instances: Iterable[Moved], *, anonymized: bool | None) -> list[tuple[str, list[Study]]]:

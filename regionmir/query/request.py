@@ -62,7 +62,8 @@ class RegionQuery:
     `narrow`: what hits must pass, in the form in which the caller sees it. `box`: a drawn box in stored pixels of the
     anchor, in place of the region that the model found there; for one anatomy.
     `with_same_patient`: other studies of the anchor's patient may be hits, for identified callers only.
-    `last_within_s`: how old the study behind `LAST` may be.
+    `last_within_s`: how old the study behind `LAST` may be. `view`, `finding`: hits must be of this view as we found
+    it, of a study with this finding; empty: any.
     """
 
     anchor: str
@@ -73,6 +74,8 @@ class RegionQuery:
     box: Box | None = None
     with_same_patient: bool = False
     last_within_s: float = 900.0
+    view: str = ""
+    finding: str = ""
 
     def __post_init__(self) -> None:
         check_k(self.k)

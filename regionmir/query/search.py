@@ -126,6 +126,8 @@ def search(
         exclude_patient_pk=None if may_be_same_patient(query, caller) else study.patient_pk,
         exclude_study_pk=study.study_pk,
         exclude_pixel_sha256=start.instance.pixel_sha256,
+        view=query.view or None,
+        finding=query.finding or None,
     )
     hits = nearest_studies(session, query, model, start.vectors, allowed)
     answer = Answer("", query.anatomies, query.combine, query.box, start.instance.instance_pk, *coverage(session), hits)
@@ -305,6 +307,6 @@ def coverage(session: "Session") -> tuple[int, int]:
 
 def _no_hits(query: RegionQuery) -> QueryRefused:
     names = "+".join(anatomy.short for anatomy in query.anatomies)
-    if query.narrow:
+    if query.narrow or query.view or query.finding:
         return QueryRefused("no-hits", f"no other patient's {names[:20]} passes the filters")
     return QueryRefused("no-hits", f"no other patient has an indexed {names[:20]} yet")

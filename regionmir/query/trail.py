@@ -1,14 +1,17 @@
 """What is written down about queries: a line for operators, an audit event where identities were shown or guessed at.
 
-Neither holds an anchor as typed, a name or an ID; a UID only where the instances themselves were handed out.
+Neither holds an anchor as typed, a name or an ID, save in the DICOM audit message of what was shown; a UID only where
+the instances themselves were handed out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from db import audit, query_log
+from db import audit, query_log, retrieve
+from regionmir.core.audit_events import Endpoint
 from regionmir.core.errors import QueryRefused
 from regionmir.core.records import Caller, Disclosure
+from regionmir.query.dicom_audit import record_accessed
 from regionmir.query.limits import GUESSES
 from regionmir.query.request import RegionQuery
 from regionmir.query.search import Answer, Hit
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 
 def record_answer(session: "Session", answer: Answer, caller: Caller, *, duration_ms: float) -> None:
     """Record a similarity query in the transaction that answers it; commit before anything is sent."""
-    anchor: dict[str, object] = {"result_set": answer.code, "anchor_instance_pk": answer.anchor_instance_pk}
     query_log.record(
         session,
         caller_ae=caller.ae_title,
@@ -32,7 +34,13 @@ def record_answer(session: "Session", answer: Answer, caller: Caller, *, duratio
         anchor_instance_pk=answer.anchor_instance_pk,
         result_set_code=answer.code or None,
     )
-    _audit(session, caller, {**anchor, "region": answer.label}, answer.hits)
+    audit_answer(session, answer, caller)
+
+
+def audit_answer(session: "Session", answer: Answer, caller: Caller, *, user: str = "") -> None:
+    """Record a similarity query of a caller who is told whose studies the hits are; `user`: who uses the caller."""
+    anchor = {"result_set": answer.code, "anchor_instance_pk": answer.anchor_instance_pk, "region": answer.label}
+    _audit(session, caller, anchor, answer.hits, user)
 
 
 def record_film_answer(
@@ -53,17 +61,20 @@ def record_film_answer(
     _audit(session, caller, {"uploaded_film": query.anchor, "region": regions}, hits)
 
 
-def _audit(session: "Session", caller: Caller, detail: dict[str, object], hits: Sequence[Hit]) -> None:
+def _audit(
+    session: "Session", caller: Caller, detail: Mapping[str, object], hits: Sequence[Hit], user: str = ""
+) -> None:
     if caller.disclosure is Disclosure.IDENTIFIED:
         seen = {**detail, "study_pks": [hit.study_pk for hit in hits]}
-        audit.record(session, "similarity query", actor=caller.actor, address=caller.address, detail=seen)
+        audit.record(session, "similarity query", actor=user or caller.actor, address=caller.address, detail=seen)
 
 
-def record_shown(session: "Session", instance_pks: Sequence[int], caller: Caller, *, how: str) -> None:
-    """Record that instances were shown to a caller, if it was told who they are of."""
+def record_shown(session: "Session", instance_pks: Sequence[int], caller: Caller, *, how: str, user: str = "") -> None:
+    """Record that instances were shown to a caller, if it was told who they are of; `user`: who uses the caller."""
     if caller.disclosure is Disclosure.IDENTIFIED and instance_pks:
-        detail = {"how": how, "instance_pks": list(instance_pks)}
-        audit.record(session, "instances shown", actor=caller.actor, address=caller.address, detail=detail)
+        named = user or caller.user
+        asker = Endpoint(named or caller.ae_title, caller.address, is_ae=not named)
+        record_accessed(session, asker, retrieve.instances_by_pk(session, instance_pks), how=how)
 
 
 def record_refusal(session: "Session", error: QueryRefused, caller: Caller) -> None:

@@ -1,8 +1,9 @@
 """The web application: composed here, and nowhere else."""
 
 from importlib.resources import files
+from pathlib import PurePath
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.responses import Response
 from starlette.types import ASGIApp
 
@@ -12,7 +13,7 @@ from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
 from regionmir.storage import FileStore
 from regionmir.storage.uploads import Uploads
-from regionmir.web import health, metrics, ohif, pages
+from regionmir.web import actions, admin_pages, films, health, metrics, ohif, pages
 from regionmir.web.api.application import make_api
 from regionmir.web.api.views import PATH as API_PATH
 from regionmir.web.callers import find_bearer
@@ -27,7 +28,8 @@ from regionmir.web.signin.service import make_sign_in
 from regionmir.web.site import Site
 from regionmir.web.wakeups import queue_of
 
-_STYLE = files("regionmir.web").joinpath("static/style.css").read_bytes()
+_KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_STATIC = {file.name: file.read_bytes() for file in files("regionmir.web").joinpath("static").iterdir()}
 
 
 def make_site(settings: Settings) -> Site:
@@ -62,14 +64,17 @@ def make_app(site: Site) -> ASGIApp:
     app = FastAPI(title="RegionMIR", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     app.mount(dicomweb.PATH, dicomweb.make_dicomweb(site))
-    for router in (health.router, metrics.router, sign_in_pages.router, ohif.router, pages.router):
-        app.include_router(router)
+    for module in (health, metrics, sign_in_pages, ohif, films, actions, admin_pages, pages):
+        app.include_router(module.router)
     app.mount(API_PATH, make_api(site))
-    app.add_api_route("/style.css", _style, methods=["GET", "HEAD"])
+    app.add_api_route("/static/{name}", _static, methods=["GET", "HEAD"])
     for error, handler in pages.HANDLERS.items():
         app.add_exception_handler(error, handler)
     return Guard(Door(app, site.sign_in), site.names, secure=is_secure(site.settings))
 
 
-def _style() -> Response:
-    return Response(_STYLE, media_type="text/css", headers={"Cache-Control": "private, max-age=300"})
+def _static(name: str) -> Response:
+    kind = _KINDS.get(PurePath(name).suffix)
+    if kind is None or name not in _STATIC:
+        raise HTTPException(404)
+    return Response(_STATIC[name], media_type=kind, headers={"Cache-Control": "private, max-age=300"})

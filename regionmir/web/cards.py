@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from db.browse import BrowsedInstance, BrowsedStudy
+from db.browse import BrowsedInstance, BrowsedStudy, Identity
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.geometry import Box
 from regionmir.core.records import InstanceState
@@ -18,6 +18,8 @@ _SEX_WORDS = {"F": "female", "M": "male", "O": "other"}
 class InstanceCard:
     """One instance. `withheld` says why there is no picture of it; `facts` are short texts to stand in one line."""
 
+    uid: str
+    study_uid: str
     url: str
     picture_url: str
     state: str
@@ -33,9 +35,12 @@ class StudyCard:
     """One study with its instances."""
 
     url: str
+    uid: str
     patient: str
     facts: tuple[str, ...]
     instances: tuple[InstanceCard, ...]
+    identity: tuple[str, ...] = ()
+    """Name, PatientID, accession number and date, for visitors who may know them."""
 
     @property
     def shown(self) -> InstanceCard | None:
@@ -68,13 +73,22 @@ class RegionMark:
     chosen: bool
 
 
-def study_card(study: BrowsedStudy) -> StudyCard:
-    """Return the card of a study."""
+def study_card(study: BrowsedStudy, identity: Identity | None = None) -> StudyCard:
+    """Return the card of a study; `identity` says whose it is, to those who may know."""
     cards = tuple(instance_card(instance) for instance in study.instances)
     ages = {age_band(instance.age_years) for instance in study.instances} - {""}
     sex = _SEX_WORDS[study.sex] if study.sex in SEXES else ""
     facts = tuple(fact for fact in (sex, min(ages, default="")) if fact)
-    return StudyCard(f"/studies/{study.uid}", study.patient or "patient without a pseudonym", facts, cards)
+    patient = study.patient or "patient without a pseudonym"
+    return StudyCard(f"/studies/{study.uid}", study.uid, patient, facts, cards, _identity(identity))
+
+
+def _identity(found: Identity | None) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    name = found.patient_name.split("=")[0].replace("^", " ").strip()
+    date = found.study_date.isoformat() if found.study_date else ""
+    return tuple(text for text in (name, found.patient_id, found.accession_number, date) if text)
 
 
 def instance_card(instance: BrowsedInstance) -> InstanceCard:
@@ -83,6 +97,8 @@ def instance_card(instance: BrowsedInstance) -> InstanceCard:
     withheld = why_withheld(instance)
     facts = (instance.modality if instance.modality in MODALITIES else "", seen_view(instance.view))
     return InstanceCard(
+        uid=instance.uid,
+        study_uid=instance.study_uid,
         url=f"/studies/{instance.study_uid}/{instance.uid}",
         picture_url=f"/instances/{instance.uid}",
         state=instance.state.value,

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pydicom.dataset import Dataset
+
 from db.browse import BrowsedInstance
-from regionmir.core.errors import NotIndexable
 from regionmir.core.geometry import Box
 from regionmir.pixels.decode import DisplayImage, display_image, read_dataset
+from regionmir.pixels.draw import cropped
 from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURES
 from regionmir.pixels.orientation import SIDE_NOT_STATED, Turn, turn_of
 from regionmir.pixels.render import png, thumbnail
 from regionmir.web.kept import Kept
 
 _THUMBNAIL_PX = 224
-_FILM_PX = 1400
+_FILM_PX = 1800
 _CROP_PX = 400
 _CROP_MARGIN = 0.35
 """A crop is the box grown by this fraction of its size, so that the box is seen in its surroundings."""
@@ -49,6 +51,21 @@ class View:
     def seen(self, box: Box) -> Box:
         """Return a box of the stored film in pixels of the viewed one."""
         return self.turn.from_stored(box, self.rows, self.columns)
+
+    def stored(self, box: Box) -> Box:
+        """Return a box of the viewed film in pixels of the stored one."""
+        return self.turn.to_stored(box, self.rows, self.columns)
+
+
+def view_of(instance: BrowsedInstance) -> View | None:
+    """Return how the film lies when viewed, by its attributes; None where they do not say."""
+    if not instance.rows or not instance.columns:
+        return None
+    try:
+        turn, note = turn_of(Dataset.from_json(instance.orientation))
+    except Exception:  # attributes are as received: pydicom raises many kinds on a broken one
+        return None
+    return View(instance.rows, instance.columns, turn, note if note == SIDE_NOT_STATED else "")
 
 
 def why_withheld(instance: BrowsedInstance) -> str:
@@ -87,23 +104,15 @@ class Pictures:
 
     def crop(self, instance: BrowsedInstance, box: Box) -> bytes:
         """Return a box (stored pixels) drawn in its surroundings, a PNG. Raises `NotIndexable`, `OSError`."""
+        return self._picture(instance, "crop", box, lambda image: png(image, [box], _around(box, image), _CROP_PX))
+
+    def crop_thumbnail(self, instance: BrowsedInstance, box: Box) -> bytes:
+        """Return a box (stored pixels) in its surroundings, a small JPEG. Raises `NotIndexable`, `OSError`."""
 
         def render(image: DisplayImage) -> bytes:
-            rows, columns = image.stored_size
-            return png(image, [box], box.widened(_CROP_MARGIN).clipped(columns, rows), _CROP_PX)
+            return thumbnail(cropped(image, _around(box, image)), _THUMBNAIL_PX)
 
-        return self._picture(instance, "crop", box, render)
-
-    def view(self, instance: BrowsedInstance) -> View | None:
-        """Return how the film lies when viewed, by its attributes; None where they do not say."""
-        if not instance.rows or not instance.columns:
-            return None
-        try:
-            dataset = read_dataset(self._objects.path(instance.storage_key), max_pixels=self._max_pixels)
-            turn, note = turn_of(dataset)
-        except (NotIndexable, OSError):
-            return None
-        return View(instance.rows, instance.columns, turn, note if note == SIDE_NOT_STATED else "")
+        return self._picture(instance, "crop thumbnail", box, render)
 
     def _picture(
         self, instance: BrowsedInstance, kind: str, box: Box | None, render: Callable[[DisplayImage], bytes]
@@ -116,3 +125,8 @@ class Pictures:
             dataset = read_dataset(self._objects.path(instance.storage_key), max_pixels=self._max_pixels)
             picture = render(display_image(dataset, max_pixels=self._max_pixels))
         return self._kept.put(key, picture)
+
+
+def _around(box: Box, image: DisplayImage) -> Box:
+    rows, columns = image.stored_size
+    return box.widened(_CROP_MARGIN).clipped(columns, rows)

@@ -1,18 +1,24 @@
-"""The similar studies of a region, as a page shows them under pseudonyms."""
+"""The similar studies of a region or a drawn box, as a page shows them."""
 
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from db import browse, generations
+from db import browse, feedback, findings
 from db.browse import BrowsedInstance
-from regionmir.core.anatomy import Anatomy
-from regionmir.core.errors import QueryRefused
-from regionmir.core.records import Caller, Disclosure, Rights
+from db.feedback import Pair
+from regionmir.core.errors import InvalidIdentifier, QueryRefused
+from regionmir.core.geometry import Box
+from regionmir.core.records import Vector
+from regionmir.query import trail
+from regionmir.query.drawn import embed_drawn
 from regionmir.query.request import RegionQuery
-from regionmir.query.search import Hit, search
-from regionmir.web.caller import WEB_AE
-from regionmir.web.cards import InstanceCard, age_band, instance_card
+from regionmir.query.search import Answer, Hit, active_model, search
+from regionmir.web.asking import Asked
+from regionmir.web.cards import InstanceCard, RegionMark, age_band, instance_card, region_marks
+from regionmir.web.pictures import View, view_of
+from regionmir.web.site import Site
+from regionmir.web.visitors import Visitor
 
 if TYPE_CHECKING:
     from db.engine import Session
@@ -20,13 +26,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SimilarCard:
-    """One hit. `similarity` is a cosine, -1..1, never a probability."""
+    """One hit. `similarity` is a cosine, -1..1, never a probability; `relevant`: what the visitor said of it."""
 
     rank: int
     similarity: float
     instance: InstanceCard
+    view: View | None
+    marks: tuple[RegionMark, ...]
     url: str
+    """Of this region of this hit as the next question."""
+    look_url: str
+    """Of the same answer, looking at this hit."""
     facts: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    relevant: bool | None = None
+
+    @property
+    def box(self) -> Box | None:
+        """Return the region in pixels of the film as viewed."""
+        return next((mark.box for mark in self.marks if mark.chosen), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +56,89 @@ class Similar:
     indexed: int = 0
     total: int = 0
     seconds: float = 0.0
+    comes_later: bool = False
+    """Time cures the refusal: a worker is about to embed the box."""
+
+    def looked_at(self, rank: int) -> SimilarCard | None:
+        """Return the hit of this rank, else the first; None without hits."""
+        return next((hit for hit in self.hits if hit.rank == rank), self.hits[0] if self.hits else None)
 
 
-def find_similar(session: "Session", instance: BrowsedInstance, anatomy: Anatomy, address: str, k: int) -> Similar:
-    """Return the studies most like this region of this film, or why they cannot be searched. Writes nothing."""
-    caller = Caller(WEB_AE, address, Rights(find=True), Disclosure.PSEUDONYMOUS, registered=False)
+def query_of(asked: Asked, instance: BrowsedInstance, visitor: Visitor, k: int) -> RegionQuery:
+    """Return the query that a page's question is. Raises `QueryRefused`."""
+    box = None
+    if asked.box is not None:
+        view = view_of(instance)
+        if view is None:
+            raise QueryRefused("bad-box", "This film does not say how it lies: no box can be drawn on it.")
+        box = view.stored(asked.box)
+    try:
+        return asked.query(instance.uid, box, k, visitor.caller.disclosure)
+    except InvalidIdentifier as error:
+        raise QueryRefused("bad-filter", str(error)) from None
+
+
+def embedded(site: Site, query: RegionQuery, visitor: Visitor) -> tuple[RegionQuery, Vector | None]:
+    """Return the query with its drawn box embedded by a worker, if it has one. Raises `QueryRefused`."""
+    if query.box is None:
+        return query, None
+    return embed_drawn(site.writable, site, query, visitor.caller)
+
+
+def find_similar(site: Site, visitor: Visitor, instance: BrowsedInstance, asked: Asked) -> Similar:
+    """Return the studies most like what was asked for, or why they cannot be searched.
+
+    Writes a drawn box that waits for its worker, and what an identified visitor has asked into the audit trail.
+    """
     began = time.perf_counter()
     try:
-        answer = search(session, RegionQuery(instance.uid, (anatomy,), k), caller, keep=False)
+        query, drawn = embedded(site, query_of(asked, instance, visitor, site.settings.default_k), visitor)
+        with site.database.session() as session:
+            answer = search(session, query, visitor.caller, keep=False, drawn=drawn)
+            hits = _cards(session, visitor, instance, asked, answer, query.box)
+        if visitor.is_identified:
+            with site.writable.session() as session:
+                trail.audit_answer(session, answer, visitor.caller, user=visitor.name)
     except QueryRefused as refusal:
-        return Similar(refusal=str(refusal))
-    model = generations.active(session)
-    films = browse.instances_by_pk(
-        session, [hit.instance_pk for hit in answer.hits], model_pk=model.pk if model else None
-    )
-    return Similar(
-        hits=tuple(_card(hit, films[hit.instance_pk], anatomy) for hit in answer.hits if hit.instance_pk in films),
-        indexed=answer.indexed,
-        total=answer.total,
-        seconds=time.perf_counter() - began,
+        return Similar(refusal=str(refusal), comes_later=refusal.code == "box-waiting")
+    return Similar("", hits, answer.indexed, answer.total, time.perf_counter() - began)
+
+
+def _cards(
+    session: "Session", visitor: Visitor, instance: BrowsedInstance, asked: Asked, answer: Answer, box: Box | None
+) -> tuple[SimilarCard, ...]:
+    model_pk = active_model(session).pk
+    films = browse.instances_by_pk(session, [hit.instance_pk for hit in answer.hits], model_pk=model_pk)
+    found = findings.of_studies(session, [hit.study_pk for hit in answer.hits])
+    said: dict[int, bool] = {}
+    if visitor.name:
+        pair = Pair(model_pk, asked.anatomy, instance.pk, 0, box)
+        said = feedback.given(session, visitor.name, pair, list(films))
+    return tuple(
+        _card(hit, films[hit.instance_pk], asked, instance, found.get(hit.study_pk, ()), said.get(hit.instance_pk))
+        for hit in answer.hits
+        if hit.instance_pk in films
     )
 
 
-def _card(hit: Hit, film: BrowsedInstance, anatomy: Anatomy) -> SimilarCard:
-    card = instance_card(film)
-    facts = (*card.facts, age_band(film.age_years))
-    return SimilarCard(hit.rank, hit.similarity, card, f"{card.url}/{anatomy.short}", tuple(f for f in facts if f))
+def _card(
+    hit: Hit,
+    film: BrowsedInstance,
+    asked: Asked,
+    query: BrowsedInstance,
+    found: tuple[str, ...],
+    relevant: bool | None,
+) -> SimilarCard:
+    card, view = instance_card(film), view_of(film)
+    return SimilarCard(
+        rank=hit.rank,
+        similarity=hit.similarity,
+        instance=card,
+        view=view,
+        marks=tuple(region_marks(film, view, asked.anatomy)),
+        url=f"{card.url}/{asked.anatomy.short}",
+        look_url=asked.at(hit.rank).path(instance_card(query).url),
+        facts=tuple(fact for fact in (*card.facts, age_band(film.age_years)) if fact),
+        findings=found,
+        relevant=relevant,
+    )

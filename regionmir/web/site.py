@@ -1,9 +1,9 @@
 """What the web process is made of: one `Site`, made once and asked for by every route."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 from fastapi import Depends, Request
 
 from db import generations
@@ -21,6 +21,8 @@ from regionmir.web.signin.service import SignIn
 if TYPE_CHECKING:
     from db.engine import Session
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -30,6 +32,7 @@ class Site:
     names: frozenset[str]
     """Names by which browsers may ask."""
     database: Database
+    """Refuses whatever writes."""
     pictures: Pictures
     queue: CeleryQueue | None
     archive: Archive
@@ -40,19 +43,13 @@ class Site:
 
     @property
     def writable(self) -> Database:
-        """For what the API writes down: kept answers, boxes to embed, the trail of queries."""
+        """For what is written down: kept answers, boxes and maps to make, opinions, the trail of queries."""
         return self.archive.database
 
     @property
     def guesses(self) -> FailedAnchors:
         """Whoever guesses anchors too often has to wait, whichever way it asks."""
         return self.archive.failed_anchors
-
-    def wake_search(self) -> None:
-        """Wake whoever embeds boxes and uploaded films; they look for themselves where the broker is away."""
-        if self.queue is not None:
-            with suppress(BrokerUnavailable):
-                self.queue.wake_search()
 
     def close(self) -> None:
         """Close all connections."""
@@ -67,6 +64,22 @@ class Site:
         """Return the key of the model whose regions are shown, None before the first is registered."""
         model = generations.active(session)
         return None if model is None else model.pk
+
+    def wake_search(self) -> None:
+        """Wake an index worker for a drawn box; without a broker it looks by itself after a while."""
+        try:
+            if self.queue is not None:
+                self.queue.wake_search()
+        except BrokerUnavailable as error:
+            log.warning("worker not woken", why=str(error))
+
+    def wake_explain(self) -> None:
+        """Wake an index worker for a pair's similarity maps, as `wake_search` does."""
+        try:
+            if self.queue is not None:
+                self.queue.wake_explain()
+        except BrokerUnavailable as error:
+            log.warning("worker not woken", why=str(error))
 
 
 def _site(request: Request) -> Site:

@@ -35,7 +35,7 @@ def site(databases: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 def test_nothing_leaks_and_every_way_brings_something(site: Site) -> None:
     walk = Walk(site, 7)
-    walk.run(80)
+    walk.run(120)
     assert (walk.leaks, walk.matched) == ([], [])
     assert set(walk.asked) == set(WAYS)
     assert {"ordinary", "similar", "below a hit", "get", "move", "web"} <= set(+walk.answered)
@@ -76,14 +76,14 @@ def a_log_line_with_an_accession_number(monkeypatch: pytest.MonkeyPatch, site: S
 
 def a_page_with_a_date_of_birth(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
     day = site.canaries.texts["film 0 PatientBirthDate day"]
-    made = pages._page
+    made = pages.page
 
     def leaking(*arguments: Any, **values: Any) -> Any:
         page = made(*arguments, **values)
         page.headers["X-Born"] = f"{day[:4]}-{day[4:6]}-{day[6:]}"
         return page
 
-    monkeypatch.setattr(pages, "_page", leaking)
+    monkeypatch.setattr(pages, "page", leaking)
 
 
 @pytest.mark.parametrize(

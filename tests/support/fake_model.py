@@ -32,6 +32,15 @@ class FakeAnalysis:
     regions: tuple[EmbeddedRegion, ...]
 
 
+Side = tuple[npt.NDArray[np.float32], Box]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeMaps:
+    query: npt.NDArray[np.float32]
+    hit: npt.NDArray[np.float32]
+
+
 class FakeModel:
     """Accepts every image that is not nearly uniform. The same image gives the same regions, always.
 
@@ -58,6 +67,11 @@ class FakeModel:
         self, image: npt.NDArray[np.float32], boxes: Sequence[Box], anatomies: Sequence[Anatomy]
     ) -> npt.NDArray[np.float32]:
         return np.stack([_vector(image, box) for box in boxes])
+
+    def explain(self, query: Side, hit: Side, anatomy: Anatomy) -> FakeMaps:
+        """Return maps (4, 4) that rise from corner to corner, of the hit the other way round."""
+        rising = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
+        return FakeMaps(rising, -rising)
 
 
 def _analysis(image: npt.NDArray[np.float32]) -> FakeAnalysis:

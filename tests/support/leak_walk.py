@@ -10,6 +10,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from regionmir.core.anatomy import ALL_REGIONS_AE, SIDE_CODES, Anatomy, anatomies
 from regionmir.deid.profile import all_tags
@@ -121,7 +122,10 @@ class Walk:
         original = film.get(keyword)
         values = ["*", "RGN-*", "C*", "CANARY?????", "孔雀鳥*", "F", "DX", "1.2.826*", "10010101-19991231"]
         values += [str(original)] * 4 if original and dictionary_VR(keyword) != "SQ" else []
-        return self.chance.choice([*values, *self.study().values()])
+        values = [*values, *self.study().values()]
+        if dictionary_VR(keyword) not in CUSTOMIZABLE_CHARSET_VR:  # no client can encode anything else
+            values = [value for value in values if value.isascii()]
+        return self.chance.choice(values)
 
     def note_hits(self, found: Found) -> None:
         self._hits += [row.StudyDescription for row in found.rows if " #" in row.get("StudyDescription", "")]
@@ -311,7 +315,7 @@ def read_pages(walk: Walk) -> None:
     guess = walk.chance.choice([str(original.StudyInstanceUID), str(original.PatientID), str(original.SOPInstanceUID)])
     paths = [
         "/", films, film, f"{film}/{anatomy.short}", f"{instance}/film.png", f"{instance}/thumbnail.jpg",
-        f"{instance}/{anatomy.short}.png", f"/open/{guess}", f"/studies/{guess}", f"/instances/{guess}/film.png",
+        f"{instance}/{anatomy.short}.jpg", f"/open/{guess}", f"/studies/{guess}", f"/instances/{guess}/film.png",
         f"/{guess}?page={guess}", f"/?page={guess}", "/metrics", "/healthz", "/readyz",
         *(walk.a_link() for _ in range(3)),
     ]  # fmt: skip

@@ -1,15 +1,14 @@
 """What the door answers: pages for people, problem details (RFC 9457) for programs."""
 
-from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from regionmir.web.problems import problem
+from regionmir.web.rendering import templates
 
 AWAY = "The database cannot be reached at the moment. Nothing is lost; try again in a few seconds."
 _LONGEST_PATH = 2000
@@ -20,7 +19,8 @@ _PROGRAMS = ("/api/", "/dicom-web/", "/metrics")
 def page(status: int = 200, **values: Any) -> HTMLResponse:
     """Return the page of sign-in."""
     defaults = {"title": "Sign in", "message": "", "form": False, "link": "", "next_path": "/", "caller": None}
-    return HTMLResponse(_template().render(**{**defaults, **values}), status)
+    defaults |= {"nobody": False, "can_sign_out": False}
+    return HTMLResponse(templates().get_template("sign_in.html").render(**{**defaults, **values}), status)
 
 
 def refusal(headers: Headers, status: int, title: str, said: str) -> Response:
@@ -51,10 +51,3 @@ def own_path(text: str) -> str:
     """Return `text` if it is a path of ours, with its query, else `/`: nobody is sent elsewhere after sign-in."""
     ours = text.startswith("/") and not text.startswith("//") and "\\" not in text
     return text if ours and len(text) <= _LONGEST_PATH and text.isascii() and text.isprintable() else "/"
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(loader=PackageLoader("regionmir.web"), autoescape=True, undefined=StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
-    return environment.get_template("sign_in.html")

@@ -60,19 +60,21 @@ CallerOf = Annotated[WebCaller, Depends(caller)]
 """A route's parameter of this type is the caller."""
 
 
-def _writer(found: CallerOf) -> WebCaller:
+def writer(found: CallerOf) -> WebCaller:
+    """Return the caller, refused with 403 unless it may write: a dependency of routes."""
     if not found.may_write:
         raise HTTPException(403, "This needs the role reader or admin; ask an administrator.")
     return found
 
 
-def _admin(found: CallerOf) -> WebCaller:
+def admin(found: CallerOf) -> WebCaller:
+    """Return the caller, refused with 403 unless it is an administrator: a dependency of routes."""
     if not found.is_admin:
         raise HTTPException(403, "This needs the role admin; ask an administrator.")
     return found
 
 
-WriterOf = Annotated[WebCaller, Depends(_writer)]
+WriterOf = Annotated[WebCaller, Depends(writer)]
 """The caller, refused with 403 unless it may write."""
-AdminOf = Annotated[WebCaller, Depends(_admin)]
+AdminOf = Annotated[WebCaller, Depends(admin)]
 """The caller, refused with 403 unless it is an administrator."""

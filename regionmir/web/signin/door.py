@@ -21,7 +21,7 @@ from regionmir.web.signin.service import SignIn
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110 9.2.1)."""
-OPEN = frozenset({"/healthz", "/readyz", "/style.css", "/api/v1/health"})
+OPEN = frozenset({"/healthz", "/readyz", "/static/style.css", "/static/icon.svg", "/api/v1/health"})
 """Answered to anybody: they tell nothing worth hiding."""
 PAGES = ("/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback")
 """Where those who are not signed in go."""

@@ -55,7 +55,7 @@ def show(sign_in: SignInOf, caller: CallerOf, wanted: NextPath = "/", out: bool 
         can_sign_out = sign_in.way != "proxy"
         return page(title="Signed in", caller=caller, next_path=own_path(wanted), can_sign_out=can_sign_out)
     if sign_in.way not in ("local", "oidc"):
-        return page(title="No sign-in", message="Nobody signs in here: everybody sees pseudonyms and changes nothing.")
+        return page(title="No sign-in", nobody=True)
     return _ask(sign_in, own_path(wanted), "You are signed out." if out else "")
 
 

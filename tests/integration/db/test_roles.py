@@ -8,17 +8,24 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ProgrammingError
 
-from db import audit, audit_chain, roles
+from db import audit, audit_chain, peers, roles
 from db.engine import Database
+from db.peers import Peer
 from db.tables import Base
 from regionmir.core.errors import ConfigurationError
+from regionmir.core.identifiers import AETitle
+from regionmir.core.settings import Settings
 from regionmir.scu.store import Result
 from regionmir.storage import FileStore
+from regionmir.web.app import make_app, make_site
 from tests.support.dicom import as_file, radiograph
+from tests.support.doors import url_of
 from tests.support.fake_model import FakeModel
 from tests.support.films import write_film
 from tests.support.find import find
 from tests.support.running_node import running_node
+from tests.support.signed_in import signed_in
+from tests.support.web_client import WebClient
 from tests.support.web_server import web_server
 from workers.indexer import Indexer
 
@@ -90,6 +97,33 @@ def test_the_web_process_files_and_hands_out_under_its_role(as_role: As, databas
         [found] = httpx.get(where, trust_env=False).json()
         address = found["00081190"]["Value"][0]
         assert httpx.get(address, headers={"Accept": "*/*"}, trust_env=False).status_code == 200
+
+
+def test_the_pages_sign_people_in_rate_and_send_under_their_role(as_role: As, tmp_path: Path) -> None:
+    from tests.support.filing import PSEUDONYMIZER, file_film
+    from tests.support.films import synthetic_film
+
+    store, films = FileStore(tmp_path), [synthetic_film(seed) for seed in range(2)]
+    for film in films:
+        file_film(as_role(roles.NODE), store, film)
+    worker = Indexer(as_role(roles.WORKER), store, FakeModel(), 4, lease_s=60)
+    worker.drain()
+    worker.close()
+    web = as_role(roles.WEB)
+    session = signed_in(web)
+    site = make_site(Settings(data_dir=tmp_path, database_url=url_of(web), signin="local"))
+    pages = WebClient(make_app(site), session.headers)
+    query, hit = (PSEUDONYMIZER.uid("instance", film.SOPInstanceUID) for film in films)
+    for relevant in ("yes", ""):
+        form = {"csrf": session.csrf, "query": query, "hit": hit, "region": "LLLZ", "relevant": relevant}
+        assert pages.post("/feedback", form, {"Accept": "application/json"}).json() == {"relevant": relevant}
+    form = {"csrf": session.csrf, "query": query, "region": "LLLZ", "to": "ARCHIVE"}
+    with as_role("postgres").session() as administration:
+        peers.upsert(administration, Peer(AETitle("ARCHIVE"), host="127.0.0.1", port=9, accepts_pseudonyms=True))
+    assert pages.post("/send", form).status_code == 200
+    assert pages.get(f"/maps/{query}/{hit}/LLLZ").json()["state"] == "waiting"
+    assert pages.post("/sign-out", {"csrf": session.csrf}).status_code == 303
+    site.close()
 
 
 @pytest.mark.parametrize("role", [roles.NODE, roles.WORKER, roles.WEB])

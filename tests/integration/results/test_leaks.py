@@ -114,7 +114,8 @@ def test_what_is_written_on_a_sheet_is_code_region_rank_similarity_view_age_and_
     sheet_pages(answer_of(films[1], films))
 
     fixed = {
-        "this patient", "not shown:\nits film may have\ntext burned in", "12 of 13 indexed", "PA  40-44 Y", "QUERY",
+        "this patient", "not shown:\nits film may have\ntext burned in, or\ncannot be read",
+        "12 of 13 indexed", "PA  40-44 Y", "QUERY",
         "SIMILAR REGIONS, OTHER PATIENTS, NOT FOR DIAGNOSIS", "left lower lung zone (LLLZ)   SIM 16BW3GTD",
     }  # fmt: skip
     shown = {re.sub(r"#\d+|0\.\d{3}", "", text) for text in drawn}

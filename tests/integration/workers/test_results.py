@@ -19,6 +19,7 @@ from regionmir.core.anatomy import anatomy_by_short
 from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Disclosure
 from regionmir.results.making import KINDS
+from regionmir.results.outbox import ResultOutbox
 from tests.conftest import absent
 from tests.support.fake_model import FakeModel
 from tests.support.films import save, synthetic_film
@@ -30,7 +31,6 @@ from workers.answering import Answering
 from workers.completion import Completion
 from workers.delivery import Deliverer
 from workers.indexer import Indexer
-from workers.outbox import ResultOutbox
 from workers.planning import StudyPlanner
 from workers.results import ResultMaker
 

@@ -10,7 +10,7 @@ from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, InstanceState
 from regionmir.pixels.orientation import Turn
 from regionmir.web.cards import age_band, instance_card, region_marks, shown_reason
-from regionmir.web.pictures import View, why_withheld
+from regionmir.web.pictures import View, view_of, why_withheld
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -32,6 +32,7 @@ FILM = BrowsedInstance(
     rows=200,
     columns=100,
     burned_in_annotation="",
+    orientation={},
     regions=(),
 )
 
@@ -95,3 +96,26 @@ def test_small_regions_lie_above_large_ones_and_boxes_turn_with_the_film() -> No
     ]
     assert marks[1].url == "/studies/2.25.2/2.25.1/LAPZ"
     assert all(mark.box is None for mark in region_marks(film, None, None))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn", "note"),
+    [
+        ({}, Turn(), "side not stated"),
+        ({"00200020": {"vr": "CS", "Value": ["L", "F"]}}, Turn(), ""),
+        ({"00200020": {"vr": "CS", "Value": ["R", "F"]}}, Turn(columns_reversed=True), ""),
+    ],
+)
+def test_how_a_film_lies_is_read_from_its_attributes(orientation: dict[str, object], turn: Turn, note: str) -> None:
+    view = view_of(replace(FILM, orientation=orientation))
+    assert view is not None
+    assert (view.turn, view.note) == (turn, note)
+    assert view.seen(view.stored(Box(1, 2, 30, 40))) == Box(1, 2, 30, 40)
+
+
+@pytest.mark.parametrize(
+    "orientation", [{"00200020": {"vr": "CS", "Value": ["A", "F"]}}, {"00200020": {"vr": "CS", "Value": 7}}]
+)
+def test_a_film_that_does_not_say_how_it_lies_has_no_view(orientation: dict[str, object]) -> None:
+    assert view_of(replace(FILM, orientation=orientation)) is None
+    assert view_of(replace(FILM, rows=None)) is None

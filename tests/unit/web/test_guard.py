@@ -98,7 +98,7 @@ def test_probes_are_answered_by_any_name(client: WebClient) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "evil.example"])
-def test_every_answer_forbids_scripts_frames_and_foreign_resources(client: WebClient, host: str) -> None:
+def test_every_answer_forbids_inline_scripts_frames_and_foreign_resources(client: WebClient, host: str) -> None:
     headers = client.get("/", headers={"Host": host}).headers
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert "script-src 'self';" in headers["Content-Security-Policy"]

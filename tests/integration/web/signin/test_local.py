@@ -325,7 +325,7 @@ def test_without_sign_in_a_proxy_on_the_same_machine_lets_nobody_in(opened: Call
 
 
 def test_probes_and_the_style_need_no_sign_in_and_nothing_else_does(app: Guard) -> None:
-    for path in ("/healthz", "/readyz", "/style.css"):
+    for path in ("/healthz", "/readyz", "/static/style.css", "/static/icon.svg"):
         assert Browser(app).get(path).status_code == 404  # the door let it through to an application without them
     for path in ("/metrics", "/sign-in/other", "/healthz/x", "/who"):
         assert Browser(app).get(path).status_code == 401

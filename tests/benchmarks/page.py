@@ -1,0 +1,87 @@
+"""The page of similar studies in Chromium: 5,000 studies, one region asked, every picture drawn for the first time.
+
+A time runs, by the browser's own clock, from the navigation to the largest paint of what stands in the page: the
+ranked hits beside the query. A thumbnail's time is the one that its request took.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from db import browse
+from db.engine import Database
+from regionmir.storage import FileStore
+from tests.benchmarks.report import Figure
+from tests.support import browser
+from tests.support.fake_model import FakeModel
+from tests.support.filing import file_film
+from tests.support.films import synthetic_film
+from tests.support.live_web import live_web
+from tests.support.postgres import TestDatabases, throw_away_server
+from tests.support.seed import many_films, seed
+from workers.indexer import Indexer
+
+STUDIES = 5000
+ASKED = 8
+FILM_PX = (2048, 1792)
+PAINT_MS, THUMBNAIL_MS = 500, 100
+_PAINTED = """() => new Promise(done => {
+  const seen = new PerformanceObserver(list => done(Math.max(...list.getEntries().map(one => one.startTime))));
+  seen.observe({type: 'largest-contentful-paint', buffered: true});
+})"""
+_THUMBNAILS = (
+    "performance.getEntriesByType('resource').filter(one => one.name.endsWith('.jpg')).map(one => one.duration)"
+)
+
+
+def figures() -> Iterator[Figure]:
+    """Give the first useful paint and the thumbnails' times; nothing where there is no Chromium."""
+    if not browser.CHROMIUM.exists():
+        return
+    with tempfile.TemporaryDirectory() as folder, _site(Path(folder)) as (address, paths), browser.page() as page:
+        page.goto(f"{address}/static/icon.svg")  # browser and server have started; no picture is drawn yet
+        measured = [_measure(page, address + path) for path in paths]
+    paints, thumbnails = [paint for paint, _ in measured], [time for _, times in measured for time in times]
+    what = f"similar studies in Chromium, {STUDIES} studies"
+    yield Figure("page_paint_5k", f"{what}: largest paint, ms, median", statistics.median(paints), PAINT_MS, False)
+    p95 = sorted(thumbnails)[int(0.95 * len(thumbnails))]
+    yield Figure(
+        "page_thumbnail_5k", f"{what}: a thumbnail, ms, median", statistics.median(thumbnails), THUMBNAIL_MS, False
+    )
+    yield Figure("page_thumbnail_p95_5k", f"{what}: a thumbnail, ms, p95", p95, None, False)
+
+
+def _measure(page: Any, address: str) -> tuple[float, list[float]]:
+    page.goto(address, wait_until="networkidle")
+    return float(page.evaluate(_PAINTED)), [float(time) for time in page.evaluate(_THUMBNAILS)]
+
+
+@contextmanager
+def _site(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the address of the pages, and the paths of some questions whose films and hits are real objects."""
+    with throw_away_server(folder / "postgres") as server:
+        url = TestDatabases(server.url).migrated()
+        database = Database(url, application_name="benchmark")
+        paths = _fill(database, FileStore(folder))
+        with live_web(data_dir=folder, database_url=url) as address:
+            yield address, paths
+        database.close()
+
+
+def _fill(database: Database, store: FileStore) -> list[str]:
+    """Fill the database: most studies by their rows alone, with random vectors, far from the films that are real."""
+    info = FakeModel().info
+    for number in range(ASKED * 11):
+        file_film(database, store, synthetic_film(number, rows=FILM_PX[0], columns=FILM_PX[1]))
+    indexer = Indexer(database, store, FakeModel(), 16, lease_s=60)
+    indexer.drain()
+    indexer.close()
+    films, _ = many_films(STUDIES - ASKED * 11, info.anatomies, info.dim)
+    seed(database, films, info=info)
+    with database.session() as session:
+        found = browse.list_studies(session, model_pk=1, limit=STUDIES)
+    shown = [study for study in found if study.instances and study.instances[0].columns == FILM_PX[1]]
+    return [f"/studies/{s.uid}/{s.instances[0].uid}/LLLZ" for s in shown[:ASKED]]

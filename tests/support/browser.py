@@ -1,0 +1,50 @@
+"""Debian's Chromium, driven by Playwright: a fresh profile for each use, and nothing that calls home."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = Path("/usr/bin/chromium")
+SCREENSHOTS = Path("build") / "screenshots"
+_OPTIONS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@contextmanager
+def page(width: int = 1280, height: int = 720) -> Iterator["Page"]:
+    """Yield an empty page of this size. What a page's scripts fail with is raised when the block ends."""
+    from playwright.sync_api import sync_playwright
+
+    errors: list[str] = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=CHROMIUM,
+            headless=True,
+            args=list(_OPTIONS),
+            viewport={"width": width, "height": height},
+        )
+        context.set_default_timeout(60_000)
+        opened = context.new_page()
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        try:
+            yield opened
+        finally:
+            context.close()
+    assert not errors, errors
+
+
+def keep(opened: "Page", name: str) -> Path:
+    """Keep a picture of what the page shows, as an artefact of the tests."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    path = SCREENSHOTS / f"{name}.png"
+    opened.screenshot(path=path)
+    return path
