@@ -11,9 +11,12 @@ import re
 from pathlib import Path, PurePosixPath
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
+from db import result_sets
+from regionmir.core.anatomy import anatomy_by_key
 from regionmir.core.ohif import ROOT, ohif_folder
+from regionmir.web.problems import problem
 from regionmir.web.site import SiteOf
 
 POLICY = (
@@ -63,6 +66,18 @@ def setup() -> Response:
 def configuration() -> Response:
     """The viewer's configuration."""
     return Response(f"window.config = {json.dumps(viewer_config(), indent=2)};\n", media_type="text/javascript")
+
+
+@router.api_route("/api/v1/ohif/{code}.json", methods=_READ)
+def answer_source(site: SiteOf, code: str) -> JSONResponse:
+    """The viewer's data source `answer` for one kept answer: its hits, and the study that asked."""
+    with site.database.session() as session:
+        kept = result_sets.get(session, code)
+    if kept is None:
+        return problem(404, "unknown-result-set", "No answer was given under this code; ask again.")
+    region = anatomy_by_key(kept.anatomy_pk).short
+    source = source_settings(f"{SIMILAR_ROOT}/{kept.code}/{region}") | {"name": kept.code}
+    return JSONResponse({"servers": {"dicomWeb": [source]}})
 
 
 @router.api_route(ROOT + "{path:path}", methods=_READ)

@@ -17,7 +17,7 @@ from regionmir.web.visitors import visitor_of
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """Return the page that `template` makes of the values and of who asks."""
     visitor = visitor_of(request)
-    frame = {"visitor": visitor, "csrf": visitor.csrf, "ohif": ohif_path(request.app), "status": status}
+    frame = {"visitor": visitor, "csrf": visitor.csrf, "ohif": ohif_path(request.app.state.site), "status": status}
     return HTMLResponse(templates().get_template(template).render(**frame, **values), status)
 
 

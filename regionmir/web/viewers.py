@@ -2,15 +2,14 @@
 
 from urllib.parse import urlencode
 
-from starlette.applications import Starlette
+from regionmir.core.ohif import ROOT
+from regionmir.web.ohif import is_installed
+from regionmir.web.site import Site
 
-_OHIF = "/ohif"
 
-
-def ohif_path(app: Starlette) -> str:
+def ohif_path(site: Site) -> str:
     """Return the path of OHIF, empty where it is not installed here: links to it are then left out."""
-    served = any(getattr(route, "path", "").startswith(_OHIF) for route in app.routes)
-    return f"{_OHIF}/viewer" if served else ""
+    return f"{ROOT}viewer" if is_installed(site.settings.data_dir) else ""
 
 
 def ohif_link(path: str, *study_uids: str) -> str:
