@@ -292,7 +292,7 @@ def test_resolve_tells_nothing_without_the_right_and_keeps_a_trace(regionmir: Te
 
 def test_an_identified_peer_needs_an_address_that_it_calls_from(regionmir: Terminal) -> None:
     assert regionmir("peers", "add", "ANYONE", "--disclosure", "identified") == 2
-    assert "needs --source: anyone can call under its AE title" in regionmir.err
+    assert "needs --source or --certificate: anyone can call under its AE title" in regionmir.err
     assert regionmir.json("peers", "list") == []
 
 
