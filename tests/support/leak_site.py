@@ -1,6 +1,7 @@
 """A RegionMIR with canary films in it, and every way out of it tapped."""
 
 import io
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -232,7 +233,10 @@ def _log() -> Iterator[_Log]:
     """Yield what this process logs."""
     log = _Log()
     before = structlog.get_config()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))  # type: ignore[arg-type]
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),  # a command run before may have set less
+        logger_factory=structlog.PrintLoggerFactory(log),  # type: ignore[arg-type]
+    )
     try:
         yield log
     finally:
