@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 _P_DATA = 0x04
@@ -22,7 +22,7 @@ class RecordingProxy:
     _listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     _kept: dict[str, dict[int, bytearray]] = field(default_factory=lambda: {"calling": {}, "called": {}})
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _open: list[socket.socket] = field(default_factory=list)
+    _open: set[socket.socket] = field(default_factory=set)
 
     @property
     def port(self) -> int:
@@ -45,16 +45,29 @@ class RecordingProxy:
             called.settimeout(None)
             for one in (calling, called):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._open += [calling, called]
-            for pump in ((calling, called, "calling"), (called, calling, "called")):
-                threading.Thread(target=self._pump, args=(number, *pump), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(number, calling, called), daemon=True).start()
 
     def close(self) -> None:
         """Stop listening and end what is open."""
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
-        for one in self._open:
+        with self._lock:
+            left = list(self._open)
+        for one in left:
             one.close()
+
+    def _pass_on(self, number: int, calling: socket.socket, called: socket.socket) -> None:
+        """Pass on both ways until both sides have ended, and close: a long walk opens thousands of connections."""
+        with self._lock:
+            self._open |= {calling, called}
+        back = threading.Thread(target=self._pump, args=(number, called, calling, "called"), daemon=True)
+        back.start()
+        self._pump(number, calling, called, "calling")
+        back.join()
+        with self._lock:
+            self._open -= {calling, called}
+        calling.close()
+        called.close()
 
     def _pump(self, number: int, source: socket.socket, sink: socket.socket, side: str) -> None:
         try:
@@ -63,8 +76,10 @@ class RecordingProxy:
                     self._kept[side].setdefault(number, bytearray()).extend(chunk)
                 sink.sendall(chunk)
             sink.shutdown(socket.SHUT_WR)
-        except OSError:  # one side is gone
-            return
+        except OSError:  # one side is gone: the other need not wait
+            for one in (source, sink):
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
 
     def _take(self, side: str) -> list[bytes]:
         with self._lock:
