@@ -15,6 +15,7 @@ from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 from regionmir.core.anatomy import ALL_REGIONS_AE, SIDE_CODES, Anatomy, anatomies
 from regionmir.deid.profile import all_tags
 from regionmir.query.keys import BLOCK_CREATOR, BLOCK_GROUP
+from regionmir.query.matching import SERVICE_TAGS
 from regionmir.scu.get import FILM_CLASSES, STORED_SYNTAXES, get, storage_contexts
 from regionmir.scu.move import move
 from tests.support.annotations import REPORT, key_image, presentation, report
@@ -144,7 +145,10 @@ class Walk:
         return self.chance.choice(self._links or ["/"])
 
     def _originals(self) -> list[tuple[int, DataElement]]:
-        """Return every value of the canary films that was put there, with the number of its film, in random order."""
+        """Return every value of the canary films that was put there, with the number of its film, in random order.
+
+        Not what belongs to the query itself and is matched by no value (`SERVICE_TAGS`), nor what has few values.
+        """
         wanted = set(all_tags())
         found = [
             (number, element)
@@ -153,7 +157,8 @@ class Walk:
             if element.tag in wanted and not element.is_empty and keyword_for_tag(element.tag) in _TABLE
         ]
         self.chance.shuffle(found)
-        return [one for one in found if one[1].keyword not in ("PatientSex", "SpecificCharacterSet", "Modality")]
+        few = ("PatientSex", "SpecificCharacterSet", "Modality")
+        return [one for one in found if one[1].keyword not in few and f"{one[1].tag:08X}" not in SERVICE_TAGS]
 
 
 Way = Callable[[Walk], None]
