@@ -1,15 +1,12 @@
 """Drawn boxes: asked for as rows, embedded by an index worker, answered by the row and a NOTIFY with its key."""
 
-import datetime as dt
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import and_, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db import on_demand
 from db.engine import Database
 from db.tables import DrawnBoxRow, InstanceRow
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
@@ -17,9 +14,6 @@ from regionmir.core.geometry import Box
 from regionmir.core.records import Vector
 
 CHANNEL = "box_answered"
-MAX_ATTEMPTS = 3
-_LEASE_S = 30.0
-_STEP_S = 0.5  # a notification that got lost costs no more than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +38,7 @@ def ask(session: Session, instance_pk: int, model_pk: int, anatomy: Anatomy, box
     """Return the key of this box, filed now if need be; one that failed is tried again."""
     corners = dict(zip(("x0", "y0", "x1", "y1"), box.as_tuple(), strict=True))
     values = {"instance_pk": instance_pk, "model_pk": model_pk, "anatomy_pk": anatomy.key, **corners}
-    row = DrawnBoxRow
-    again = {"state": "waiting", "reason": "", "attempts": 0, "asked_at": func.now()}
-    statement = insert(row).values(**values, state="waiting", reason="")
-    statement = statement.on_conflict_do_update(
-        constraint="drawn_box_identity", set_=again, where=row.state == "failed"
-    )
-    made = session.scalar(statement.returning(row.pk))
-    same = (getattr(row, name) == value for name, value in values.items())
-    return made if made is not None else session.scalars(select(row.pk).where(*same)).one()
+    return on_demand.ask(session, DrawnBoxRow, "drawn_box_identity", values)
 
 
 def answer(session: Session, pk: int) -> BoxAnswer:
@@ -65,35 +51,19 @@ def answer(session: Session, pk: int) -> BoxAnswer:
 
 def wait(database: Database, pk: int, deadline_s: float) -> BoxAnswer:
     """Return what becomes of a box within `deadline_s` seconds. Raises `DatabaseUnavailable`."""
-    end = time.monotonic() + deadline_s
-    with database.listening(CHANNEL) as notified:
-        while True:
-            with database.session() as session:
-                found = answer(session, pk)
-            left = end - time.monotonic()
-            if found.vector is not None or found.reason or left <= 0:
-                return found
-            notified(str(pk), min(left, _STEP_S))
+
+    def look(session: Session) -> tuple[BoxAnswer, bool]:
+        found = answer(session, pk)
+        return found, found.vector is not None or bool(found.reason)
+
+    return on_demand.wait(database, CHANNEL, pk, deadline_s, look)
 
 
 def claim(session: Session) -> WaitingBox | None:
     """Take the oldest waiting box, for half a minute; None if there is none. What kills its worker is given up."""
     row = DrawnBoxRow
-    free = or_(row.state == "waiting", and_(row.state == "embedding", row.lease_until < func.now()))
-    hopeless = update(row).where(free, row.attempts >= MAX_ATTEMPTS)
-    session.execute(hopeless.values(state="failed", reason="crashed the worker", lease_until=None))
-    first = select(row.pk).where(free).order_by(row.asked_at).limit(1).with_for_update(skip_locked=True)
-    taken = (
-        update(row)
-        .where(row.pk == first.scalar_subquery(), InstanceRow.pk == row.instance_pk)
-        .values(
-            state="embedding",
-            attempts=row.attempts + 1,
-            lease_until=func.now() + dt.timedelta(seconds=_LEASE_S),
-        )
-        .returning(row.pk, InstanceRow.storage_key, row.anatomy_pk, row.x0, row.y0, row.x1, row.y1)
-    )
-    found = session.execute(taken).first()
+    columns = [row.pk, InstanceRow.storage_key, row.anatomy_pk, row.x0, row.y0, row.x1, row.y1]
+    found = on_demand.take_oldest(session, row, "embedding", [InstanceRow.pk == row.instance_pk], columns)
     if found is None:
         return None
     pk, storage_key, anatomy_pk, *corners = found
@@ -103,6 +73,4 @@ def claim(session: Session) -> WaitingBox | None:
 def finish(session: Session, pk: int, vector: Vector | Sequence[float] | None, reason: str = "") -> None:
     """Answer a box with its embedding (D,), or with the reason why there is none, and tell who waits for it."""
     state = "failed" if vector is None else "embedded"
-    values = {"state": state, "reason": reason[:200], "v": vector, "lease_until": None}
-    session.execute(update(DrawnBoxRow).where(DrawnBoxRow.pk == pk).values(**values))
-    session.execute(text("SELECT pg_notify(:channel, :pk)"), {"channel": CHANNEL, "pk": str(pk)})
+    on_demand.finish(session, DrawnBoxRow, CHANNEL, pk, state, reason, v=vector)

@@ -1,25 +1,18 @@
 """Similarity maps of pairs of regions: asked for as rows, made by an index worker, told by NOTIFY with the key."""
 
-import datetime as dt
-import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import and_, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
+from db import on_demand
 from db.engine import Database
 from db.tables import ExplanationRow, InstanceRow
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.geometry import Box
 
 CHANNEL = "explanation_answered"
-MAX_ATTEMPTS = 3
-_LEASE_S = 30.0
-_STEP_S = 0.5  # a notification that got lost costs no more than this
 
 Cells = npt.NDArray[np.float32]
 """A map (P, P) of -1..1, rows from the top as viewed."""
@@ -61,15 +54,7 @@ def ask(session: Session, model_pk: int, anatomy: Anatomy, query: ExplainedSide,
         "query_box": list(query.box.as_tuple()),
         "hit_box": list(hit.box.as_tuple()),
     }
-    row = ExplanationRow
-    again = {"state": "waiting", "reason": "", "attempts": 0, "asked_at": func.now()}
-    statement = insert(row).values(**values, state="waiting", reason="")
-    statement = statement.on_conflict_do_update(
-        constraint="explanation_identity", set_=again, where=row.state == "failed"
-    )
-    made = session.scalar(statement.returning(row.pk))
-    same = (getattr(row, name) == value for name, value in values.items())
-    return made if made is not None else session.scalars(select(row.pk).where(*same)).one()
+    return on_demand.ask(session, ExplanationRow, "explanation_identity", values)
 
 
 def answer(session: Session, pk: int) -> Explained:
@@ -83,33 +68,20 @@ def answer(session: Session, pk: int) -> Explained:
 
 def wait(database: Database, pk: int, deadline_s: float) -> Explained:
     """Return what becomes of a pair within `deadline_s` seconds. Raises `DatabaseUnavailable`."""
-    end = time.monotonic() + deadline_s
-    with database.listening(CHANNEL) as notified:
-        while True:
-            with database.session() as session:
-                found = answer(session, pk)
-            left = end - time.monotonic()
-            if found.maps is not None or found.reason or left <= 0:
-                return found
-            notified(str(pk), min(left, _STEP_S))
+
+    def look(session: Session) -> tuple[Explained, bool]:
+        found = answer(session, pk)
+        return found, found.maps is not None or bool(found.reason)
+
+    return on_demand.wait(database, CHANNEL, pk, deadline_s, look)
 
 
 def claim(session: Session) -> WaitingExplanation | None:
     """Take the oldest waiting pair, for half a minute; None if there is none. What kills its worker is given up."""
-    row = ExplanationRow
-    free = or_(row.state == "waiting", and_(row.state == "making", row.lease_until < func.now()))
-    hopeless = update(row).where(free, row.attempts >= MAX_ATTEMPTS)
-    session.execute(hopeless.values(state="failed", reason="crashed the worker", lease_until=None))
-    first = select(row.pk).where(free).order_by(row.asked_at).limit(1).with_for_update(skip_locked=True)
-    query, hit = aliased(InstanceRow), aliased(InstanceRow)
-    lease = func.now() + dt.timedelta(seconds=_LEASE_S)
-    taken = (
-        update(row)
-        .where(row.pk == first.scalar_subquery(), query.pk == row.query_instance_pk, hit.pk == row.hit_instance_pk)
-        .values(state="making", attempts=row.attempts + 1, lease_until=lease)
-        .returning(row.pk, row.anatomy_pk, query.storage_key, row.query_box, hit.storage_key, row.hit_box)
-    )
-    found = session.execute(taken).first()
+    row, query, hit = ExplanationRow, aliased(InstanceRow), aliased(InstanceRow)
+    joined = [query.pk == row.query_instance_pk, hit.pk == row.hit_instance_pk]
+    columns = [row.pk, row.anatomy_pk, query.storage_key, row.query_box, hit.storage_key, row.hit_box]
+    found = on_demand.take_oldest(session, row, "making", joined, columns)
     if found is None:
         return None
     pk, anatomy_pk, query_key, query_box, hit_key, hit_box = found
@@ -118,13 +90,8 @@ def claim(session: Session) -> WaitingExplanation | None:
 
 def finish(session: Session, pk: int, maps: tuple[Cells, Cells] | None, reason: str = "") -> None:
     """Answer a pair with its maps (query, hit), or with the reason why there are none, and tell who waits for it."""
-    kept = None if maps is None else [np.round(cells, 4).tolist() for cells in maps]
-    values: dict[str, Any] = {
-        "state": "failed" if kept is None else "made",
-        "reason": reason[:200],
-        "lease_until": None,
-    }
-    if kept is not None:
-        values["maps"] = kept
-    session.execute(update(ExplanationRow).where(ExplanationRow.pk == pk).values(**values))
-    session.execute(text("SELECT pg_notify(:channel, :pk)"), {"channel": CHANNEL, "pk": str(pk)})
+    if maps is None:
+        on_demand.finish(session, ExplanationRow, CHANNEL, pk, "failed", reason)
+        return
+    kept = [np.round(cells, 4).tolist() for cells in maps]
+    on_demand.finish(session, ExplanationRow, CHANNEL, pk, "made", reason, maps=kept)
