@@ -11,6 +11,7 @@ from sqlalchemy import URL, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from regionmir.core.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 
@@ -57,6 +58,8 @@ class Database:
             execution_options={"postgresql_readonly": True} if read_only else {},
         )
         event.listen(self.engine, "connect", _prepare_connection)
+        event.listen(self.engine, "checkin", self._on_checkin)
+        self._closed = False
         source = f"{application_name}@{socket.gethostname()}"  # AuditSourceID of what this process reports
         self._sessions = sessionmaker(self.engine, expire_on_commit=False, info={"audit_source": source})
 
@@ -106,8 +109,13 @@ class Database:
                 connection.execute(text("UNLISTEN *"))
 
     def close(self) -> None:
-        """Close all idle connections."""
+        """Close all idle connections now, and one that is in use as soon as its session ends."""
+        self._closed = True
         self.engine.dispose()
+
+    def _on_checkin(self, _: object, record: ConnectionPoolEntry) -> None:
+        if self._closed:
+            record.invalidate()
 
 
 @contextmanager

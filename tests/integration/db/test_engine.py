@@ -49,6 +49,15 @@ def test_a_cut_connection_is_replaced_by_the_next_session(database: Database) ->
         assert session.scalar(text("SELECT 1")) == 1
 
 
+def test_a_connection_in_use_while_the_database_is_closed_is_closed_with_its_session(database: Database) -> None:
+    with database.session() as session:
+        driver = session.connection().connection.driver_connection
+        database.close()
+        assert session.scalar(text("SELECT 1")) == 1
+        assert not driver.closed
+    assert driver.closed
+
+
 def test_a_lock_that_is_not_given_up_ends_in_an_error_that_may_be_retried(database: Database) -> None:
     impatient = text("SELECT set_config('lock_timeout', '50ms', true)")
 
