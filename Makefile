@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := node,worker,web,dev
 OUT ?= demo-output
 TOOLS := build/tools
+JOBS ?= 2
 
 .PHONY: demo up ohif test leak-test lint bench train lock audit sbom clean help
 .DEFAULT_GOAL := help
@@ -14,7 +15,7 @@ help:
 	@echo "make demo            real radiographs in, similar regions out; writes $(OUT)/ (DICOM=/folder: use your own)"
 	@echo "make up              start everything and serve until Ctrl-C"
 	@echo "make ohif            install the OHIF viewer, served at /ohif/ by make up"
-	@echo "make test            run the tests (PYTEST='-k store' narrows them)"
+	@echo "make test            run the tests (PYTEST='-k store' narrows them), JOBS=2 at a time"
 	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
@@ -38,7 +39,7 @@ ohif: $(STAMP)
 	$(BIN)/regionmir ohif install
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST)
 
 leak-test: $(STAMP)
 	REGIONMIR_LEAK_QUERIES=$(or $(QUERIES),1000) $(BIN)/python -m pytest -s tests/e2e/test_leaks.py $(PYTEST)

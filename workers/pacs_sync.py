@@ -101,18 +101,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(413)
         else:
             body = self.rfile.read(int(length)).decode("ascii", "replace").strip()
-            self._answer(self._hide(words[1], body))
+            self._answer(202)  # at once: Orthanc answers nobody, us neither, before its script has returned
+            self.wfile.flush()
+            self._hide(words[1], body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: paths hold identifiers."""
 
-    def _hide(self, name: str, remote_id: str) -> int:
+    def _hide(self, name: str, remote_id: str) -> None:
         try:
             self.sync.deleted(name, remote_id)
         except RegionMirError as error:  # the next comparison will find it
             log.warning("deletion not checked", pacs=name, why=str(error))
-            return 503
-        return 204
 
     def _answer(self, status: int) -> None:
         self.send_response(status)
