@@ -126,6 +126,8 @@ class Sandbox:
     def __init__(self, limits: Limits | None = None, at_once: int = AT_ONCE) -> None:
         self.limits = limits or Limits()
         """Of the children that are started from now on."""
+        self.lost = 0
+        """Children that died or were stopped in a call."""
         self._free = threading.BoundedSemaphore(at_once)
         self._idle: list[Child] = []
         self._lock = threading.Lock()
@@ -175,6 +177,7 @@ class Sandbox:
             try:
                 yield child
             except BaseException:
+                self.lost += 1
                 child.end()
                 raise
             if child.calls_left > 0:

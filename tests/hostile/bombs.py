@@ -86,7 +86,8 @@ def deflated(megabytes: int) -> bytes:
     del film.PixelData
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     body = packer.compress(encoded(film) + struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OW", 0, megabytes << 20))
-    body += b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
+    body += packer.flush(zlib.Z_FULL_FLUSH)
+    body += (packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)) * megabytes + packer.flush()
     return part10(body + bytes(len(body) % 2), DeflatedExplicitVRLittleEndian, uid=film.SOPInstanceUID)
 
 

@@ -24,8 +24,8 @@ _TEXTS: Final = (
     b"", b" ", b"\\", b"\\" * 2000, b"*", b"?" * 1000, b"\0", b"0", b"-1", b"1e309", b"-1e-309", b"nan", b"inf",
     b"2147483648", b"99999999999999999999", b"00000000", b"20261350", b"ISO 2022 IR 87\\ISO 2022 IR 159", b"GB18030",
     b"ISO_IR 192\\ISO 2022 IR 149", b"\xff\xfe\xfd", b"\x1b$B\x1b(J\x1b$)C", b"../../../../etc/passwd", b"%s%n%x",
-    b"'; DROP TABLE instance; --", b"<script>", b"A" * 65, b"1.2." + b"9" * 70, b"1..2", b"MONOCHROME1", b"YBR_FULL_422",
-    b"PALETTE COLOR", b"SIM LAST", b"=^^^^=", "\u202e\U0001f480".encode(),
+    b"'; DROP TABLE instance; --", b"<script>", b"A" * 65, b"1.2." + b"9" * 70, b"1..2", b"MONOCHROME1",
+    b"YBR_FULL_422", b"PALETTE COLOR", b"SIM LAST", b"=^^^^=", "\u202e\U0001f480".encode(),
 )  # fmt: skip
 _SIZING: Final = (
     (0x0028, 0x0002), (0x0028, 0x0004), (0x0028, 0x0006), (0x0028, 0x0008), (0x0028, 0x0010), (0x0028, 0x0011),

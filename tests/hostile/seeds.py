@@ -1,4 +1,4 @@
-"""Objects to begin with: made by our own generator, those that pydicom brings along, and real ones where there are any."""
+"""Objects to begin with: made by our own generator, those that pydicom brings along, and real ones where there are."""
 
 import os
 from collections.abc import Iterator

@@ -51,6 +51,7 @@ MAX_PIXELS: Final = 1 << 22
 """Less than in service, so that many inputs are tried in a short time."""
 
 BOUNDARY: Final = "edge"
+_LEVELS: Final = (Level.STUDY, Level.SERIES, Level.IMAGE)
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 
@@ -161,7 +162,7 @@ def url(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=None)
     for read in (
-        lambda: [read_url(pairs, level, {}, disclosure) for level in Level for disclosure in Disclosure],
+        lambda: [read_url(pairs, level, {}, disclosure) for level in _LEVELS for disclosure in Disclosure],
         lambda: read_look(dict(pairs), thumbnail=False),
         lambda: read_numbers(text),
         lambda: agree(read_accept(text), (DICOM,), parts=True, alone=True),
@@ -216,5 +217,4 @@ def _syntax(data: bytes) -> str:
 
 @cache
 def _scratch() -> Path:
-    made = Path(tempfile.mkdtemp(prefix="regionmir-hostile-"))
-    return made
+    return Path(tempfile.mkdtemp(prefix="regionmir-hostile-"))

@@ -30,9 +30,8 @@ def associate_request(abstract_syntaxes: list[str], *, calling: str = "HOSTILE",
     )
     user = item(0x51, struct.pack(">L", 16_384)) + item(0x52, b"1.2.3.4") + item(0x55, b"HOSTILE")
     titles = called.encode().ljust(16) + calling.encode().ljust(16) + bytes(32)
-    return pdu(
-        1, struct.pack(">HH", 1, 0) + titles + item(0x10, b"1.2.840.10008.3.1.1.1") + contexts + item(0x50, user)
-    )
+    head = struct.pack(">HH", 1, 0) + titles + item(0x10, b"1.2.840.10008.3.1.1.1")
+    return pdu(1, head + contexts + item(0x50, user))
 
 
 def data(fragment: bytes, *, command: bool, last: bool = True, context: int = 1) -> bytes:
@@ -88,21 +87,24 @@ def mutated_pdus(pdus: list[bytes], seed: int) -> list[bytes]:
     return found
 
 
-def exchange(port: int, pdus: list[bytes], timeout_s: float) -> bytes:
-    """Send PDUs one after the other and return all that the node says until it ends, or for so long.
+def exchange(port: int, pdus: list[bytes], timeout_s: float, *, patient: bool = False) -> bytes:
+    """Send PDUs one after the other, abort, and return all that the node says until it hangs up.
 
-    After each PDU but the last one the node is given a moment to answer; at the end this side aborts.
+    `patient`: the PDUs are well-formed, so that an answer to the first and the last of them is waited for. Raises
+    `TimeoutError` where the node says nothing, or does not hang up, for so long.
     """
+    moment = timeout_s if patient else 0.05
     heard = b""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         try:
             for n, one in enumerate(pdus):
                 connection.sendall(one)
-                if n == 0:
-                    heard += _heard(connection, 0.2)
-            heard += _heard(connection, 0.3)
+                if n in (0, len(pdus) - 1):
+                    heard += _heard(connection, moment, must=patient)
             connection.sendall(ABORT)
-            heard += _heard(connection, timeout_s, until_end=True)
+            connection.shutdown(socket.SHUT_WR)
+            while piece := _heard(connection, timeout_s, must=True):
+                heard += piece
         except TimeoutError:
             raise
         except OSError:  # it has hung up: on such bytes it may
@@ -110,19 +112,15 @@ def exchange(port: int, pdus: list[bytes], timeout_s: float) -> bytes:
     return heard
 
 
-def _heard(connection: socket.socket, seconds: float, *, until_end: bool = False) -> bytes:
-    """Return what is said. Raises `TimeoutError` where the node should hang up and does not."""
+def _heard(connection: socket.socket, seconds: float, *, must: bool) -> bytes:
+    """Return what is said next, nothing at the end. Raises `TimeoutError` where nothing is said and something must."""
     connection.settimeout(seconds)
-    heard = b""
     try:
-        while piece := connection.recv(65_536):
-            heard += piece
-            if not until_end:
-                break
+        return connection.recv(65_536)
     except TimeoutError:
-        if until_end:
+        if must:
             raise
-    return heard
+        return b""
 
 
 Fault = Callable[[list[bytes], random.Random], list[bytes]]
@@ -188,15 +186,8 @@ def _other_order(pdus: list[bytes], chance: random.Random) -> list[bytes]:
 
 def _between(pdus: list[bytes], chance: random.Random) -> list[bytes]:
     """Put in another PDU, well-formed or not."""
-    other = chance.choice(
-        (
-            RELEASE,
-            pdu(6, bytes(4)),
-            pdu(2, bytes(68)),
-            pdu(3, bytes(4)),
-            pdu(chance.randrange(256), chance.randbytes(20)),
-        )
-    )
+    unknown = pdu(chance.randrange(256), chance.randbytes(20))
+    other = chance.choice((RELEASE, pdu(6, bytes(4)), pdu(2, bytes(68)), pdu(3, bytes(4)), unknown))
     n = chance.randrange(len(pdus) + 1)
     return [*pdus[:n], other, *pdus[n:]]
 
