@@ -27,8 +27,10 @@ def main(arguments: list[str]) -> int:
         while True:
             try:
                 call = receive(connection, _MAX_CALL_BYTES)
+                operation = _operation(str(call.values["module"]), str(call.values["name"]))
+                send(connection, Answer({"loaded": True}))  # what it imports does not count as decoding
                 limit_cpu(call_s)
-                answer = _done(call)
+                answer = _done(operation, call)
                 del call
                 send(connection, answer)
                 del answer
@@ -36,12 +38,12 @@ def main(arguments: list[str]) -> int:
                 return 0
 
 
-def _done(call: Answer) -> Answer:
+def _done(operation: Operation, call: Answer) -> Answer:
     try:
         arguments = dict(call.values["arguments"])
         if call.content:
             arguments["content"] = bytes(call.content)
-        answer = _operation(str(call.values["module"]), str(call.values["name"]))(**arguments)
+        answer = operation(**arguments)
         return Answer({"answer": answer.values}, answer.content)
     except BaseException as error:  # decoders raise all kinds, one of them no Exception
         return Answer({"error": written(error)})

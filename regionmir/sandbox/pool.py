@@ -63,10 +63,11 @@ class Child:
     def call(self, message: Answer) -> Answer:
         """Return what the child answers. Raises `Crashed` and `TimeoutError`; the child is then of no use."""
         self.calls_left -= 1
-        connection = _Deadline(self._connection, self._limits.call_s)
         try:
-            send(connection, message)
-            return receive(connection, self._limits.answer_bytes)
+            before = _Deadline(self._connection, _START_S)
+            send(before, message)
+            receive(before, self._limits.answer_bytes)
+            return receive(_Deadline(self._connection, self._limits.call_s), self._limits.answer_bytes)
         except TimeoutError:
             raise
         except (BadMessage, OSError):

@@ -3,7 +3,6 @@
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from io import BytesIO
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -147,13 +146,14 @@ def png_bomb(side: int = SIDE) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
 
-    packer = zlib.compressobj(9)
-    rows = BytesIO()
-    for _ in range(side // 1000 + 1):
-        rows.write(packer.compress(bytes(1000 * ((side + 7) // 8 + 1))))
-    rows.write(packer.flush())
+    rows, step = bytes(((side + 7) // 8 + 1) * side), 1 << 20
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    block = packer.compress(rows[:step]) + packer.flush(zlib.Z_FULL_FLUSH)
+    rest = packer.compress(rows[: len(rows) % step]) + packer.flush()
+    checksum = struct.pack(">L", len(rows) % 65521 << 16 | 1)  # Adler-32 of zeros
+    packed = b"\x78\xda" + block * (len(rows) // step) + rest + checksum
     head = struct.pack(">LLBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows.getvalue()) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"

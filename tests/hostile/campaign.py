@@ -4,7 +4,6 @@ A node and the web application run in this process, as threads do in service, ov
 in child processes. Every input is a function of the seed and its number, so that any of them can be made again.
 """
 
-import logging
 import random
 import threading
 import time
@@ -30,12 +29,13 @@ from regionmir.core.errors import NotIndexable
 from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Disclosure
 from regionmir.core.settings import Settings
+from regionmir.pixels.guarded import film_of_picture
 from regionmir.pixels.quiet import quiet_pydicom
 from regionmir.storage import FileStore
 from regionmir.storage.part10 import dataset_offset
 from regionmir.web.app import make_app, make_site
 from tests.hostile import seeds, targets, wire
-from tests.hostile.bombs import BOMBS, PATH_UIDS, png_bomb
+from tests.hostile.bombs import BOMBS, PATH_UIDS, bombs, png_bomb
 from tests.hostile.mutation import mutated
 from tests.support.dicom import CR, encoded
 from tests.support.films import synthetic_film
@@ -90,6 +90,11 @@ class Site:
         if status.get("Status") != 0:
             raise Crash("the node does not answer C-ECHO any more")
 
+    def is_idle(self) -> bool:
+        """Return whether every association ends in time: one that does not would keep its slot."""
+        self.server._wait_until_idle(HANG_S)
+        return not self.server._active()
+
 
 Attack = Callable[[Site, int], str]
 """Makes and tries the input of this number; returns `REFUSED` or `TAKEN`, or raises anything: a crash."""
@@ -109,6 +114,8 @@ def site(databases: TestDatabases, folder: Path) -> Iterator[Site]:
         peers.upsert(session, Peer(AETitle(_CALLING), **rights))
     server = serve(node)
     pages = make_site(settings)
+    for make in (_picture, _all_seeds, _bombs, seeds.annotations):
+        make()  # before the clock runs
     try:
         yield Site(node, server, WebClient(make_app(pages)), folder)
     finally:
@@ -149,6 +156,8 @@ def run(on: Site, kind: str, numbers: Sequence[int]) -> Tally:
             tally.crashes += [f"{kind} {n}: {one}" for one in errors]
             errors.clear()
         on.echo()
+        if not on.is_idle():
+            tally.hangs.append(f"{kind}: associations stay open")
     return tally
 
 
@@ -159,38 +168,26 @@ def _where(error: BaseException) -> str:
 
 @contextmanager
 def _thread_errors() -> Iterator[list[str]]:
-    """Collect what threads of the node end with, and what pynetdicom catches and only logs."""
+    """Collect what threads of the node end with."""
     found: list[str] = []
     before = threading.excepthook
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.exc_info and record.exc_info[1] is not None:
-                found.append(_where(record.exc_info[1]))
-
-    collector, logger = Collector(logging.ERROR), logging.getLogger("pynetdicom")
-    level = logger.level
     threading.excepthook = lambda args: found.append(_where(args.exc_value)) if args.exc_value else None
-    logger.addHandler(collector)
-    logger.setLevel(logging.ERROR)
     try:
         yield found
     finally:
         threading.excepthook = before
-        logger.removeHandler(collector)
-        logger.setLevel(level)
 
 
 def _pdus_to_node(on: Site, n: int) -> str:
     """Send broken PDUs of an echo, a query or a C-STORE."""
     film = seeds.made()[n % 3]
-    plain = (wire.echo_request(), wire.find_request(_identifier(n)), _storing(film))[n % 3]
+    plain = (wire.echo_request(), wire.find_request(plain_identifier(n)), _storing(film))[n % 3]
     heard = wire.exchange(on.server.port, wire.mutated_pdus(plain, n), HANG_S)
     return TAKEN if heard[:1] == b"\x02" else REFUSED
 
 
 def _identifier_to_node(on: Site, n: int) -> str:
-    heard = wire.exchange(on.server.port, wire.find_request(mutated(_identifier(n), n)), HANG_S, patient=True)
+    heard = wire.exchange(on.server.port, wire.find_request(mutated(plain_identifier(n), n)), HANG_S, patient=True)
     return TAKEN if b"\x00\x00\x00\x09\x02\x00\x00\x00\x00\x00" in heard else REFUSED
 
 
@@ -283,10 +280,8 @@ def _asked(on: Site, method: str, path: str, headers: dict[str, str], **content:
 
 
 def _bomb_picture(on: Site, n: int) -> str:
-    from regionmir.pixels.guarded import film_of_picture
-
     path = on.folder / "picture.png"
-    path.write_bytes(png_bomb())
+    path.write_bytes(_picture())
     try:
         film_of_picture(path)
     except NotIndexable:
@@ -302,7 +297,7 @@ def _to_target(name: str) -> Attack:
         if name in ("token", "http"):
             data = chance.choice((_text(chance).encode("utf-8", "surrogatepass"), chance.randbytes(60)))
         elif name == "identifier":
-            data = mutated(_identifier(n), n)
+            data = mutated(plain_identifier(n), n)
         else:
             data = mutated(_seed(n), n)
         targets.TARGETS[name](data)
@@ -325,11 +320,14 @@ ATTACKS: Final[dict[str, Attack]] = {
     "broken Identifiers to the node": _identifier_to_node,
     "odd URLs": _url_to_web,
     "broken pictures to the web": _picture_to_web,
+    "broken objects in this process": _to_target("objects"),
     "headers": _to_target("header"),
     "Identifiers": _to_target("identifier"),
     "tokens": _to_target("token"),
     "bodies and parameters": _to_target("http"),
 }
+
+QUICK: Final = ("headers", "Identifiers", "tokens", "bodies and parameters", "broken objects in this process")
 
 FEW: Final = {
     "bombs to the node": len(BOMBS),
@@ -339,12 +337,16 @@ FEW: Final = {
 """Kinds that have so many inputs and no more."""
 
 
+_MANY: Final = 5
+"""Times as many of the kinds that need no network, database or child process."""
+
+
 def shares(inputs: int) -> dict[str, int]:
     """Return how many inputs of each kind make `inputs` in all."""
     fixed = {**FEW, "odd files to the node": len(seeds.odd()), "odd files to the worker": len(seeds.odd())}
-    rest = [kind for kind in ATTACKS if kind not in fixed]
-    each = max(1, -(-(inputs - sum(fixed.values())) // len(rest)))
-    return {kind: fixed.get(kind, each) for kind in ATTACKS}
+    weights = {kind: _MANY if kind in QUICK else 1 for kind in ATTACKS if kind not in fixed}
+    each = max(0, inputs - sum(fixed.values())) / sum(weights.values())
+    return {kind: fixed.get(kind) or max(1, round(each * weights[kind])) for kind in ATTACKS}
 
 
 def contained() -> int:
@@ -367,6 +369,11 @@ _WORDS: Final = (
 )  # fmt: skip
 
 
+def odd_text(n: int) -> str:
+    """Return the odd text of this number."""
+    return _text(random.Random(n))
+
+
 def _text(chance: random.Random) -> str:
     return "".join(chance.choice(_WORDS) + chance.choice(("", " ", "&", "=")) for _ in range(chance.randint(1, 5)))
 
@@ -385,12 +392,22 @@ def _all_seeds() -> tuple[bytes, ...]:
     return (*seeds.made() * 5, *seeds.all_seeds())
 
 
-@cache
 def _bomb(n: int) -> bytes:
-    return BOMBS[list(BOMBS)[n % len(BOMBS)]]()
+    return _bombs()[n % len(BOMBS)]
 
 
-def _identifier(n: int) -> bytes:
+@cache
+def _bombs() -> tuple[bytes, ...]:
+    return tuple(content for _, content in bombs())
+
+
+@cache
+def _picture() -> bytes:
+    return png_bomb()
+
+
+def plain_identifier(n: int) -> bytes:
+    """Return an Identifier that is as it should be: a search expression with a filter, or ordinary keys."""
     anatomic = {"StudyDescription": "SIM 4711 LLLZ k=5", "PatientAge": "040Y-060Y"}
     plain = {"PatientName": "A*", "StudyDate": "20240101-", "StudyInstanceUID": "1.2.3\\1.2.4"}
     return encoded(keys("STUDY", SpecificCharacterSet="ISO_IR 192", **(anatomic if n % 2 else plain)))
