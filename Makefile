@@ -8,7 +8,7 @@ OUT ?= demo-output
 TOOLS := build/tools
 JOBS ?= 2
 
-.PHONY: demo up ohif test leak-test lint bench train lock audit sbom clean help
+.PHONY: demo up ohif test leak-test hostile fuzz lint bench train lock audit sbom clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,8 @@ help:
 	@echo "make ohif            install the OHIF viewer, served at /ohif/ by make up"
 	@echo "make test            run the tests (PYTEST='-k store' narrows them), JOBS=2 at a time"
 	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
+	@echo "make hostile         try INPUTS=6000 bad inputs (SEED=1) and count crashes and hangs"
+	@echo "make fuzz            fuzz our readers by coverage, SECONDS=60 each (TARGET=name: one of them)"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
 	@echo "make audit           compare the pinned packages with known vulnerabilities"
@@ -43,6 +45,16 @@ test: $(STAMP)
 
 leak-test: $(STAMP)
 	REGIONMIR_LEAK_QUERIES=$(or $(QUERIES),1000) $(BIN)/python -m pytest -s tests/e2e/test_leaks.py $(PYTEST)
+
+hostile: $(STAMP)
+	$(BIN)/python -m tests.hostile --inputs $(or $(INPUTS),6000) --seed $(or $(SEED),1)
+
+build/fuzz/.installed: Makefile $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/fuzz atheris==3.0.0
+	@touch $@
+
+fuzz: build/fuzz/.installed
+	PYTHONPATH=build/fuzz $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGET)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings, load_settings
 from regionmir.queue import CeleryQueue
+from regionmir.sandbox import limit_decoding
 from regionmir.storage import FileStore
 
 log = structlog.get_logger("dicom_node")
@@ -34,6 +35,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings, "node")
+        limit_decoding(settings)
         run(settings, stop)
     except RegionMirError as error:
         print(f"regionmir node: {error}", file=sys.stderr)

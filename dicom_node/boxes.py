@@ -24,7 +24,7 @@ from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import CopyIdentity, DetectedRegion, Disclosure
 from regionmir.deid.copies import may_be_copied, pseudonymous_attributes
 from regionmir.deid.identity import Substitution
-from regionmir.pixels.decode import read_dataset
+from regionmir.pixels.guarded import attributes
 from regionmir.query.matching import FindRequest
 from regionmir.results.making import disclosed_time, telling_parts
 from regionmir.results.objects import PRESENTATION
@@ -71,7 +71,7 @@ class RegionBoxes:
     def _attributes(self, node: "Node") -> Dataset:
         path = node.store.path(self.film.storage_key)
         if self.identity is None:
-            return read_dataset(path, max_pixels=node.settings.max_pixels)
+            return attributes(path, max_pixels=node.settings.max_pixels)
         substitution = Substitution(self.identity, lambda kind, uid: pseudonym_of(node, kind, uid))
         return pseudonymous_attributes(path, substitution)
 

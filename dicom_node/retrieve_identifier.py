@@ -31,7 +31,7 @@ def read_wanted(identifier: Dataset, model_uid: str) -> Wanted:
     Study Root a PatientID beside them is no key, but clients that repeat it mean it: it must match too. All other
     attributes are ignored. Raises `InvalidIdentifier` with what is wrong.
     """
-    level = str(identifier.get("QueryRetrieveLevel") or "").strip()
+    level = _level(identifier)
     patient_root = model_uid in _PATIENT_ROOT
     if level not in _LEVELS or (level == "PATIENT" and not patient_root):
         raise InvalidIdentifier(f"QueryRetrieveLevel {level[:16]!r} is not of this model")
@@ -49,6 +49,13 @@ def read_wanted(identifier: Dataset, model_uid: str) -> Wanted:
     if issuers and "PatientID" in keys:
         keys["IssuerOfPatientID"] = issuers[:1]
     return Wanted(keys)
+
+
+def _level(identifier: Dataset) -> str:
+    try:
+        return str(identifier.get("QueryRetrieveLevel") or "").strip()
+    except Exception:  # pydicom raises many kinds while it converts a broken value
+        raise InvalidIdentifier("QueryRetrieveLevel cannot be read") from None
 
 
 def _values(identifier: Dataset, key: Key) -> list[str]:

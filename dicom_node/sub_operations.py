@@ -18,7 +18,7 @@ from regionmir.archive.errors import NotAuthorized
 from regionmir.core.identifiers import Uid
 from regionmir.core.records import CopyIdentity, Disclosure
 from regionmir.deid.copies import in_accepted_syntax, may_be_copied
-from regionmir.pixels.transcode import transcode_to_any
+from regionmir.pixels.guarded import transcoded_to_any
 from regionmir.scu.sending import Outgoing
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Shipment:
     def convert(self, outgoing: Outgoing, accepted: Collection[str]) -> Dataset:
         """Return the instance, or the copy of it, in one of the accepted transfer syntaxes."""
         if not outgoing.copied:
-            return transcode_to_any(outgoing.path, accepted)
+            return transcoded_to_any(outgoing.path, accepted)
         if outgoing.sop_instance_uid in self.boxes:
             return self.boxes[outgoing.sop_instance_uid].made(self.node, accepted)
         copy = copy_of(self.node, outgoing.path, self.copies[outgoing.sop_instance_uid])

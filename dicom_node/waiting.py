@@ -11,13 +11,17 @@ from queue import Queue
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.fsm import InvalidEventError
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 LONGEST_WAIT_S = 0.1
 """After this, timers and flags that nobody announces (idle time, a thread that ended) are looked at again."""
+
+log = structlog.get_logger(__name__)
 
 _DATA_TRANSFER = "Sta6"
 """The state in which requests are answered (PS3.8 9.2.1); in all others pynetdicom's own loop is left alone."""
@@ -92,10 +96,20 @@ class WaitingDul(DULServiceProvider):
         """Run until the connection is closed."""
         try:
             super().run_reactor()
+        except InvalidEventError:  # such as an abort of the peer that crosses our acceptance
+            self._hang_up()
         finally:
             self._woken.close()
             self._waker.close()
             self._notify_user()
+
+    def _hang_up(self) -> None:
+        """End the association at once: the state machine has no way on, and its slot would stay taken."""
+        log.info("association ended, its peer spoke out of turn", peer=self.assoc.requestor.ae_title)
+        self.assoc.is_aborted, self.assoc.is_established = True, False
+        self.assoc._kill = self._kill_thread = True
+        if self.socket is not None:
+            self.socket.close()
 
     def _process_recv_primitive(self) -> bool:
         """Queue the event of the next primitive to send, waiting for one or for the peer. Called once a turn."""

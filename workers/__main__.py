@@ -5,6 +5,7 @@ import sys
 from regionmir.core.errors import RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.settings import load_settings
+from regionmir.sandbox import limit_decoding
 from workers.serve import serve_index, serve_light
 
 
@@ -17,6 +18,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = load_settings()
         configure_logging(settings, f"{role} worker")
+        limit_decoding(settings)
         if role == "light":
             return serve_light(settings)
         from models.registry import load_model  # only this role loads torch

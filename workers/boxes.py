@@ -7,7 +7,7 @@ from db.drawn_boxes import WaitingBox
 from db.engine import Database
 from regionmir.core.errors import BrokenImage, InvalidBox, Transient, UnsupportedImage, origin
 from regionmir.core.records import Vector
-from regionmir.pixels.decode import display_image, read_dataset
+from regionmir.pixels.guarded import display_image
 from workers.pipeline import Analyser, ObjectPaths
 
 log = structlog.get_logger(__name__)
@@ -30,9 +30,7 @@ def embed_waiting(database: Database, objects: ObjectPaths, model: Analyser, max
 def _embedded(objects: ObjectPaths, model: Analyser, max_pixels: int, waiting: WaitingBox) -> tuple[Vector | None, str]:
     """Return the embedding of a box, or None and the reason why it has none."""
     try:
-        image = display_image(
-            read_dataset(objects.path(waiting.storage_key), max_pixels=max_pixels), max_pixels=max_pixels
-        )
+        image = display_image(objects.path(waiting.storage_key), max_pixels=max_pixels)
         rows, columns = image.stored_size
         box = image.from_stored(waiting.box.clipped(columns, rows))
         return model.embed_boxes(image.values, [box], [waiting.anatomy])[0], ""

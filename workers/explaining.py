@@ -7,7 +7,7 @@ from db.engine import Database
 from db.explanations import Cells, WaitingExplanation
 from regionmir.core.errors import BrokenImage, InvalidBox, Transient, UnsupportedImage, origin
 from regionmir.core.geometry import Box
-from regionmir.pixels.decode import display_image, read_dataset
+from regionmir.pixels.guarded import display_image
 from workers.pipeline import Analyser, ObjectPaths, Side
 
 log = structlog.get_logger(__name__)
@@ -47,6 +47,6 @@ def _explained(
 
 
 def _side(objects: ObjectPaths, max_pixels: int, storage_key: str, box: Box) -> Side:
-    image = display_image(read_dataset(objects.path(storage_key), max_pixels=max_pixels), max_pixels=max_pixels)
+    image = display_image(objects.path(storage_key), max_pixels=max_pixels)
     rows, columns = image.stored_size
     return image.values, image.from_stored(box.clipped(columns, rows))

@@ -22,7 +22,8 @@ from regionmir.storage.uploads import Uploads
 from workers.boxes import embed_waiting
 from workers.explaining import explain_waiting
 from workers.periodic import Periodic
-from workers.pipeline import Analyser, Film, ObjectPaths, Outcome, index_batch, read_film, write_outcome
+from workers.pipeline import Analyser, ObjectPaths, Outcome, index_batch, read_film, write_outcome
+from workers.reading import Film
 from workers.uploads import index_uploaded
 
 _READERS = 2

@@ -23,9 +23,9 @@ from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage, origin
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
-from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage, display_image, read_dataset
-from regionmir.pixels.eligibility import check_frontal_chest
-from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion, read_annotation
+from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage
+from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion
+from workers.reading import Film, read_object
 
 NOT_A_CHEST = "not a frontal chest radiograph"
 
@@ -84,14 +84,6 @@ class StoredFilm(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
-    """A decoded radiograph; `view` is PA, AP or empty."""
-
-    image: DisplayImage
-    view: str
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """Where a film ends: `reason` says why it is not indexed, `regions` are in stored pixels."""
 
@@ -104,13 +96,12 @@ class Outcome:
 
 
 def read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
-    """Return the decoded film, or the outcome that it is not one. Attributes are judged before pixels are decoded."""
+    """Return the decoded film, or the outcome that it is not one; whatever decoding it does, only it is lost."""
     try:
-        dataset = read_dataset(objects.path(claimed.storage_key), max_pixels=max_pixels)
-        if claimed.sop_class_uid in ANNOTATIONS:
-            return Outcome(InstanceState.UNSUPPORTED, wanted_answers.ANNOTATION, marked=read_annotation(dataset))
-        view = check_frontal_chest(dataset)
-        return Film(display_image(dataset, max_pixels=max_pixels), view)
+        read = read_object(objects.path(claimed.storage_key), claimed.sop_class_uid, max_pixels)
+        if isinstance(read, Film):
+            return read
+        return Outcome(InstanceState.UNSUPPORTED, wanted_answers.ANNOTATION, marked=read)
     except UnsupportedImage as error:
         return Outcome(InstanceState.UNSUPPORTED, error.reason)
     except BrokenImage as error:

@@ -17,10 +17,11 @@ from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import Caller, Disclosure, Rights
 from regionmir.deid.copies import NoCopy, pseudonymous_attributes
 from regionmir.deid.identity import Substitution
-from regionmir.pixels.decode import DisplayValues, read_dataset
+from regionmir.pixels.decode import DisplayValues
+from regionmir.pixels.guarded import attributes
 from regionmir.query.disclosure import seen_age, seen_view
 from regionmir.query.search import Answer, reopen
-from regionmir.results.crops import region_crop, shareable_crop
+from regionmir.results.crops import stored_crop
 from regionmir.results.making import KINDS, WITH_CROPS, disclosed_time, make_result
 from regionmir.results.source import KeptAnswer, KeptHit, ResultSource, source_image
 from workers.delivery import NotBuildable
@@ -99,7 +100,7 @@ class ResultMaker:
         """Return the film's attributes as the result bears them: its own, or those of its de-identified copy."""
         path = self.objects.path(film.storage_key)
         if disclosure is Disclosure.IDENTIFIED:
-            return read_dataset(path, max_pixels=self.max_pixels)
+            return attributes(path, max_pixels=self.max_pixels)
 
         def uid_of(kind: str, uid: Uid) -> Uid:
             return pseudonyms.uid_for(session, kind, uid, self.pseudonymizer)
@@ -122,7 +123,7 @@ class ResultMaker:
         answer = found.answer
         crop = None
         if with_crops and found.query_box is not None:
-            crop = region_crop(self._read(film.storage_key), found.query_box)
+            crop = self._cut(film.storage_key, found.query_box, of_hit=False)
         hits = tuple(
             KeptHit(
                 hit.rank,
@@ -141,9 +142,9 @@ class ResultMaker:
             return None
         key, box = found.hits[instance_pk]
         try:
-            return shareable_crop(self._read(key), box)
+            return self._cut(key, box, of_hit=True)
         except (NotIndexable, InvalidBox, FileNotFoundError):
             return None
 
-    def _read(self, key: str) -> Dataset:
-        return read_dataset(self.objects.path(key), max_pixels=self.max_pixels)
+    def _cut(self, key: str, box: Box, *, of_hit: bool) -> DisplayValues | None:
+        return stored_crop(self.objects.path(key), box, of_hit=of_hit, max_pixels=self.max_pixels)

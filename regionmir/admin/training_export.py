@@ -26,8 +26,9 @@ from models.data.folder import REGION_COLUMNS
 from regionmir.admin.labels import Labels
 from regionmir.core.errors import ConfigurationError, InvalidBox, NotIndexable, RegionMirError, StorageFull
 from regionmir.core.geometry import Box
-from regionmir.pixels.decode import display_image, read_dataset
+from regionmir.pixels.decode import read_dataset
 from regionmir.pixels.draw import encoded, fitted, grey
+from regionmir.pixels.guarded import display_image
 from regionmir.pixels.orientation import Turn, turn_of
 from regionmir.web.pictures import why_withheld
 
@@ -214,11 +215,11 @@ def _film(found: IndexedInstance, objects: ObjectPaths, out: Path, size: int, se
 
 def _picture(source: Path, picture: Path, size: int, max_pixels: int) -> tuple[Turn, tuple[int, int], tuple[int, int]]:
     """Write the picture if it is not there; return the turn, (rows, columns) as stored, and (width, height)."""
-    dataset = read_dataset(source, max_pixels=max_pixels)
     if picture.is_file():
+        dataset = read_dataset(source, max_pixels=max_pixels)
         with Image.open(picture) as opened:
             return turn_of(dataset)[0], (int(dataset.Rows), int(dataset.Columns)), opened.size
-    image = display_image(dataset, max_pixels=max_pixels)
+    image = display_image(source, max_pixels=max_pixels)
     shown = grey(image.values)
     if size and max(shown.size) > size:
         shown = fitted(shown, size, size)

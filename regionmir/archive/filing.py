@@ -9,7 +9,7 @@ from regionmir.archive.archive import Archive
 from regionmir.archive.errors import NotToCorrect, SopMismatch
 from regionmir.core.header import read_header
 from regionmir.core.records import Caller, InstanceHeader
-from regionmir.pixels.compare import same_pixels_and_header
+from regionmir.pixels.guarded import same_pixels_and_header
 from regionmir.storage import Incoming
 from regionmir.storage.scan import scan_dataset
 

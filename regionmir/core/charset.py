@@ -7,6 +7,7 @@ from typing import Final
 from pydicom.charset import decode_bytes, encode_string, python_encoding
 from pydicom.dataset import Dataset
 
+from regionmir.core import plain_errors  # noqa: F401 - for what it does
 from regionmir.core.errors import InvalidIdentifier
 
 UTF8: Final = "ISO_IR 192"

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from regionmir.core import plain_errors  # noqa: F401 - for what it does
 from regionmir.core.errors import InvalidHeader, InvalidIdentifier
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.records import InstanceHeader
@@ -43,6 +44,9 @@ def _uid(dataset: Dataset, keyword: str) -> Uid:
 
 def _text(dataset: Dataset, keyword: str) -> str:
     try:
+        element = dataset.get_item(keyword)
+        if element is None or element.VR == "SQ":  # items in the place of a text: nothing to file by
+            return ""
         value = dataset.get(keyword)
     except Exception:  # pydicom raises many kinds while it converts one broken value; the value is then unusable
         return ""

@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     acse_timeout_s: float = Field(30.0, gt=0, description="longest wait for an association message")
     max_instance_bytes: int = Field(2**31, ge=2**20, description="a larger instance is refused")
     max_pixels: int = Field(100_000_000, ge=2**16, description="an image declaring more is not decoded")
+    decode_timeout_s: float = Field(25.0, gt=0, description="an object whose decoding takes longer has failed")
+    decode_memory_bytes: int = Field(2**32, ge=2**29, description="an object whose decoding takes more has failed")
     find_cap: int = Field(2000, ge=1, description="most answers to one ordinary C-FIND")
     default_k: int = Field(10, ge=1, le=200, description="hits of a similarity query")
     last_within_s: float = Field(900.0, gt=0, description="how old the study behind LAST may be")

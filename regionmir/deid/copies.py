@@ -9,14 +9,17 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from regionmir import sandbox
 from regionmir.core.errors import BrokenImage, RegionMirError, UnsupportedImage
 from regionmir.core.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from regionmir.deid.attributes import deidentified
 from regionmir.deid.identity import Substitution
 from regionmir.deid.pixel_data import clean_pixel_data
 from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURES
+from regionmir.pixels.guarded import is_packed, part10, transcoded, written
 from regionmir.pixels.quiet import quiet_pydicom
 from regionmir.pixels.transcode import best_target, transcode
+from regionmir.sandbox import Answer
 
 _RADIOGRAPHS: Final = frozenset({CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING})
 
@@ -44,7 +47,7 @@ def pseudonymous_copy(path: Path, substitution: Substitution, source_ae: str) ->
     """
     with quiet_pydicom():
         try:
-            return _copied(_read(path), substitution, source_ae)
+            return _copied(_prepared(path, with_pixels=True), substitution, source_ae)
         except (MemoryError, RegionMirError, OSError):
             raise
         except Exception as error:  # pydicom raises many kinds on what is not as its VR says
@@ -58,9 +61,7 @@ def pseudonymous_attributes(path: Path, substitution: Substitution) -> Dataset:
     """
     with quiet_pydicom():
         try:
-            dataset = _read(path)
-            _check_may_leave(dataset)
-            return deidentified(dataset, substitution)
+            return deidentified(_prepared(path, with_pixels=False), substitution)
         except (MemoryError, RegionMirError, OSError):
             raise
         except Exception as error:  # pydicom raises many kinds on what is not as its VR says
@@ -78,7 +79,7 @@ def in_accepted_syntax(copy: FileDataset, stored: UID, accepted: Collection[str]
     target = stored if stored in accepted and not stored.is_encapsulated else best_target(accepted)
     if target is None:
         raise UnsupportedImage("transfer syntax", "none is accepted that we can convert to")
-    return transcode(encoded(copy), target)
+    return transcoded(encoded(copy).getvalue(), target)
 
 
 def encoded(copy: FileDataset) -> BytesIO:
@@ -90,6 +91,38 @@ def encoded(copy: FileDataset) -> BytesIO:
     return file
 
 
+def _prepared(path: Path, *, with_pixels: bool) -> FileDataset:
+    """Return an instance that may leave, with nothing in its pixel data beside the samples, or without those.
+
+    What is compressed or deflated is read in the sandbox.
+    """
+    if not is_packed(path):
+        return _cleaned(path, with_pixels)
+    answer = sandbox.shared().call(_cleaned_object, path=str(path), with_pixels=with_pixels)
+    if answer.values["withheld"]:
+        raise _no_copy()
+    return part10(answer)
+
+
+def _cleaned_object(path: str, with_pixels: bool) -> Answer:
+    try:
+        found = written(_cleaned(Path(path), with_pixels))
+    except NoCopy:
+        return Answer({"withheld": True})
+    return Answer({"withheld": False}, found.content)
+
+
+def _cleaned(path: Path, with_pixels: bool) -> FileDataset:
+    with quiet_pydicom():
+        dataset = _read(path)
+        _check_may_leave(dataset)
+        if with_pixels:
+            clean_pixel_data(dataset)
+        else:
+            dataset.pop("PixelData", None)
+        return dataset
+
+
 def _read(path: Path) -> FileDataset:
     dataset = dcmread(path)
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -99,8 +132,6 @@ def _read(path: Path) -> FileDataset:
 
 
 def _copied(dataset: FileDataset, substitution: Substitution, source_ae: str) -> FileDataset:
-    _check_may_leave(dataset)
-    clean_pixel_data(dataset)
     made = deidentified(dataset, substitution)
     made["PixelData"] = dataset["PixelData"]
     copy = FileDataset("", made, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True)
@@ -111,7 +142,11 @@ def _copied(dataset: FileDataset, substitution: Substitution, source_ae: str) ->
 def _check_may_leave(dataset: Dataset) -> None:
     burned_in = dataset.get("BurnedInAnnotation")
     if not may_be_copied(str(dataset.SOPClassUID), "" if burned_in is None else str(burned_in)):
-        raise NoCopy("only CR, DX and SC without burned-in annotation leave as pseudonymous copies")
+        raise _no_copy()
+
+
+def _no_copy() -> NoCopy:
+    return NoCopy("only CR, DX and SC without burned-in annotation leave as pseudonymous copies")
 
 
 def _meta(made: Dataset, syntax: UID, source_ae: str) -> FileMetaDataset:

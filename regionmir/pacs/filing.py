@@ -13,7 +13,7 @@ from regionmir.core.errors import InvalidHeader
 from regionmir.core.header import read_header
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.pseudonyms import Pseudonymizer
-from regionmir.pixels.compare import same_pixels_and_header
+from regionmir.pixels.guarded import same_pixels_and_header
 from regionmir.storage import FileStore, Incoming
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
 from regionmir.storage.scan import scan_dataset

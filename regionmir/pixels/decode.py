@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -68,7 +68,7 @@ class DisplayImage:
         return self.turn.from_stored(box, *self.stored_size)
 
 
-def read_dataset(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Dataset:
+def read_dataset(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FileDataset:
     """Return the data set of a Part 10 file; large elements are read from the file only when used.
 
     Raises `BrokenImage` for what is not DICOM and for a deflated data set that grows beyond an image of `max_pixels`,
@@ -76,7 +76,7 @@ def read_dataset(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Dataset
     """
     with quiet_pydicom():
         try:
-            _check_deflated(path, 4 * max_pixels + _HEADER_ALLOWANCE_BYTES)
+            check_deflated(path, 4 * max_pixels + _HEADER_ALLOWANCE_BYTES)
             return dcmread(path, defer_size=_LARGE_ELEMENT_BYTES)
         except InvalidDicomError:
             raise BrokenImage("not DICOM") from None
@@ -191,7 +191,7 @@ def _read(source: Path | BinaryIO, max_pixels: int) -> Dataset:
             raise BrokenImage("data set unreadable", type(error).__name__) from None
 
 
-def _check_deflated(path: Path, limit: int) -> None:
+def check_deflated(path: Path, limit: int) -> None:
     """Raise `BrokenImage` where a deflated data set (PS3.5 A.5) inflates to more than `limit` bytes."""
     meta = read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:

@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from regionmir.core import plain_errors  # noqa: F401 - for what it does
+
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:

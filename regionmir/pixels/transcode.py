@@ -30,7 +30,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from regionmir.core.errors import BrokenImage, UnsupportedImage
+from regionmir.core.errors import BrokenImage, NotIndexable, UnsupportedImage
 from regionmir.pixels.decode import is_decoder_error
 from regionmir.pixels.quiet import quiet_pydicom
 
@@ -64,11 +64,18 @@ def transcode(source: Path | BinaryIO, target: str, *, max_pixel_bytes: int = MA
     if target not in TARGETS:
         raise UnsupportedImage("transfer syntax", f"cannot write {UID(target).name}")
     with quiet_pydicom():
-        return _transcoded(dcmread(source), UID(target), max_pixel_bytes)
+        try:
+            return _transcoded(dcmread(source), UID(target), max_pixel_bytes)
+        except (MemoryError, NotIndexable):
+            raise
+        except Exception as error:  # pydicom raises many kinds for damaged files
+            if isinstance(error, OSError) and error.errno is not None:  # without number it is pydicom's, of the content
+                raise
+            raise BrokenImage("data set unreadable", type(error).__name__) from None
 
 
 def _transcoded(dataset: FileDataset, target: UID, max_pixel_bytes: int) -> FileDataset:
-    stored = dataset.file_meta.TransferSyntaxUID
+    stored = UID(str(dataset.file_meta.TransferSyntaxUID))
     if not stored.is_transfer_syntax or stored.is_private:
         raise UnsupportedImage("transfer syntax", "not one of DICOM's")
     if stored.is_encapsulated:

@@ -41,9 +41,13 @@ def scan_dataset(file: BinaryIO, transfer_syntax_uid: str) -> Dataset:
     """
     syntax = UID(transfer_syntax_uid)
     whole = True
-    if syntax.is_deflated:
+    try:
+        explicit, little, is_deflated = not syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated
+    except ValueError:
+        raise InvalidHeader("the transfer syntax is none of DICOM's") from None
+    if is_deflated:
         file, whole = _inflated(file)
-    scan = _Scan(file, explicit=not syntax.is_implicit_VR, little=syntax.is_little_endian, whole=whole)
+    scan = _Scan(file, explicit=explicit, little=little, whole=whole)
     scan.run()
     return _dataset(scan.elements, explicit=scan.explicit, little=scan.little)
 

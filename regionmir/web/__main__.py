@@ -10,6 +10,7 @@ from regionmir.core.errors import RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import load_settings
+from regionmir.sandbox import limit_decoding
 from regionmir.web.app import make_app, make_site
 
 _PATIENCE_S = 5
@@ -29,6 +30,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings, "web")
+        limit_decoding(settings)
         site = make_site(settings)
     except RegionMirError as error:
         print(f"regionmir web: {error}", file=sys.stderr)

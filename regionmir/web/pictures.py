@@ -10,9 +10,10 @@ from pydicom.dataset import Dataset
 
 from db.browse import BrowsedInstance
 from regionmir.core.geometry import Box
-from regionmir.pixels.decode import DisplayImage, display_image, read_dataset
+from regionmir.pixels.decode import DisplayImage
 from regionmir.pixels.draw import cropped
 from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURES
+from regionmir.pixels.guarded import display_image
 from regionmir.pixels.orientation import SIDE_NOT_STATED, Turn, turn_of
 from regionmir.pixels.render import png, thumbnail
 from regionmir.web.kept import Kept
@@ -122,8 +123,8 @@ class Pictures:
         if kept is not None:
             return kept
         with self._decoding:
-            dataset = read_dataset(self._objects.path(instance.storage_key), max_pixels=self._max_pixels)
-            picture = render(display_image(dataset, max_pixels=self._max_pixels))
+            path = self._objects.path(instance.storage_key)
+            picture = render(display_image(path, max_pixels=self._max_pixels))
         return self._kept.put(key, picture)
 
 

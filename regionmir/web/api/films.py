@@ -13,8 +13,7 @@ from regionmir.core.errors import BrokenImage, InvalidHeader
 from regionmir.core.header import read_header
 from regionmir.core.identifiers import parse_uid
 from regionmir.core.records import InstanceHeader
-from regionmir.pixels.decode import read_dataset
-from regionmir.pixels.dicomize import Film, FilmError, Naming, film_object
+from regionmir.pixels.guarded import attributes, film_of_picture
 from regionmir.pixels.quiet import quiet_pydicom
 from regionmir.web.api.errors import Refused
 from regionmir.web.api.limited import limited
@@ -90,15 +89,12 @@ def _file(site: Site, code: str, owner: str, kind: str, file: BinaryIO) -> None:
 
 def _dicomize(path: Path) -> None:
     """Turn a picture into the object that `regionmir dicomize` would make of it, in its place."""
-    try:
-        film_object(Film(path, 1, 1, 0, "the film"), Naming("UPLOAD")).save_as(path, enforce_file_format=True)
-    except FilmError:
-        raise BrokenImage("not a readable PNG or JPEG") from None
+    path.write_bytes(film_of_picture(path))
 
 
 def _header(path: Path, max_pixels: int) -> InstanceHeader:
     """Return the header of a DICOM object. Raises `BrokenImage`."""
-    dataset = read_dataset(path, max_pixels=max_pixels)
+    dataset = attributes(path, max_pixels=max_pixels)
     with quiet_pydicom():
         try:
             return read_header(dataset, parse_uid(str(dataset.file_meta.get("TransferSyntaxUID", ""))))

@@ -10,8 +10,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from regionmir.core.errors import BrokenImage, UnsupportedImage
 from regionmir.deid.copies import encoded
+from regionmir.pixels.guarded import transcoded
 from regionmir.pixels.quiet import quiet_pydicom
-from regionmir.pixels.transcode import transcode
 from regionmir.web.dicomweb.accept import ANY_SYNTAX, Agreed
 from regionmir.web.dicomweb.problems import BadRequest, NotAcceptable, NotFound
 from regionmir.web.dicomweb.tables import FRAME_SYNTAXES, NATIVE, OCTETS
@@ -87,7 +87,7 @@ def _compressed(dataset: Dataset) -> list[bytes]:
 def _native(dataset: Dataset) -> list[bytes]:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated or not syntax.is_little_endian:
-        dataset = transcode(encoded(dataset), ExplicitVRLittleEndian)  # type: ignore[arg-type]
+        dataset = transcoded(encoded(dataset).getvalue(), ExplicitVRLittleEndian)  # type: ignore[arg-type]
     try:
         count = int(dataset.get("NumberOfFrames") or 1)
         samples = 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else int(dataset.SamplesPerPixel)

@@ -17,9 +17,10 @@ from regionmir.archive.errors import NotAuthorized
 from regionmir.core.errors import StorageUnavailable
 from regionmir.core.records import Caller, CopyIdentity, Disclosure
 from regionmir.deid.copies import encoded, may_be_copied
+from regionmir.pixels.guarded import attributes, transcoded
 from regionmir.pixels.layout import is_decodable
 from regionmir.pixels.quiet import quiet_pydicom
-from regionmir.pixels.transcode import TARGETS, best_target, transcode
+from regionmir.pixels.transcode import TARGETS, best_target
 from regionmir.web.caller import CallerOf
 from regionmir.web.dicomweb import audit
 from regionmir.web.dicomweb.accept import ANY_SYNTAX
@@ -57,11 +58,15 @@ class Held:
         """Return all but Pixel Data and what follows them."""
         if self.identity is not None:
             return self.dataset()
+        if self._is_deflated:
+            return self._attributes()
         with opened(self.path) as file, quiet_pydicom():
             return dcmread(file, stop_before_pixels=True)
 
     def dataset(self) -> FileDataset:
         """Return the instance, or its copy, in the transfer syntax that it has. Raises as `copy_of` does."""
+        if self.identity is None and self._is_deflated:
+            return self._converted(ExplicitVRLittleEndian)
         with quiet_pydicom():
             if self.identity is None:
                 with opened(self.path) as file:
@@ -89,15 +94,30 @@ class Held:
             return self._copy_in(syntax)
         if syntax == UID(self.stored.transfer_syntax_uid):
             return syntax, _pieces(self.path)
-        with opened(self.path) as file:
-            return syntax, iter((encoded(transcode(file, syntax)).getvalue(),))
+        return syntax, iter((encoded(self._converted(syntax)).getvalue(),))
+
+    @property
+    def _is_deflated(self) -> bool:
+        return UID(self.stored.transfer_syntax_uid).is_deflated
+
+    def _attributes(self) -> FileDataset:
+        try:
+            return attributes(self.path, max_pixels=self.service.archive.settings.max_pixels)
+        except OSError:
+            raise _unreadable() from None
+
+    def _converted(self, syntax: UID) -> FileDataset:
+        try:
+            return transcoded(self.path, syntax)
+        except OSError:
+            raise _unreadable() from None
 
     def _copy_in(self, syntax: UID) -> tuple[UID, Iterator[bytes]]:
         copy = self._copy()
         has = _syntax_of(copy)
         if has == syntax or syntax not in TARGETS:
             return has, iter((copy,))
-        return syntax, iter((encoded(transcode(BytesIO(copy), syntax)).getvalue(),))
+        return syntax, iter((encoded(transcoded(copy, syntax)).getvalue(),))
 
     def _copy(self) -> bytes:
         """Return the copy as a Part 10 file; kept in memory, as viewers ask for one in many requests."""

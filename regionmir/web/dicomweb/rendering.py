@@ -8,9 +8,8 @@ from typing import Final, Literal
 
 from regionmir.core.errors import InvalidBox, StorageUnavailable
 from regionmir.core.geometry import Box
-from regionmir.pixels.decode import read_dataset
 from regionmir.pixels.display import Window
-from regionmir.pixels.rendered import encoded_picture, frame_values
+from regionmir.pixels.guarded import frame_picture
 from regionmir.web.dicomweb.accept import Agreed
 from regionmir.web.dicomweb.holding import Held
 from regionmir.web.dicomweb.problems import BadRequest
@@ -61,9 +60,16 @@ def render(held: Held, number: int, look: Look, agreed: Agreed) -> bytes:
     max_pixels = held.service.archive.settings.max_pixels
     try:
         with held.service.decoding:
-            dataset = read_dataset(held.path, max_pixels=max_pixels)
-            values = frame_values(dataset, number - 1, look.window, max_pixels=max_pixels)
-            made = encoded_picture(values, kind, look.source, look.size, look.quality)
+            made = frame_picture(
+                held.path,
+                number - 1,
+                kind,
+                window=look.window,
+                source=look.source,
+                size=look.size,
+                quality=look.quality,
+                max_pixels=max_pixels,
+            )
     except OSError:
         raise StorageUnavailable("a stored object cannot be read") from None
     except InvalidBox:

@@ -239,3 +239,15 @@ def tool(*command: object) -> str:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
+
+
+def test_an_event_that_the_state_machine_does_not_know_frees_the_slot_at_once(start_node) -> None:
+    """An abort of the peer that crossed our acceptance left thread, socket and slot until the idle timeout."""
+    running = start_node(network_timeout_s=120.0)
+    assoc = associate(running.port)
+    assert assoc.is_established
+    (ours,) = running.server._active()
+    ours.dul.event_queue.put("Evt7")
+    running.server._wait_until_idle(20.0)
+    assert running.server._active() == []
+    assoc.join(20)
