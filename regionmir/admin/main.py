@@ -11,6 +11,7 @@ import typer
 from regionmir import __version__
 from regionmir.admin import (
     audit_commands,
+    backup_commands,
     conformance_commands,
     db_commands,
     deliveries_commands,
@@ -78,6 +79,7 @@ app.add_typer(deliveries_commands.app, name="deliveries")
 app.add_typer(findings_commands.app, name="findings")
 work_commands.add_to(app)
 fsck_commands.add_to(app)
+backup_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
 model_explain_command.add_to(model_commands.app)
 app.add_typer(model_commands.app, name="model")

@@ -177,9 +177,13 @@ class Settings(BaseSettings):
         """Return the regions that are searched in the films of complete studies."""
         return _regions(self.result_regions)
 
+    @property
+    def site_key_path(self) -> Path:
+        return self.site_key_file or self.data_dir / "site.key"
+
     def pseudonymizer(self) -> Pseudonymizer:
         """Return the pseudonymizer under the site key, made at first use (mode 0600)."""
-        return Pseudonymizer(_site_key(self.site_key_file or self.data_dir / "site.key"))
+        return Pseudonymizer(_site_key(self.site_key_path))
 
 
 def config_file() -> Path:
