@@ -30,7 +30,8 @@ NOT_FOR_COPIES = "not registered to accept pseudonymous copies"
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """The instances to send, and those that may not leave; `told` are their UIDs as the caller knows them."""
+    """The instances to send, and those that may not leave or are no longer kept; `told` are their UIDs as the caller
+    knows them."""
 
     outgoing: Sequence[Outgoing]
     kept_back: Sequence[str]
@@ -81,11 +82,13 @@ def shipment(
     Raises `NotAuthorized` where some were found and none of them may leave as a pseudonymous copy.
     """
     if disclosure is Disclosure.IDENTIFIED:
-        stored = [_outgoing(node, one, one.sop_instance_uid) for one in found]
-        told: dict[str, str] = {one.sop_instance_uid: one.sop_instance_uid for one in found}
-        return Shipment(stored, (), told, {}, {one.sop_instance_uid: one for one in found}, node)
-    may_leave = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
-    if found and not may_leave:
+        whole: dict[str, StoredInstance] = {one.sop_instance_uid: one for one in found if one.whole}
+        gone = [one.sop_instance_uid for one in found if not one.whole]
+        stored = [_outgoing(node, one, one.sop_instance_uid) for one in whole.values()]
+        return Shipment(stored, gone, {uid: uid for uid in whole}, {}, whole, node)
+    allowed = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
+    may_leave = [one for one in allowed if one.whole]
+    if found and not allowed:
         raise NotAuthorized(ONLY_FILMS)
     known = {
         one.pk: one.sop_instance_uid if caller is Disclosure.IDENTIFIED else identities[one.pk].sop_instance_uid

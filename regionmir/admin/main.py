@@ -30,6 +30,7 @@ from regionmir.admin import (
     peers_commands,
     query_commands,
     resolve_commands,
+    retention_commands,
     send_commands,
     settings_commands,
     status_commands,
@@ -77,6 +78,7 @@ app.add_typer(tokens_commands.app, name="tokens")
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 app.add_typer(findings_commands.app, name="findings")
+app.add_typer(retention_commands.app, name="retention")
 work_commands.add_to(app)
 fsck_commands.add_to(app)
 backup_commands.add_to(app)

@@ -18,6 +18,8 @@ from regionmir.storage.part10 import HEAD_BYTES, dataset_offset, file_head
 
 _KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})_[0-9][0-9.]{0,63}\.dcm")
 _CHUNK = 1 << 20
+_REMOVED = "removed"
+"""Where an object lies between the decision to remove it and its deletion."""
 
 
 class Incoming:
@@ -235,6 +237,42 @@ class FileStore:
             for folder in (target.parent, self.path(key).parent):
                 self._files.sync_folder(folder)
         return True
+
+    def remove(self, key: str, older_than_s: float, wanted: Callable[[str], bool]) -> bool:
+        """Delete an object that nobody speaks of any more, and say whether it is gone.
+
+        False where it was written less than `older_than_s` ago, or is `wanted` after all: the same object may arrive
+        again at this very moment. It is put back then. Raises `StorageUnavailable`.
+        """
+        aside = self._root / _REMOVED / key.replace("/", "_")
+        with storage_errors():
+            try:
+                if self.age_s(key) < older_than_s or wanted(key):
+                    return False
+            except FileNotFoundError:
+                return not aside.exists()
+            self._make_own_folder(aside.parent)
+            self._files.rename(self.path(key), aside)
+            if time.time() - aside.stat().st_mtime < older_than_s or wanted(key):
+                self._files.rename(aside, self.path(key))
+                self._files.sync_folder(self.path(key).parent)
+                return False
+            self._files.remove(aside)
+            for folder in (self.path(key).parent, aside.parent):
+                self._files.sync_folder(folder)
+        return True
+
+    def sweep_removed(self, wanted: Callable[[str], bool]) -> None:
+        """Put right what a crash in the middle of `remove` left: back where it is `wanted`, else deleted."""
+        with storage_errors():
+            for aside in _sorted(self._root / _REMOVED):
+                key = aside.name.replace("_", "/", 2)
+                if wanted(key) and not self.exists(key):
+                    self._make_folders(self.path(key).parent)
+                    self._files.rename(aside, self.path(key))
+                    self._files.sync_folder(self.path(key).parent)
+                else:
+                    self._files.remove(aside)
 
     def sweep_incoming(self) -> int:
         """Delete what interrupted transfers left and return how many files; files in use are left alone."""

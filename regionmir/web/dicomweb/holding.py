@@ -154,15 +154,18 @@ def hold(asking: Asking, uids: Collection[str], *, record: bool = True) -> Holdi
         found = find_instances(session, wanted, caller.disclosure, limit=MAX_INSTANCES + 1)
         if len(found) > MAX_INSTANCES:
             raise Problem(413, f"more than {MAX_INSTANCES} instances; retrieve series by series")
-        leaving = [one for one in found if not pseudonymous or _may_leave(one)]
+        allowed = [one for one in found if not pseudonymous or _may_leave(one)]
+        leaving = [one for one in allowed if one.whole]
         identities = copy_identities(session, [one.pk for one in leaving]) if pseudonymous else {}
         if leaving and (record or not pseudonymous):
             audit.begins(session, service, caller, leaving)
             asking.after.add_task(audit.sent, service, caller, leaving)
     if not found:
         raise NotFound
-    if not leaving:
+    if not allowed:
         raise NotAuthorized(f"without sign-in, {ONLY_FILMS}")
+    if not leaving:
+        raise Problem(410, "its objects are no longer kept here; retrieve them from the PACS that they came from")
     held = [Held(service, one, identities.get(one.pk)) for one in leaving]
     return Holding(held, len(found) - len(leaving))
 
