@@ -62,6 +62,15 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
     return _stored(session, *(matches(key, list(values)) for key, values in wanted.keys.items()), limit=limit)
 
 
+def missing(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
+    """Return those of the wanted instances (`find_instances`) whose objects are not kept as they came."""
+    if not wanted.keys:
+        return []
+    matches = _matches_pseudonym if disclosure is Disclosure.PSEUDONYMOUS else _matches_original
+    conditions = [matches(key, list(values)) for key, values in wanted.keys.items()]
+    return _stored(session, *conditions, InstanceRow.kept != Kept.OBJECT, limit=limit)
+
+
 def instances_by_pk(session: Session, pks: Sequence[int]) -> list[StoredInstance]:
     """Return the instances with these keys of ours, those of hidden studies left out."""
     return _stored(session, InstanceRow.pk.in_(list(pks)))

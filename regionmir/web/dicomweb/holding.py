@@ -14,6 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from db.retrieve import Key, StoredInstance, Wanted, copy_identities, find_instances
 from regionmir.archive.copies import ONLY_FILMS, copy_of
 from regionmir.archive.errors import NotAuthorized
+from regionmir.archive.on_demand import fetch_missing
 from regionmir.core.errors import StorageUnavailable
 from regionmir.core.records import Caller, CopyIdentity, Disclosure
 from regionmir.deid.copies import encoded, may_be_copied
@@ -150,6 +151,7 @@ def hold(asking: Asking, uids: Collection[str], *, record: bool = True) -> Holdi
         raise NotAuthorized("sign in with the right to retrieve")
     wanted = Wanted({key: [path_uid(uid)] for key, uid in zip(_KEYS, uids, strict=False)})
     pseudonymous = caller.disclosure is Disclosure.PSEUDONYMOUS
+    fetch_missing(service.archive, wanted, caller.disclosure)
     with service.archive.database.session() as session:
         found = find_instances(session, wanted, caller.disclosure, limit=MAX_INSTANCES + 1)
         if len(found) > MAX_INSTANCES:
