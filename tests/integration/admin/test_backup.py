@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,6 +23,7 @@ from db import instances, snapshot
 from db.engine import Database
 from db.migrate import upgrade
 from regionmir.admin.backup import contents, unfinished
+from regionmir.admin.backup.unfinished import Mark
 from regionmir.admin.main import main
 from regionmir.admin.postgres import LocalPostgres
 from regionmir.admin.up import run_up
@@ -36,7 +37,7 @@ from tests.support.find import find
 from tests.support.running_node import RunningNode, running_node
 from workers.indexer import Indexer
 
-BEFORE, DURING, LATER = 6, 30, 2
+BEFORE, DURING, LATER = 6, 16, 2
 DEADLINE_S = 60.0
 
 
@@ -279,6 +280,36 @@ def test_verification_names_what_is_damaged(restored: tuple[DataFolder, dict[str
     assert not (tmp_path / "new").exists()
 
 
+def test_a_backup_of_a_damaged_archive_holds_all_else_and_names_the_damage(
+    restored: tuple[DataFolder, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, _ = restored
+    first, second = sorted((folder.path / "objects").rglob("*.dcm"))[:2]
+    whole = second.read_bytes()
+    first.rename(tmp_path / "aside")
+    second.write_bytes(whole[:-1] + b"\x5a")
+    try:
+        made = folder.regionmir("backup", "--out", tmp_path / "backup", "--json")
+    finally:
+        (tmp_path / "aside").rename(first)
+        second.write_bytes(whole)
+    assert made.code == 1
+    faults = made.json()["faults"]
+    assert {Path(key).name for key in faults} == {first.name, second.name}
+    assert faults[first.relative_to(folder.path / "objects").as_posix()] == "missing"
+    assert len(list((tmp_path / "backup" / "objects").rglob("*.dcm"))) == made.json()["objects"] - 2
+    verified = regionmir(tmp_path, "backup", "verify", tmp_path / "backup", "--json")
+    assert (verified.code, verified.json()["faults"]) == (1, faults)
+
+
+def test_a_backup_goes_into_a_folder_of_its_own(restored: tuple[DataFolder, dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "something").touch()
+    refused = restored[0].regionmir("backup", "--out", tmp_path)
+    assert (refused.code, "is not empty" in refused.err) == (2, True)
+    incomplete = regionmir(tmp_path, "backup", "verify", tmp_path)
+    assert (incomplete.code, "no complete backup" in incomplete.err) == (1, True)
+
+
 @pytest.mark.parametrize("mode", ["link", "manifest"])
 def test_objects_may_be_linked_or_copied_by_others(
     mode: str, restored: tuple[DataFolder, dict[str, Any]], tmp_path: Path, databases: Any
@@ -292,6 +323,12 @@ def test_objects_may_be_linked_or_copied_by_others(
     assert linked.exists() == (mode == "link")
     assert mode == "manifest" or linked.samefile(folder.path / "objects" / key)
     options = ["--objects-from", folder.path] if mode == "manifest" else []
+    (tmp_path / "new").mkdir()
+    begun = Mark(contents.identity(backup), loading=True)  # it was killed while it loaded the database
+    unfinished.write(tmp_path / "new", replace(begun, backup="0" * 64))
+    another = regionmir(tmp_path / "new", "restore", "--from", backup, *options, REGIONMIR_DATABASE_URL=url)
+    assert (another.code, "another backup is partly restored" in another.err) == (2, True)
+    unfinished.write(tmp_path / "new", begun)
     done = regionmir(tmp_path / "new", "restore", "--from", backup, *options, REGIONMIR_DATABASE_URL=url)
     assert done.code == 0, done.err
     fsck = regionmir(tmp_path / "new", "fsck", "--json", REGIONMIR_DATABASE_URL=url).json()
