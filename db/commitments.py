@@ -8,8 +8,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.filing import clean
-from db.tables import CommitmentRequestRow, InstanceRow
+from db.tables import CommitmentRequestRow, InstanceRow, PeerRow
 from regionmir.core.identifiers import AETitle, Uid
+from regionmir.core.keeping import Kept as ObjectKept
+from regionmir.core.keeping import StoragePolicy
 
 MAX_REASON = 200
 
@@ -34,6 +36,8 @@ class Kept:
     sha256: str
     storage_key: str
     source_ae: str
+    for_good: bool
+    """False where the object is not kept as it came, or will not be."""
 
 
 def add(
@@ -81,14 +85,19 @@ def take(session: Session, *, limit: int, for_s: float) -> list[Wanted]:
     ]
 
 
-def kept(session: Session, sop_instance_uids: list[str]) -> dict[str, Kept]:
-    """Return those of these instances that are kept, by SOP Instance UID."""
+def kept(session: Session, sop_instance_uids: list[str], default: StoragePolicy) -> dict[str, Kept]:
+    """Return those of these instances that are filed, by SOP Instance UID. `default`: the policy of other AEs."""
     row = InstanceRow
-    query = select(row.sop_instance_uid, row.sop_class_uid, row.sha256, row.storage_key, row.source_ae).where(
-        row.sop_instance_uid.in_(sop_instance_uids)
+    policy = func.coalesce(PeerRow.storage, default.value)
+    for_good = (row.kept == ObjectKept.OBJECT) & (policy == StoragePolicy.KEEP)
+    query = (
+        select(row.sop_instance_uid, row.sop_class_uid, row.sha256, row.storage_key, row.source_ae, for_good)
+        .outerjoin(PeerRow, PeerRow.ae_title == row.source_ae)
+        .where(row.sop_instance_uid.in_(sop_instance_uids))
     )
     return {
-        uid: Kept(Uid(sop_class), sha256, key, source) for uid, sop_class, sha256, key, source in session.execute(query)
+        uid: Kept(Uid(sop_class), sha256, key, source, good)
+        for uid, sop_class, sha256, key, source, good in session.execute(query)
     }
 
 

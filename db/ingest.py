@@ -14,12 +14,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
-from db import audit, filing, pseudonyms, regions
+from db import audit, filing, pseudonyms, regions, removals
 from db.filing import PatientIdentity
 from db.tables import Base, DeliveryRow, InstanceRow, InstanceVersionRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
 from regionmir.core.audit_events import Endpoint, Study, instances_accessed
 from regionmir.core.audit_message import Action
 from regionmir.core.errors import DatabaseUnavailable
+from regionmir.core.keeping import Kept
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import InstanceHeader, InstanceState, StoredObject
 
@@ -68,6 +69,7 @@ class _Present:
     sha256: str | None
     transfer_syntax_uid: str | None
     storage_key: str | None
+    kept: str | None
     own_copy: bool
     """One of its UIDs is a pseudonym, or it is a result of ours: we emitted it."""
     arrivals_patient_pk: int | None
@@ -111,6 +113,7 @@ _LOOK = (
         InstanceRow.sha256,
         InstanceRow.transfer_syntax_uid,
         InstanceRow.storage_key,
+        InstanceRow.kept,
         select(literal(1))
         .where(
             PseudonymRow.kind.in_((pseudonyms.STUDY, pseudonyms.SERIES, pseudonyms.INSTANCE)),
@@ -173,6 +176,8 @@ def _file(
     """Return what became of the arrival, None where another transaction came between: look again."""
     if present.instance_pk is not None and _is_same(arrival, present, same_content):
         _note_sender(session, arrival, present.instance_pk)
+        if present.kept != Kept.OBJECT:
+            _take_back(session, arrival, present.instance_pk)
         return Receipt("duplicate")
     difference = _difference(arrival, present)
     if difference is None:
@@ -190,10 +195,23 @@ def _note_sender(session: Session, arrival: Arrival, instance_pk: int) -> None:
         session.execute(update(row).where(row.pk == instance_pk, row.called_ae == "").values(sender))
 
 
+def _take_back(session: Session, arrival: Arrival, instance_pk: int) -> None:
+    """Keep the object of an instance again that was reduced to less: it was acknowledged anew."""
+    row, stored = InstanceRow, arrival.stored
+    reduced = select(row.storage_key).where(row.pk == instance_pk, row.kept == Kept.REDUCED).with_for_update()
+    removals.ask(session, session.scalars(reduced).all())
+    values: dict[str, Any] = {"kept": Kept.OBJECT, "storage_key": stored.key, "size_bytes": stored.size_bytes}
+    if arrival.called_ae:  # it was sent to us, not fetched: its days begin anew
+        values["received_at"] = func.now()
+    session.execute(update(row).where(row.pk == instance_pk, row.kept != Kept.OBJECT).values(**values))
+
+
 def _is_same(arrival: Arrival, present: _Present, same_content: SameContent) -> bool:
     stored = arrival.stored
     if (stored.sha256, stored.transfer_syntax_uid) == (present.sha256, present.transfer_syntax_uid):
         return True
+    if present.kept != Kept.OBJECT:
+        return False  # there is nothing to compare with
     assert present.storage_key is not None
     return same_content(present.storage_key, stored.key)
 
@@ -311,6 +329,7 @@ def _instance_values(arrival: Arrival) -> dict[str, Any]:
         "source_address": filing.clean(arrival.source_address),
         "called_ae": filing.clean(arrival.called_ae),
         **filing.instance_values(header.attributes),
+        "kept": Kept.OBJECT,
     }
 
 
@@ -395,7 +414,9 @@ def _work_again(session: Session, series: Any) -> None:
     """Drop the regions of these series' instances and let them be indexed anew: they are another patient's now."""
     row = InstanceRow
     worked = select(row.pk).where(
-        row.series_pk.in_(series), row.state.in_((InstanceState.INDEXED, InstanceState.INDEXING))
+        row.series_pk.in_(series),
+        row.state.in_((InstanceState.INDEXED, InstanceState.INDEXING)),
+        row.kept != Kept.NOTHING,
     )
     pks = list(session.scalars(worked.order_by(row.pk).with_for_update()))
     regions.drop(session, pks)
@@ -441,7 +462,7 @@ def _current_version(session: Session, row: InstanceRow) -> dict[str, Any]:
     ).one()
     copied = (
         "sop_instance_uid storage_key sha256 transfer_syntax_uid size_bytes source_ae source_address received_at "
-        "attributes"
+        "attributes kept"
     )
     values = {name: getattr(row, name) for name in copied.split()}
     return {**values, "instance_pk": row.pk, "study_instance_uid": study_uid}

@@ -18,6 +18,7 @@ from db.ingest import Receipt, receive
 from db.regions import FiledRegion
 from db.tables import InstanceRow, InstanceVersionRow, SeriesRow, StudyRow
 from regionmir.core.identifiers import Uid
+from regionmir.core.keeping import Kept
 from regionmir.core.records import EmbeddedRegion, InstanceState
 
 __all__ = [
@@ -251,7 +252,7 @@ def reindex(
     """Let instances wait again: those named by SOP, Series or Study Instance UID, all in one state, or everything.
 
     Returns how many. Their regions stay until they are replaced. What is unsupported comes along only where it is
-    named or is the state asked for; our own copies and what a worker holds now never do.
+    named or is the state asked for; our own copies, what a worker holds now and what is no longer kept never do.
     """
     row = InstanceRow
     chosen: list[ColumnElement[bool]] = []
@@ -267,6 +268,7 @@ def reindex(
         update(row)
         .where(
             or_(*chosen),
+            row.kept != Kept.NOTHING,
             row.state.not_in((InstanceState.RECEIVED, InstanceState.INDEXING)),
             row.reason != "own_copy",
         )

@@ -28,13 +28,13 @@ def upgrade(database: Database) -> None:
         connection.execute(text("SET LOCAL lock_timeout = '300s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         check_server(connection)
-        if _revision(connection) == head():
+        if revision_of(connection) == head():
             return
         _require_pgvector(connection)
         try:
             command.upgrade(_config(connection), "head")
         except CommandError:
-            raise ConfigurationError(_newer(_revision(connection))) from None
+            raise ConfigurationError(_newer(revision_of(connection))) from None
 
 
 def wait_current(database: Database, deadline_s: float) -> None:
@@ -44,10 +44,10 @@ def wait_current(database: Database, deadline_s: float) -> None:
     database.wait_ready(deadline_s)
     while True:
         with mapped_errors(), database.engine.connect() as connection:
-            found = _revision(connection)
+            found = revision_of(connection)
         if found == head():
             return
-        if found is not None and found not in _known():
+        if found is not None and found not in known():
             raise ConfigurationError(_newer(found))
         if time.monotonic() >= end:
             raise DatabaseUnavailable("the database schema is not up to date: run `regionmir db upgrade`")
@@ -64,7 +64,7 @@ def head() -> str:
 def current(database: Database) -> str | None:
     """Return the revision of the schema in the database, None where it is empty."""
     with mapped_errors(), database.engine.connect() as connection:
-        return _revision(connection)
+        return revision_of(connection)
 
 
 def check_server(connection: Connection) -> None:
@@ -110,11 +110,13 @@ def _pgvector(connection: Connection, column: str) -> str | None:
     return None if found is None else str(found)
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision of the schema as this connection sees it, None where it is empty."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _known() -> set[str]:
+def known() -> set[str]:
+    """Return every revision that this code can bring up to date."""
     return {script.revision for script in ScriptDirectory.from_config(_config(None)).walk_revisions()}
 
 

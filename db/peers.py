@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.tables import PeerRow
 from regionmir.core.identifiers import AETitle
+from regionmir.core.keeping import StoragePolicy
 from regionmir.core.records import Disclosure
 
 
@@ -54,6 +55,10 @@ class Peer:
     """We call it over TLS."""
     certificate: str = ""
     """Fingerprint or subject of the certificate that it must show (`core.tls.parse_certificate`); empty: any."""
+    storage: StoragePolicy | None = None
+    """What is kept of what it sends; None: as the settings say."""
+    keep_days: int | None = None
+    """Days after which objects that it sent are removed, 0: never; None: as the settings say."""
 
     @property
     def is_destination(self) -> bool:
@@ -94,6 +99,7 @@ def _peer(row: PeerRow) -> Peer:
         "disclosure": Disclosure(row.disclosure),
         "last_from": tuple(AETitle(title) for title in row.last_from),
         "results": tuple(row.results),
+        "storage": None if row.storage is None else StoragePolicy(row.storage),
     }
     return Peer(**values)
 
@@ -104,4 +110,5 @@ def _values(peer: Peer) -> dict[str, Any]:
         "disclosure": peer.disclosure.value,
         "last_from": list(peer.last_from),
         "results": list(peer.results),
+        "storage": None if peer.storage is None else peer.storage.value,
     }

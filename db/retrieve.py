@@ -14,6 +14,7 @@ from db.tables import InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRo
 from db.visibility import visible
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid
+from regionmir.core.keeping import Kept
 from regionmir.core.pseudonyms import ISSUER
 from regionmir.core.records import CopyIdentity, Disclosure
 
@@ -46,6 +47,8 @@ class StoredInstance:
     """Values as received, joined by a backslash; empty where the attribute is absent or empty."""
     patient_id: str = ""
     """As received; empty where unknown."""
+    whole: bool = True
+    """False where the object is no longer kept as it came: it cannot be sent."""
 
 
 def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
@@ -57,6 +60,15 @@ def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, 
         return []
     matches = _matches_pseudonym if disclosure is Disclosure.PSEUDONYMOUS else _matches_original
     return _stored(session, *(matches(key, list(values)) for key, values in wanted.keys.items()), limit=limit)
+
+
+def missing(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
+    """Return those of the wanted instances (`find_instances`) whose objects are not kept as they came."""
+    if not wanted.keys:
+        return []
+    matches = _matches_pseudonym if disclosure is Disclosure.PSEUDONYMOUS else _matches_original
+    conditions = [matches(key, list(values)) for key, values in wanted.keys.items()]
+    return _stored(session, *conditions, InstanceRow.kept != Kept.OBJECT, limit=limit)
 
 
 def instances_by_pk(session: Session, pks: Sequence[int]) -> list[StoredInstance]:
@@ -76,6 +88,7 @@ def _stored(session: Session, *conditions: ColumnElement[bool], limit: int | Non
             SeriesRow.series_instance_uid,
             InstanceRow.attributes[_BURNED_IN_ANNOTATION],
             PatientRow.patient_id,
+            InstanceRow.kept == Kept.OBJECT,
         )
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
@@ -86,9 +99,18 @@ def _stored(session: Session, *conditions: ColumnElement[bool], limit: int | Non
     )
     return [
         StoredInstance(
-            Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, Uid(series), _joined(burned_in), patient
+            Uid(instance),
+            Uid(sop_class),
+            Uid(syntax),
+            key,
+            Uid(study),
+            pk,
+            Uid(series),
+            _joined(burned_in),
+            patient,
+            whole,
         )
-        for instance, sop_class, syntax, key, study, pk, series, burned_in, patient in session.execute(query)
+        for instance, sop_class, syntax, key, study, pk, series, burned_in, patient, whole in session.execute(query)
     ]
 
 

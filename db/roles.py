@@ -21,21 +21,31 @@ ANALYST: Final = "regionmir_analyst"
 _FILING = ("patient", "study", "series", "instance", "instance_version", "pseudonym")
 _ASKING = ("query_log", "result_set", "drawn_box", "wanted_answer")
 _RESULTS = ("delivery", "commitment_request", "study_release", "study_results")
+_REMOVING = ("object_removal",)
 _WORK = ("model", "region", "pacs", "pacs_study", "audit_forwarding", "explanation", "uploaded_film")
 _SIGNING_IN = ("web_user", "web_session", "sign_in_request", "api_token")
 _PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model")
 
 WRITES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     NODE: {
-        "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS),
+        "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_REMOVING),
         "DELETE": ("region", "embedding", "study_release", "study_results"),  # of an instance that was corrected
     },
     WORKER: {
-        "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_WORK),
-        "DELETE": ("region", "drawn_box", "pacs_study", "study_release", "study_results", "uploaded_film"),
+        "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_WORK, *_REMOVING),
+        "DELETE": (
+            "region",
+            "drawn_box",
+            "pacs_study",
+            "study_release",
+            "study_results",
+            "uploaded_film",
+            "object_removal",
+            "query_log",
+        ),
     },
     WEB: {
-        "INSERT, UPDATE": (*_FILING, *_ASKING, *_SIGNING_IN, *_PAGES),
+        "INSERT, UPDATE": (*_FILING, *_ASKING, *_SIGNING_IN, *_PAGES, *_REMOVING),
         "DELETE": ("relevance_feedback", "uploaded_film", "web_session", "sign_in_request"),
     },
 }

@@ -134,6 +134,7 @@ class InstanceRow(Base):
         CheckConstraint(
             "(state = 'indexing') = (lease_owner IS NOT NULL AND lease_until IS NOT NULL)", name="instance_lease"
         ),
+        CheckConstraint("kept IN ('object', 'reduced', 'nothing')", name="instance_kept_known"),
         Index("instance_series", "series_pk"),
         Index("instance_state", "state"),
         Index("instance_waiting", "received_at", "pk", postgresql_where=text("state = 'received'")),
@@ -170,6 +171,8 @@ class InstanceRow(Base):
     rows: Mapped[int | None]
     columns: Mapped[int | None]
     attributes: Mapped[Json]
+    kept: Mapped[str] = mapped_column(server_default=text("'object'"))
+    """What is kept: the object as received, a reduced copy of it (then `storage_key` is the copy's), or nothing."""
 
 
 class InstanceVersionRow(Base):
@@ -181,6 +184,7 @@ class InstanceVersionRow(Base):
     __tablename__ = "instance_version"
     __table_args__ = (
         CheckConstraint("kind IN ('superseded', 'conflict')", name="instance_version_kind_known"),
+        CheckConstraint("kept IN ('object', 'reduced', 'nothing')", name="instance_version_kept_known"),
         UniqueConstraint("sop_instance_uid", "kind", "sha256", "transfer_syntax_uid", name="instance_version_content"),
         Index("instance_version_instance", "instance_pk"),
         Index("instance_version_object", "storage_key"),
@@ -200,6 +204,7 @@ class InstanceVersionRow(Base):
     received_at: Mapped[Now]
     resolved_at: Mapped[dt.datetime | None]
     attributes: Mapped[Json]
+    kept: Mapped[str] = mapped_column(server_default=text("'object'"))
 
 
 class AnatomyRow(Base):
@@ -308,6 +313,8 @@ class PeerRow(Base):
         CheckConstraint("disclosure IN ('identified', 'pseudonymous')", name="peer_disclosure_known"),
         CheckConstraint("port IS NULL OR port BETWEEN 1 AND 65535", name="peer_port"),
         CheckConstraint("max_associations BETWEEN 1 AND 64", name="peer_max_associations"),
+        CheckConstraint("storage IN ('keep', 'reduced', 'regions')", name="peer_storage_known"),
+        CheckConstraint("keep_days >= 0", name="peer_keep_days"),
     )
     ae_title: Mapped[str] = mapped_column(primary_key=True)
     host: Mapped[str]
@@ -348,6 +355,10 @@ class PeerRow(Base):
     """We call it over TLS."""
     certificate: Mapped[str] = mapped_column(server_default=text("''"))
     """Fingerprint or subject of the certificate that it shows, when it calls and when it is called; empty: any."""
+    storage: Mapped[str | None]
+    """What is kept of what it sends (`StoragePolicy`); null: as the settings say."""
+    keep_days: Mapped[int | None]
+    """Days after which objects that it sent are removed, 0: never; null: as the settings say."""
     created_at: Mapped[Now]
     changed_at: Mapped[Now]
 
@@ -572,6 +583,14 @@ class StudyResultsRow(Base):
     study_pk: Mapped[int] = mapped_column(BigInteger, ForeignKey("study.pk"), primary_key=True)
     model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"), primary_key=True)
     made_at: Mapped[Now]
+
+
+class ObjectRemovalRow(Base):
+    """An object that no row speaks of any more, until its file is removed (`db.removals`)."""
+
+    __tablename__ = "object_removal"
+    storage_key: Mapped[str] = mapped_column(primary_key=True)
+    asked_at: Mapped[Now]
 
 
 class QueryLogRow(Base):

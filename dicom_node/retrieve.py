@@ -30,8 +30,8 @@ from dicom_node.status import (
     failure,
 )
 from dicom_node.sub_operations import NOT_FOR_COPIES, Shipment, shipment
-from regionmir.archive.copies import ONLY_FILMS
 from regionmir.archive.errors import NotAuthorized
+from regionmir.archive.on_demand import fetch_missing
 from regionmir.archive.status import SUCCESS
 from regionmir.core.audit_events import Transfer
 from regionmir.core.errors import InvalidIdentifier, PeerRefused, PeerUnavailable
@@ -118,6 +118,7 @@ def _wanted(
     except Exception:  # arbitrary bytes of the peer
         raise InvalidIdentifier("the identifier cannot be decoded") from None
     wanted = read_wanted(identifier, str(event.request.AffectedSOPClassUID))
+    fetch_missing(node, wanted, caller.disclosure)
     with node.database.session() as session:
         found = find_instances(session, wanted, caller.disclosure, limit=MAX_INSTANCES + 1)
         if len(found) > MAX_INSTANCES:
@@ -143,7 +144,7 @@ def _responses(
     tally = _Tally(len(sending.outgoing), told=sending.told)
     if sending.kept_back:
         tally.failed += sending.kept_back
-        tally.why = ONLY_FILMS
+        tally.why = sending.why
     try:
         yield from _pending(event, tally, sending, outcomes)
     finally:

@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 NOT_FOR_COPIES = "not registered to accept pseudonymous copies"
 """Error Comment where the one who would get pseudonymous copies is not marked for that."""
 
+NOT_KEPT = "no longer kept here; retrieve it from its PACS"
+"""Error Comment where an object was reduced or removed by the rules, and cannot be fetched."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """The instances to send, and those that may not leave; `told` are their UIDs as the caller knows them."""
+    """The instances to send, and those that may not leave or are no longer kept; `told` are their UIDs as the caller
+    knows them."""
 
     outgoing: Sequence[Outgoing]
     kept_back: Sequence[str]
@@ -43,6 +47,8 @@ class Shipment:
     node: "Node"
     boxes: Mapping[str, RegionBoxes] = field(default_factory=dict)
     """What draws the regions of a film, by the SOP Instance UID that it is sent under."""
+    why: str = ""
+    """Why those that are kept back are."""
 
     def __len__(self) -> int:
         return len(self.outgoing) + len(self.kept_back)
@@ -81,11 +87,13 @@ def shipment(
     Raises `NotAuthorized` where some were found and none of them may leave as a pseudonymous copy.
     """
     if disclosure is Disclosure.IDENTIFIED:
-        stored = [_outgoing(node, one, one.sop_instance_uid) for one in found]
-        told: dict[str, str] = {one.sop_instance_uid: one.sop_instance_uid for one in found}
-        return Shipment(stored, (), told, {}, {one.sop_instance_uid: one for one in found}, node)
-    may_leave = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
-    if found and not may_leave:
+        whole: dict[str, StoredInstance] = {one.sop_instance_uid: one for one in found if one.whole}
+        gone = [one.sop_instance_uid for one in found if not one.whole]
+        stored = [_outgoing(node, one, one.sop_instance_uid) for one in whole.values()]
+        return Shipment(stored, gone, {uid: uid for uid in whole}, {}, whole, node, why=NOT_KEPT)
+    allowed = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
+    may_leave = [one for one in allowed if one.whole]
+    if found and not allowed:
         raise NotAuthorized(ONLY_FILMS)
     known = {
         one.pk: one.sop_instance_uid if caller is Disclosure.IDENTIFIED else identities[one.pk].sop_instance_uid
@@ -99,6 +107,7 @@ def shipment(
         {identities[one.pk].sop_instance_uid: identities[one.pk] for one in may_leave},
         {identities[one.pk].sop_instance_uid: one for one in may_leave},
         node,
+        why=ONLY_FILMS if len(allowed) < len(found) else NOT_KEPT,
     )
 
 

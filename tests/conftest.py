@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.support.log_watch import LogWatch
+
 if TYPE_CHECKING:
     from db.engine import Database
     from tests.support.postgres import TestDatabases
 
 REQUIRE_PEERS = os.environ.get("REGIONMIR_REQUIRE_PEERS") == "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Search all that is logged while the tests run for the patients that they invent."""
+    config.pluginmanager.register(LogWatch(), "log-watch")
 
 
 def absent(what: str) -> NoReturn:

@@ -11,6 +11,7 @@ from db.commitments import Kept, Wanted
 from db.engine import Database
 from regionmir.core.errors import PeerRefused, PeerUnavailable, StorageUnavailable
 from regionmir.core.identifiers import AETitle
+from regionmir.core.keeping import StoragePolicy
 from regionmir.core.tls import NO_TLS_FILES, TlsFiles
 from regionmir.scu.commitment import (
     CLASS_INSTANCE_CONFLICT,
@@ -40,6 +41,8 @@ class CommitmentReporter:
     calling_ae: AETitle
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     tls_files: TlsFiles = NO_TLS_FILES
+    storage_policy: StoragePolicy = StoragePolicy.KEEP
+    """Of AEs that have none of their own."""
 
     def report_due(self) -> int:
         """Check and report every request that is due; return how many were reported."""
@@ -54,7 +57,7 @@ class CommitmentReporter:
     def check(self, wanted: Wanted) -> CommitmentReport:
         """Return what of a request we keep, as the disk is at this moment."""
         with self.database.session() as session:
-            kept = commitments.kept(session, [sop_instance_uid for _, sop_instance_uid in wanted.references])
+            kept = commitments.kept(session, [uid for _, uid in wanted.references], self.storage_policy)
         committed: list[Reference] = []
         failed: dict[Reference, int] = {}
         for reference in (Reference(*uids) for uids in wanted.references):
@@ -75,6 +78,8 @@ class CommitmentReporter:
             return NO_SUCH_INSTANCE
         if found.sop_class_uid != reference.sop_class_uid:
             return CLASS_INSTANCE_CONFLICT
+        if not found.for_good:
+            return NO_SUCH_INSTANCE
         try:
             intact = self.store.dataset_sha256(found.storage_key) == found.sha256
         except (FileNotFoundError, ValueError):

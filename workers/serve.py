@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from threading import Event
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from celery.signals import setup_logging, worker_shutting_down
 from db import embeddings
 from db.engine import Database
 from db.migrate import wait_current
+from regionmir.archive.retention import Retention, terms_of
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
@@ -92,7 +94,8 @@ def serve_light(settings: Settings) -> int:
         maker = ResultMaker(database, objects, pseudonymizer, settings.max_pixels)
         deliverer = Deliverer(database, own_ae, dict.fromkeys(KINDS, maker), tls_files=tls_files)
         at_end.callback(deliverer.close)
-        reporter = CommitmentReporter(database, objects, own_ae, tls_files=tls_files)
+        policy = settings.storage_policy
+        reporter = CommitmentReporter(database, objects, own_ae, tls_files=tls_files, storage_policy=policy)
         planner = StudyPlanner(database, pseudonymizer, settings.searched_regions(), settings.default_k)
         completion = Completion(database, [planner], quiet_s=settings.quiet_s)
         sync = PacsSync(settings, database)
@@ -108,6 +111,13 @@ def serve_light(settings: Settings) -> int:
             Periodic("wanted-answers", _ANSWER_S, partial(_answer, answering, deliverer), immediately=True),
             Periodic("forget-uploads", min(_HOUSEKEEPING_S, settings.upload_keep_s), forget_uploads, immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
+        ]
+        stopping = Event()
+        at_end.callback(stopping.set)
+        retention = Retention(database, objects, terms_of(settings), settings.max_pixels, stopping.is_set)
+        timers += [
+            Periodic("retention", settings.retention_run_s, retention.run, immediately=True),
+            Periodic("remove-objects", _HOUSEKEEPING_S, retention.remove_files),
         ]
         if settings.audit_syslog:
             target = parse_syslog_target(settings.audit_syslog)

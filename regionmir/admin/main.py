@@ -11,6 +11,7 @@ import typer
 from regionmir import __version__
 from regionmir.admin import (
     audit_commands,
+    backup_commands,
     conformance_commands,
     db_commands,
     deliveries_commands,
@@ -29,6 +30,7 @@ from regionmir.admin import (
     peers_commands,
     query_commands,
     resolve_commands,
+    retention_commands,
     send_commands,
     settings_commands,
     status_commands,
@@ -76,8 +78,10 @@ app.add_typer(tokens_commands.app, name="tokens")
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 app.add_typer(findings_commands.app, name="findings")
+app.add_typer(retention_commands.app, name="retention")
 work_commands.add_to(app)
 fsck_commands.add_to(app)
+backup_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
 model_explain_command.add_to(model_commands.app)
 app.add_typer(model_commands.app, name="model")

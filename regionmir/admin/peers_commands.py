@@ -11,6 +11,7 @@ from rich.table import Table
 from regionmir.admin.context import JSON, console, open_session, print_json, settings_in_force
 from regionmir.core.errors import ConfigurationError, PeerRefused, PeerUnavailable, RegionMirError
 from regionmir.core.identifiers import parse_ae_title
+from regionmir.core.keeping import StoragePolicy
 from regionmir.core.records import Disclosure, lower
 from regionmir.core.tls import parse_certificate
 
@@ -52,6 +53,12 @@ def add(
     move: bool = typer.Option(True, help="With --retrieve: by C-MOVE."),
     commit: bool = typer.Option(True, help="With --store: may ask for storage commitment."),
     tls: bool = typer.Option(False, help="Call it over TLS."),
+    storage: StoragePolicy | None = typer.Option(
+        None, help="What is kept of what it sends: keep, reduced, regions; unset: as the settings say."
+    ),
+    keep_days: int | None = typer.Option(
+        None, min=0, help="Days after which objects that it sent are removed, 0: never; unset: as the settings say."
+    ),
     certificate: str = typer.Option(
         "", help="Certificate it must show: sha256:FINGERPRINT, or its subject such as CN=PACS,O=Hospital."
     ),
@@ -89,6 +96,8 @@ def add(
             can_commit=commit,
             tls=tls,
             certificate=parse_certificate(certificate),
+            storage=storage,
+            keep_days=keep_days,
         )
     )
     with open_session() as session:
@@ -116,14 +125,14 @@ def list_(as_json: bool = JSON) -> None:
     if not found:
         typer.echo("no peers; see `regionmir peers add --help`")
         return
-    table = Table(
-        "AE title", "address", "called from", "may", "answers", "is sent", "results to", box=None, pad_edge=False
-    )
+    headings = ("AE title", "address", "called from", "may", "answers", "is sent", "results to", "kept")
+    table = Table(*headings, box=None, pad_edge=False)
     for peer in found:
         where = f"{peer.host}:{peer.port}{' TLS' if peer.tls else ''}" if peer.is_destination else "-"
         source = " ".join(part for part in (peer.source_address, peer.certificate[:20]) if part) or "any"
         sent = ",".join(peer.results) if peer.is_destination else ""
-        table.add_row(peer.ae_title, where, source, _rights(peer), _answers(peer), sent or "-", peer.results_to or "-")
+        results = (sent or "-", peer.results_to or "-")
+        table.add_row(peer.ae_title, where, source, _rights(peer), _answers(peer), *results, _kept(peer))
     console.print(table)
 
 
@@ -226,6 +235,12 @@ def _rights(peer: "Peer") -> str:
     may = [name for name in _RIGHTS if getattr(peer, f"can_{name}")]
     without = [name for name, of in _NARROWED.items() if of in may and not getattr(peer, f"can_{name}")]
     return " ".join([*may, *(f"no-{name}" for name in without)]) or "nothing"
+
+
+def _kept(peer: "Peer") -> str:
+    """Return what is kept of what it sends, where that is not as the settings say."""
+    days = "" if peer.keep_days is None else f"{peer.keep_days} days" if peer.keep_days else "for ever"
+    return " ".join(part for part in (peer.storage.value if peer.storage else "", days) if part) or "-"
 
 
 def _answers(peer: "Peer") -> str:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from regionmir.admin import running
+from regionmir.admin.backup.unfinished import require_whole
 from regionmir.admin.database_checks import require_durable, update_pgvector
 from regionmir.admin.launching import tied_to_us
 from regionmir.admin.ports import require_free_ports
@@ -60,6 +61,7 @@ def run_up(settings: Settings, on_ready: Callable[[Settings], None]) -> None:
     """
     require_packages()
     require_safe(settings)
+    require_whole(settings.data_dir)
     prepare_data_folder(settings)
     with running.only_one(settings):
         running.withdraw(settings)

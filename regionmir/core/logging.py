@@ -1,10 +1,14 @@
-"""Structured logs: JSON lines, or colours on a terminal. No PHI is ever passed to a logger."""
+"""Structured logs: JSON lines, or colours on a terminal.
+
+No PHI is ever passed to a logger; what a library or an exception brings along is scrubbed from every line.
+"""
 
 import logging
 import sys
 
 import structlog
 
+from regionmir.core.scrubbing import scrub
 from regionmir.core.settings import Settings
 
 _PACKAGES = ("regionmir", "dicom_node", "workers", "db", "models")
@@ -34,6 +38,7 @@ def configure_logging(settings: Settings, process: str) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            scrub,
             renderer,
         ],
     )

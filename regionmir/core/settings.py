@@ -17,6 +17,7 @@ from pydantic_settings import (
 from regionmir.core.anatomy import Anatomy, anatomy_by_short
 from regionmir.core.errors import ConfigurationError, InvalidAETitle, UnknownAnatomy
 from regionmir.core.identifiers import parse_ae_title
+from regionmir.core.keeping import StoragePolicy
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.tls import TlsFiles
 
@@ -129,6 +130,18 @@ class Settings(BaseSettings):
     audit_syslog: str = Field(
         "", description="where audit messages go too: udp://host:514 or tls://host:6514; empty: nowhere"
     )
+    storage_policy: StoragePolicy = Field(
+        StoragePolicy.KEEP, description="what is kept of an object: keep, reduced, regions; an AE may have its own"
+    )
+    retention_days: int = Field(0, ge=0, description="days after which objects are removed; 0: never; an AE may differ")
+    retention_hidden_days: int = Field(
+        0, ge=0, description="days after which objects of a study that its PACS deleted are removed; 0: never"
+    )
+    retention_versions_days: int = Field(
+        0, ge=0, description="days after which objects of replaced versions are removed; 0: never"
+    )
+    retention_query_log_days: int = Field(0, ge=0, description="days after which queries are forgotten; 0: never")
+    retention_run_s: float = Field(86400.0, gt=0, description="pause between two runs of these rules")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="lowest level logged")
     log_json: bool | None = Field(None, description="log JSON lines; unset: when not on a terminal")
 
@@ -179,9 +192,13 @@ class Settings(BaseSettings):
         """Return the regions that are searched in the films of complete studies."""
         return _regions(self.result_regions)
 
+    @property
+    def site_key_path(self) -> Path:
+        return self.site_key_file or self.data_dir / "site.key"
+
     def pseudonymizer(self) -> Pseudonymizer:
         """Return the pseudonymizer under the site key, made at first use (mode 0600)."""
-        return Pseudonymizer(_site_key(self.site_key_file or self.data_dir / "site.key"))
+        return Pseudonymizer(_site_key(self.site_key_path))
 
 
 def config_file() -> Path:

@@ -21,10 +21,15 @@ def orthanc_api(pacs: Pacs) -> OrthancApi:
 def follower(
     settings: Settings, database: Database, pacs: Pacs, stopping: Callable[[], bool] = lambda: False
 ) -> Follower:
-    """Return what follows this Orthanc. Where its AE may correct, so may what is imported from it."""
+    """Return what follows this Orthanc."""
+    return Follower(database, orthanc_api(pacs), filer(settings, database, pacs), pacs, stopping)
+
+
+def filer(settings: Settings, database: Database, pacs: Pacs) -> Filer:
+    """Return what files that which is fetched from this PACS. Where its AE may correct, so may what comes from it."""
     with database.session() as session:
         peer = peers.get(session, pacs.ae_title) if pacs.ae_title else None
-    filer = Filer(
+    return Filer(
         database,
         FileStore(settings.data_dir),
         settings.pseudonymizer(),
@@ -32,7 +37,6 @@ def follower(
         source_address=urlsplit(pacs.url).hostname or "",
         may_correct=peer.can_correct if peer else False,
     )
-    return Follower(database, orthanc_api(pacs), filer, pacs, stopping)
 
 
 def viewer_link(pacs: Pacs, study_instance_uid: str, remote_id: str) -> str:

@@ -4,7 +4,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,8 @@ from regionmir.storage.part10 import HEAD_BYTES, dataset_offset, file_head
 
 _KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})_[0-9][0-9.]{0,63}\.dcm")
 _CHUNK = 1 << 20
+_REMOVED = "removed"
+"""Where an object lies between the decision to remove it and its deletion."""
 
 
 class Incoming:
@@ -138,6 +141,38 @@ class FileStore:
                 self._files.close(descriptor)
         return self._publish(temp_path, digest, transfer_syntax_uid)
 
+    def bring(self, key: str, source: Path) -> None:
+        """Copy a file to be the object `key`, durably; its content is hashed on the way.
+
+        Raises `ValueError` where it is not what the key says, `FileNotFoundError`, `StorageFull`, `StorageUnavailable`.
+        """
+        target, temp = self.path(key), self._new_path()
+        with source.open("rb") as file, storage_errors():
+            descriptor = self._files.create(temp)
+            try:
+                if _copied(file, partial(self._files.write, descriptor)) != digest_of(key):
+                    raise ValueError("its content is not what was received: the hash differs")
+                self._files.sync(descriptor)
+                self._make_folders(target.parent)
+                self._files.rename(temp, target)
+            finally:
+                self._files.remove(temp)
+                self._files.close(descriptor)
+            self._files.sync_folder(target.parent)
+
+    def link(self, key: str, source: Path) -> None:
+        """Make a file of the same file system the object `key` too, by a hard link; its content is not looked at.
+
+        Raises `FileNotFoundError`, `StorageFull`, `StorageUnavailable`, `ValueError` for what is no key.
+        """
+        target = self.path(key)
+        if not source.is_file():
+            raise FileNotFoundError(source.name)
+        with storage_errors():
+            self._make_folders(target.parent)
+            target.hardlink_to(source)
+            self._files.sync_folder(target.parent)
+
     def path(self, key: str) -> Path:
         """Return where the object `key` is. Raises `ValueError` for anything that is not a key."""
         if not _KEY.fullmatch(key):
@@ -157,8 +192,7 @@ class FileStore:
         Raises `FileNotFoundError`, `StorageUnavailable`, or `ValueError` where it is no object of ours.
         """
         with self.open(key) as file, storage_errors():
-            offset = dataset_offset(file.read(HEAD_BYTES))
-            return _digest(file.fileno(), offset)
+            return dataset_sha256(file)
 
     def exists(self, key: str) -> bool:
         return self.path(key).is_file()
@@ -204,6 +238,42 @@ class FileStore:
                 self._files.sync_folder(folder)
         return True
 
+    def remove(self, key: str, older_than_s: float, wanted: Callable[[str], bool]) -> bool:
+        """Delete an object that nobody speaks of any more, and say whether it is gone.
+
+        False where it was written less than `older_than_s` ago, or is `wanted` after all: the same object may arrive
+        again at this very moment. It is put back then. Raises `StorageUnavailable`.
+        """
+        aside = self._root / _REMOVED / key.replace("/", "_")
+        with storage_errors():
+            try:
+                if self.age_s(key) < older_than_s or wanted(key):
+                    return False
+            except FileNotFoundError:
+                return not aside.exists()
+            self._make_own_folder(aside.parent)
+            self._files.rename(self.path(key), aside)
+            if time.time() - aside.stat().st_mtime < older_than_s or wanted(key):
+                self._files.rename(aside, self.path(key))
+                self._files.sync_folder(self.path(key).parent)
+                return False
+            self._files.remove(aside)
+            for folder in (self.path(key).parent, aside.parent):
+                self._files.sync_folder(folder)
+        return True
+
+    def sweep_removed(self, wanted: Callable[[str], bool]) -> None:
+        """Put right what a crash in the middle of `remove` left: back where it is `wanted`, else deleted."""
+        with storage_errors():
+            for aside in _sorted(self._root / _REMOVED):
+                key = aside.name.replace("_", "/", 2)
+                if wanted(key) and not self.exists(key):
+                    self._make_folders(self.path(key).parent)
+                    self._files.rename(aside, self.path(key))
+                    self._files.sync_folder(self.path(key).parent)
+                else:
+                    self._files.remove(aside)
+
     def sweep_incoming(self) -> int:
         """Delete what interrupted transfers left and return how many files; files in use are left alone."""
         swept = 0
@@ -246,6 +316,31 @@ class FileStore:
         if folder.is_symlink():
             raise StorageUnavailable(f"{folder.name} must not be a symbolic link")
         folder.chmod(0o700)
+
+
+def digest_of(key: str) -> str:
+    """Return the SHA-256 that an object's data set must have. Raises `ValueError` for what is no key."""
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise ValueError("not a storage key")
+    return match[3]
+
+
+def dataset_sha256(file: BinaryIO) -> str:
+    """Return the SHA-256 of the data set of a Part 10 file, read from its beginning. Raises `ValueError`, `OSError`."""
+    return _digest(file.fileno(), dataset_offset(file.read(HEAD_BYTES)))
+
+
+def _copied(file: BinaryIO, write: Callable[[bytes], None]) -> str:
+    """Hand a Part 10 file on in pieces and return the SHA-256 of its data set. Raises `ValueError`."""
+    head = file.read(HEAD_BYTES)
+    offset, digest = dataset_offset(head), sha256()
+    write(head)
+    write(file.read(offset - len(head)))
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        write(chunk)
+    return digest.hexdigest()
 
 
 def _sorted(folder: Path) -> list[Path]:

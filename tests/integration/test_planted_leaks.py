@@ -19,7 +19,7 @@ from tests.support.films import chest_values
 from tests.support.leak_site import PLAIN, Site, thread_site
 from tests.support.leak_walk import WAYS, Walk, Way, ordinary, original_key, read_pages, retrieve, similar
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.plants_leaks]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from db.retrieve import Key, StoredInstance, Wanted, copy_identities, find_instances
 from regionmir.archive.copies import ONLY_FILMS, copy_of
 from regionmir.archive.errors import NotAuthorized
+from regionmir.archive.on_demand import fetch_missing
 from regionmir.core.errors import StorageUnavailable
 from regionmir.core.records import Caller, CopyIdentity, Disclosure
 from regionmir.deid.copies import encoded, may_be_copied
@@ -170,19 +171,23 @@ def hold(asking: Asking, uids: Collection[str], *, record: bool = True) -> Holdi
         raise NotAuthorized("sign in with the right to retrieve")
     wanted = Wanted({key: [path_uid(uid)] for key, uid in zip(_KEYS, uids, strict=False)})
     pseudonymous = caller.disclosure is Disclosure.PSEUDONYMOUS
+    fetch_missing(service.archive, wanted, caller.disclosure)
     with service.archive.database.session() as session:
         found = find_instances(session, wanted, caller.disclosure, limit=MAX_INSTANCES + 1)
         if len(found) > MAX_INSTANCES:
             raise Problem(413, f"more than {MAX_INSTANCES} instances; retrieve series by series")
-        leaving = [one for one in found if not pseudonymous or _may_leave(one)]
+        allowed = [one for one in found if not pseudonymous or _may_leave(one)]
+        leaving = [one for one in allowed if one.whole]
         identities = copy_identities(session, [one.pk for one in leaving]) if pseudonymous else {}
         if leaving and (record or not pseudonymous):
             audit.begins(session, service, caller, leaving)
             asking.after.add_task(audit.sent, service, caller, leaving)
     if not found:
         raise NotFound
-    if not leaving:
+    if not allowed:
         raise NotAuthorized(f"without sign-in, {ONLY_FILMS}")
+    if not leaving:
+        raise Problem(410, "its objects are no longer kept here; retrieve them from the PACS that they came from")
     held = [Held(service, one, identities.get(one.pk)) for one in leaving]
     return Holding(held, len(found) - len(leaving))
 

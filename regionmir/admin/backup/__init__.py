@@ -1,0 +1,1 @@
+"""Backups: made while everything runs, verified, and restored into an empty data folder."""
