@@ -38,7 +38,6 @@ from tests.hostile import seeds, targets, wire
 from tests.hostile.bombs import BOMBS, PATH_UIDS, bombs, png_bomb
 from tests.hostile.mutation import mutated
 from tests.support.dicom import CR, encoded
-from tests.support.films import synthetic_film
 from tests.support.find import keys
 from tests.support.postgres import TestDatabases
 from tests.support.web_client import WebClient
@@ -193,8 +192,7 @@ def _identifier_to_node(on: Site, n: int) -> str:
 
 def _object_to_node(on: Site, n: int) -> str:
     """Store a broken object by C-STORE; the node may take or refuse it, but must say which."""
-    data = mutated(_seed(n), n)
-    return _sent(on, data[_offset(data) :], synthetic_film(1).SOPClassUID, "1.2.3.4")
+    return _sent(on, *_data_set(mutated(_seed(n), n)))
 
 
 def _odd_file_to_node(on: Site, n: int) -> str:
@@ -436,4 +434,5 @@ def _uid_in(head: bytes, number: int) -> str:
     if at < 0:
         return ""
     length = int.from_bytes(head[at + 6 : at + 8], "little")
-    return head[at + 8 : at + 8 + length].rstrip(b"\0").decode("ascii", "replace")[:64]
+    uid = head[at + 8 : at + 8 + length].rstrip(b"\0").decode("ascii", "replace")[:64]
+    return uid if set(uid) <= set("0123456789.") else ""

@@ -100,7 +100,7 @@ def exchange(port: int, pdus: list[bytes], timeout_s: float, *, patient: bool = 
             for n, one in enumerate(pdus):
                 connection.sendall(one)
                 if n in (0, len(pdus) - 1):
-                    heard += _heard(connection, moment, must=patient)
+                    heard += _heard(connection, moment if n else max(moment, 1.0), must=patient)
             connection.sendall(ABORT)
             connection.shutdown(socket.SHUT_WR)
             while piece := _heard(connection, timeout_s, must=True):

@@ -60,18 +60,3 @@ def miss(path: str) -> Answer:
 
 def break_with(secret: str) -> Answer:
     raise ValueError(f"the patient is {secret}")
-
-
-def read_or_fail(path: str, sop_class_uid: str, max_pixels: int) -> Answer:
-    """Read an object as a worker does, but crash, hang or take all memory where its study description says so."""
-    from pydicom import dcmread
-
-    from workers.reading import _read
-
-    told = str(dcmread(path, stop_before_pixels=True).get("StudyDescription"))
-    if told in FAULTS:
-        return FAULTS[told]()
-    return _read(path, sop_class_uid, max_pixels)
-
-
-FAULTS = {"CRASH": crash, "HANG": hang, "GROW": grow, "LEAVE": leave}

@@ -51,7 +51,7 @@ def test_objects_lie_by_their_hash_in_the_folder_whatever_their_uids_say(tmp_pat
         incoming.write(text.encode() + b"data set")
         kept = store.path(store.keep(incoming).key)
         assert kept.resolve().is_relative_to(tmp_path.resolve())
-        assert not set(kept.name) - set("0123456789abcdef.dcm")
+        assert not set(kept.name) - set("0123456789abcdef_.dcm")
 
 
 @QUICK

@@ -10,7 +10,7 @@ from regionmir import sandbox
 from regionmir.core.records import InstanceState
 from regionmir.sandbox import Limits, Sandbox
 from regionmir.storage import FileStore
-from tests.support import faulty
+from tests.support import faulty_reading
 from tests.support.fake_model import FakeModel
 from tests.support.filing import file_film
 from tests.support.films import synthetic_film
@@ -28,10 +28,10 @@ REASONS = {
 def test_a_decoder_that_crashes_hangs_or_takes_all_memory_costs_its_instance_only(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    small = Sandbox(Limits(memory_bytes=1 << 30, call_s=4.0))
+    small = Sandbox(Limits(memory_bytes=1 << 30, call_s=6.0))
     request.addfinalizer(small.close)
     monkeypatch.setattr(sandbox, "shared", lambda: small)
-    monkeypatch.setattr(reading, "_read", faulty.read_or_fail)
+    monkeypatch.setattr(reading, "_read", faulty_reading.read_or_fail)
     store = FileStore(tmp_path)
     described = ["fine", "CRASH", "fine", "HANG", "GROW", "fine", "LEAVE", "fine"]
     films = [synthetic_film(seed, rows=64, columns=64, StudyDescription=words) for seed, words in enumerate(described)]
