@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import text
 
-from db import instances, peers, removals, snapshot, visibility
+from db import deliveries, instances, peers, removals, snapshot, visibility
 from db.commitments import Wanted
+from db.deliveries import Result
 from db.engine import Database
 from db.instances import InstanceDetail
 from db.peers import Peer
@@ -33,6 +35,7 @@ from tests.support.filing import file_film
 from tests.support.films import synthetic_film
 from tests.support.find import find
 from tests.support.running_node import running_node
+from tests.support.web_server import web_server
 from workers.commitment import CommitmentReporter
 from workers.indexer import Indexer
 
@@ -141,6 +144,13 @@ def test_a_reduced_copy_serves_pictures_and_is_neither_sent_nor_vouched_for(arch
     other, _ = archive.file(2, "CR2", index=False)
     assert archive.run()["reduced"] == 0, "nothing is reduced before it has been worked on"
     archive.index()
+    with archive.database.session() as session:
+        study = session.execute(text("SELECT pk, study_instance_uid FROM study ORDER BY pk LIMIT 1")).one()
+        result = Result("sr", study[0], Uid(study[1]), 1, Uid("2.25.5"), instance_pk=archive.detail(uid).summary.pk)
+        assert deliveries.enqueue(session, result, AETitle("PACS"))
+    assert archive.run("--dry-run")["reduced"] == 0, "a result is still to be made of it"
+    with archive.database.session() as session:
+        session.execute(text("UPDATE delivery SET state = 'dead'"))
     assert archive.run("--dry-run")["reduced"] == 1
     assert archive.kept(uid) == Kept.OBJECT
     assert not archive.committed(uid, "CR1"), "we do not vouch for what will not stay as it came"
@@ -184,6 +194,11 @@ def test_with_the_policy_regions_a_film_is_found_and_not_kept(archive: Archive) 
         keys = {"StudyDescription": f"SIM {film.StudyInstanceUID}", "StudyInstanceUID": ""}
         found = find(node.peer.port, "STUDY", called="RGN_RL", **keys)
         assert (found.status, len(found.rows)) == (0, 1), found.comment
+    with web_server(archive.folder, archive.database.url.render_as_string(hide_password=False)) as served:
+        studies = httpx.get(f"{served.dicomweb}/studies", trust_env=False).json()
+        addresses = [one["00081190"]["Value"][0] for one in studies]
+        answers = [httpx.get(one, headers={"Accept": "*/*"}, trust_env=False).status_code for one in addresses]
+        assert sorted(answers) == [200, 410]
     changed = synthetic_film(1, bits=12, StudyDescription="corrected")
     assert file_film(archive.database, archive.store, changed, source_ae="CR1") == uid
     archive.index()
