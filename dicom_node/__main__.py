@@ -17,6 +17,7 @@ from regionmir.core.errors import DatabaseUnavailable, RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings, load_settings
+from regionmir.monitoring import monitored
 from regionmir.queue import CeleryQueue
 from regionmir.storage import FileStore
 
@@ -34,7 +35,8 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings, "node")
-        run(settings, stop)
+        with monitored(settings, "node"):
+            run(settings, stop)
     except RegionMirError as error:
         print(f"regionmir node: {error}", file=sys.stderr)
         return 1

@@ -23,6 +23,7 @@ from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage, origin
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
+from regionmir.monitoring.stages import stage
 from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage, display_image, read_dataset
 from regionmir.pixels.eligibility import check_frontal_chest
 from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion, read_annotation
@@ -105,6 +106,11 @@ class Outcome:
 
 def read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
     """Return the decoded film, or the outcome that it is not one. Attributes are judged before pixels are decoded."""
+    with stage("read", claimed.sop_instance_uid):
+        return _read_film(objects, max_pixels, claimed)
+
+
+def _read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
     try:
         dataset = read_dataset(objects.path(claimed.storage_key), max_pixels=max_pixels)
         if claimed.sop_class_uid in ANNOTATIONS:
@@ -154,7 +160,8 @@ def judge(films: Sequence[Film], model: Analyser) -> list[Outcome]:
     if not films:
         return []
     try:
-        analyses = model.analyse([film.image.values for film in films])
+        with stage("forward"):
+            analyses = model.analyse([film.image.values for film in films])
         return [_outcome(film, analysis) for film, analysis in zip(films, analyses, strict=True)]
     except Exception as error:
         log.error("forward pass failed", films=len(films), error=type(error).__name__, at=origin(error))
@@ -189,7 +196,7 @@ def write_outcome(database: Database, owner: str, model_pk: int, claimed: Claime
     Raises `Transient` and `StorageFull`, which are no fault of the film.
     """
     try:
-        with database.session() as session:
+        with stage("write", claimed.sop_instance_uid), database.session() as session:
             if outcome.film is not None:
                 instances.finish_indexed(
                     session,

@@ -36,6 +36,7 @@ from workers.pacs_sync import DeletionHook, PacsSync
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
 from workers.planning import StudyPlanner
+from workers.recall import measure_recall
 from workers.reconcile import reconcile
 from workers.results import ResultMaker
 from workers.tasks import add_explain_task, add_index_task, add_reconcile_task, add_search_task
@@ -109,6 +110,8 @@ def serve_light(settings: Settings) -> int:
             Periodic("forget-uploads", min(_HOUSEKEEPING_S, settings.upload_keep_s), forget_uploads, immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
+        if settings.recall_probe_s:
+            timers.append(Periodic("probe-recall", settings.recall_probe_s, partial(measure_recall, database)))
         if settings.audit_syslog:
             target = parse_syslog_target(settings.audit_syslog)
             forwarder = AuditForwarder(database, target, settings.tls_files)

@@ -33,6 +33,7 @@ from regionmir.admin import (
     settings_commands,
     status_commands,
     tokens_commands,
+    top_commands,
     up_commands,
     users_commands,
     work_commands,
@@ -66,6 +67,7 @@ demo_commands.add_to(app)
 settings_commands.add_to(app)
 doctor_commands.add_to(app)
 status_commands.add_to(app)
+top_commands.add_to(app)
 send_commands.add_to(app)
 query_commands.add_to(app)
 resolve_commands.add_to(app)

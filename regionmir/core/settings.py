@@ -127,6 +127,12 @@ class Settings(BaseSettings):
     audit_syslog: str = Field(
         "", description="where audit messages go too: udp://host:514 or tls://host:6514; empty: nowhere"
     )
+    metrics_host: str = Field("127.0.0.1", description="address on which each process tells its figures")
+    metrics_port: int = Field(
+        0, ge=0, le=65000, description="port for that (node; index worker +1, light worker +2); 0: any, see <data>/run"
+    )
+    recall_probe_s: float = Field(3600.0, ge=0, description="pause between two probes of recall; 0: none")
+    trace: bool = Field(False, description="send OpenTelemetry traces; where to is said by OTEL_* variables")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="lowest level logged")
     log_json: bool | None = Field(None, description="log JSON lines; unset: when not on a terminal")
 

@@ -10,6 +10,7 @@ from regionmir.core.errors import RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import load_settings
+from regionmir.monitoring.tracing import start_tracing
 from regionmir.web.app import make_app, make_site
 
 _PATIENCE_S = 5
@@ -30,6 +31,7 @@ def main() -> int:
         settings = load_settings()
         configure_logging(settings, "web")
         site = make_site(settings)
+        stop_tracing = start_tracing(settings, "web")
     except RegionMirError as error:
         print(f"regionmir web: {error}", file=sys.stderr)
         return 2
@@ -50,6 +52,7 @@ def main() -> int:
     server = _Server(config)
     server.run()
     site.close()
+    stop_tracing()
     return 0 if server.started else 2
 
 

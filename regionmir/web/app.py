@@ -19,6 +19,7 @@ from regionmir.web.api.views import PATH as API_PATH
 from regionmir.web.callers import find_bearer
 from regionmir.web.dicomweb import app as dicomweb
 from regionmir.web.guard import Guard, allowed_names
+from regionmir.web.measuring import Measured
 from regionmir.web.pictures import Pictures
 from regionmir.web.rate import RateLimit
 from regionmir.web.signin import routes as sign_in_pages
@@ -70,7 +71,7 @@ def make_app(site: Site) -> ASGIApp:
     app.add_api_route("/static/{name}", _static, methods=["GET", "HEAD"])
     for error, handler in pages.HANDLERS.items():
         app.add_exception_handler(error, handler)
-    return Guard(Door(app, site.sign_in), site.names, secure=is_secure(site.settings))
+    return Measured(Guard(Door(app, site.sign_in), site.names, secure=is_secure(site.settings)))
 
 
 def _static(name: str) -> Response:
