@@ -1,7 +1,6 @@
 """Traces: from the association that brought a film, over indexing, to the answer; off unless they are asked for."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ def _work(node: RunningNode) -> None:
 
 
 @pytest.fixture(scope="module")
-def spans(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ReadableSpan, ...]]:
+def spans(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> tuple[ReadableSpan, ...]:
     """Return what was traced of two films and one answer."""
     exporter, folder, url = InMemorySpanExporter(), tmp_path_factory.mktemp("traced"), databases.migrated()
     database = Database(url, application_name="test")
@@ -54,7 +53,7 @@ def spans(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) ->
         stop()
         database.close()
         databases.drop(url)
-    yield exporter.get_finished_spans()
+    return exporter.get_finished_spans()
 
 
 def _trace(span: ReadableSpan) -> int:
