@@ -12,6 +12,7 @@ from db.engine import Database
 from dicom_node import audit_trail
 from dicom_node.node import Node
 from dicom_node.server import serve
+from regionmir.archive.archive import replica_of
 from regionmir.archive.wakeups import Wakeups
 from regionmir.core.errors import DatabaseUnavailable, RegionMirError
 from regionmir.core.logging import configure_logging
@@ -23,6 +24,7 @@ from regionmir.storage import FileStore
 
 log = structlog.get_logger("dicom_node")
 
+POOL_SIZE = 16
 DATABASE_DEADLINE_S = 300.0
 """A database that recovers after a crash may need minutes."""
 
@@ -45,7 +47,10 @@ def main() -> int:
 
 def run(settings: Settings, stop: Event) -> None:
     """Put the node together, serve until `stop` is set, and take it apart in order."""
-    database = Database(settings.require_database_url(), application_name="regionmir-node", pool_size=16)
+    database = Database(
+        settings.require_database_url(), application_name="regionmir-node", pool_size=settings.database_pool or 16
+    )
+    replica = replica_of(settings, "node")
     broker = CeleryQueue(settings.require_redis_url())
     queue = Wakeups(broker)
     try:
@@ -53,7 +58,7 @@ def run(settings: Settings, stop: Event) -> None:
         swept = store.sweep_incoming()
         if not _database_is_ready(database, stop):
             return
-        node = Node(settings, database, store, queue, settings.pseudonymizer())
+        node = Node(settings, database, store, queue, settings.pseudonymizer(), replica=replica)
         server = serve(node)
         audit_trail.activity(node, started=True)
         listening = {"host": settings.dicom_host, "port": server.port, "tls_port": server.tls_port}
@@ -68,6 +73,8 @@ def run(settings: Settings, stop: Event) -> None:
         queue.stop()
         broker.close()
         database.close()
+        if replica is not None:
+            replica.close()
 
 
 def _database_is_ready(database: Database, stop: Event) -> bool:

@@ -46,6 +46,7 @@ POLL_S = 2.0
 """An index worker that nobody wakes looks into the table after this time: a lost broker delays work, no more."""
 
 _LIGHT_THREADS = 4
+_POOL_SIZE = 5
 _DATABASE_DEADLINE_S = 300.0
 _HOUSEKEEPING_S = 600.0
 _OUTBOX_S = 2.0
@@ -142,7 +143,8 @@ def _stop_while_starting() -> None:
 @contextmanager
 def _database(settings: Settings, name: str) -> Iterator[Database]:
     """Yield the database once its schema is current."""
-    database = Database(settings.require_database_url(), application_name=name)
+    pool_size = settings.database_pool or _POOL_SIZE
+    database = Database(settings.require_database_url(), application_name=name, pool_size=pool_size)
     try:
         wait_current(database, _DATABASE_DEADLINE_S)
         yield database

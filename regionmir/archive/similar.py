@@ -48,7 +48,7 @@ def find_similar(
     with archive.database.session() as session:
         found = None if narrow else kept_answer(session, token, caller)
         with stage("search"):
-            found = found or search(session, query, caller, drawn=drawn)
+            found = found or search(session, query, caller, drawn=drawn, replica=archive.replica)
         spec = request.spec(limit=None, study_pks=tuple(hit.study_pk for hit in found.hits))
         rows = {row.study_pk: row for row in find(session, spec)} if not request.matches_nothing else {}
         and_then(session)

@@ -22,7 +22,7 @@ from regionmir.core.tls import TlsFiles
 
 CONFIG_FILE_VARIABLE = "REGIONMIR_CONFIG"
 DEFAULT_CONFIG_FILE = "regionmir.toml"
-SECRET_FIELDS = frozenset({"database_url", "redis_url"})
+SECRET_FIELDS = frozenset({"database_url", "database_replica_url", "redis_url"})
 
 
 def _ae(text: str) -> str:
@@ -95,6 +95,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=_default_data_dir, description="objects, local database, keys")
     database_url: str | None = Field(None, description="PostgreSQL; unset: one of our own is started")
     redis_url: str | None = Field(None, description="Redis; unset: one of our own is started")
+    database_replica_url: str | None = Field(None, description="a read replica of it, for similarity searches")
+    database_pool: int = Field(0, ge=0, le=200, description="connections of a process to PostgreSQL; 0: its default")
     site_key_file: Path | None = Field(None, description="secret of the pseudonyms; unset: <data>/site.key")
     model: str | None = Field(None, description="folder of a model; unset: the shipped one")
     max_associations: int = Field(64, ge=1, description="associations accepted at once")

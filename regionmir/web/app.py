@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from starlette.types import ASGIApp
 
 from db.engine import Database
-from regionmir.archive.archive import Archive
+from regionmir.archive.archive import Archive, replica_of
 from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
 from regionmir.storage import FileStore
@@ -43,10 +43,11 @@ def make_site(settings: Settings) -> Site:
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
     url = settings.require_database_url()
-    database = Database(url, application_name="regionmir web", read_only=True)
-    writable = Database(url, application_name="regionmir web writing", pool_size=16)
+    database = Database(url, application_name="regionmir web", read_only=True, pool_size=settings.database_pool or 5)
+    writable = Database(url, application_name="regionmir web writing", pool_size=settings.database_pool or 16)
     store = FileStore(settings.data_dir)
-    archive = Archive(settings, writable, store, queue_of(queue), settings.pseudonymizer())
+    replica = replica_of(settings, "web")
+    archive = Archive(settings, writable, store, queue_of(queue), settings.pseudonymizer(), replica=replica)
     return Site(
         settings,
         names,
