@@ -11,6 +11,7 @@ import typer
 from regionmir import __version__
 from regionmir.admin import (
     audit_commands,
+    capacity_commands,
     conformance_commands,
     db_commands,
     deliveries_commands,
@@ -68,6 +69,7 @@ settings_commands.add_to(app)
 doctor_commands.add_to(app)
 status_commands.add_to(app)
 top_commands.add_to(app)
+capacity_commands.add_to(app)
 send_commands.add_to(app)
 query_commands.add_to(app)
 resolve_commands.add_to(app)
