@@ -20,7 +20,7 @@ from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings, load_settings
 from regionmir.monitoring import monitored
 from regionmir.queue import CeleryQueue
-from regionmir.storage import FileStore
+from regionmir.storage import open_store
 
 log = structlog.get_logger("dicom_node")
 
@@ -53,8 +53,8 @@ def run(settings: Settings, stop: Event) -> None:
     replica = replica_of(settings, "node")
     broker = CeleryQueue(settings.require_redis_url())
     queue = Wakeups(broker)
+    store = open_store(settings)
     try:
-        store = FileStore(settings.data_dir)
         swept = store.sweep_incoming()
         if not _database_is_ready(database, stop):
             return
@@ -72,6 +72,7 @@ def run(settings: Settings, stop: Event) -> None:
     finally:
         queue.stop()
         broker.close()
+        store.close()
         database.close()
         if replica is not None:
             replica.close()

@@ -23,7 +23,7 @@ from regionmir.core.syslog import parse_syslog_target
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.results.making import KINDS
 from regionmir.results.outbox import ResultOutbox
-from regionmir.storage import FileStore
+from regionmir.storage import open_store
 from regionmir.storage.uploads import Uploads
 from workers.answering import Answering
 from workers.app import make_app
@@ -65,7 +65,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
     model = load_model()
     with ExitStack() as at_end:
         database = at_end.enter_context(_database(settings, "regionmir index worker"))
-        objects = FileStore(settings.data_dir)
+        objects = at_end.enter_context(closing(open_store(settings)))
         limits = (settings.batch_size, settings.lease_s, settings.max_pixels)
         indexer = Indexer(database, objects, model, *limits, uploads=Uploads(settings.uploads_dir))
         at_end.enter_context(_told_to_stop(indexer.stop))
@@ -90,7 +90,7 @@ def serve_light(settings: Settings) -> int:
         answering = Answering(database, settings.default_k, ResultOutbox(pseudonymizer))
         look_after = partial(reconcile, database, queue)
         own_ae = parse_ae_title(settings.ae_title)
-        objects, tls_files = FileStore(settings.data_dir), settings.tls_files
+        objects, tls_files = at_end.enter_context(closing(open_store(settings))), settings.tls_files
         maker = ResultMaker(database, objects, pseudonymizer, settings.max_pixels)
         deliverer = Deliverer(database, own_ae, dict.fromkeys(KINDS, maker), tls_files=tls_files)
         at_end.callback(deliverer.close)

@@ -93,6 +93,10 @@ class Settings(BaseSettings):
     anonymous_store: bool = Field(False, description="STOW-RS without sign-in, as C-STORE on the loopback")
     stow_max_bytes: int = Field(2**31, ge=2**20, description="a larger body of STOW-RS is refused")
     data_dir: Path = Field(default_factory=_default_data_dir, description="objects, local database, keys")
+    s3_url: str = Field(
+        "", description="bucket for the objects, s3://bucket/prefix?endpoint=https://host&region=name; empty: data_dir"
+    )
+    s3_copies_bytes: int = Field(10 * 2**30, ge=0, description="room in data_dir for copies of what is in the bucket")
     database_url: str | None = Field(None, description="PostgreSQL; unset: one of our own is started")
     redis_url: str | None = Field(None, description="Redis; unset: one of our own is started")
     database_replica_url: str | None = Field(None, description="a read replica of it, for similarity searches")

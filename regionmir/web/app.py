@@ -11,7 +11,7 @@ from db.engine import Database
 from regionmir.archive.archive import Archive, replica_of
 from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
-from regionmir.storage import FileStore
+from regionmir.storage import open_store
 from regionmir.storage.uploads import Uploads
 from regionmir.web import actions, admin_pages, films, health, metrics, ohif, pages
 from regionmir.web.api.application import make_api
@@ -45,7 +45,7 @@ def make_site(settings: Settings) -> Site:
     url = settings.require_database_url()
     database = Database(url, application_name="regionmir web", read_only=True, pool_size=settings.database_pool or 5)
     writable = Database(url, application_name="regionmir web writing", pool_size=settings.database_pool or 16)
-    store = FileStore(settings.data_dir)
+    store = open_store(settings)
     replica = replica_of(settings, "web")
     archive = Archive(settings, writable, store, queue_of(queue), settings.pseudonymizer(), replica=replica)
     return Site(

@@ -53,6 +53,7 @@ class Host:
     def plug_in(self) -> None:
         """Make the namespace and connect it to the bridge."""
         inside = f"rgi{self.number}"
+        subprocess.run(["ip", "link", "del", self._link], capture_output=True, check=False)  # a killed test's
         _ip("netns", "add", self.name)
         _ip("link", "add", self._link, "type", "veth", "peer", "name", inside)
         _ip("link", "set", inside, "netns", self.name)
