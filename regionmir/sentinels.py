@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import redis
@@ -30,7 +31,7 @@ class Sentinels:
 
     def client(self, **options: object) -> redis.Redis:
         """Return a client of whichever Redis is the master when it is asked something."""
-        asked = Sentinel(list(self.hosts), sentinel_kwargs=dict(options))
+        asked: Any = Sentinel(list(self.hosts), sentinel_kwargs=dict(options))  # type: ignore[no-untyped-call]
         values = {"db": self.database, "password": self.password, **options}
         found = asked.master_for(self.master, redis_class=MasterRedis, **values)
         assert isinstance(found, MasterRedis)

@@ -42,7 +42,7 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[2]
 BALANCER = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
-FILMS, SENDERS = 240, 4
+FILMS, SENDERS = int(os.environ.get("REGIONMIR_CLUSTER_FILMS", "240")), 4
 PORT = 11112
 
 
