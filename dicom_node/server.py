@@ -17,6 +17,7 @@ from dicom_node.contexts import service_contexts
 from dicom_node.find import handle_find
 from dicom_node.handshake import Handshakes
 from dicom_node.identifier import accept_extended
+from dicom_node.measuring import counted, measured, measured_answers
 from dicom_node.node import Node
 from dicom_node.release import handle_released
 from dicom_node.retrieve import handle_get, handle_move
@@ -159,12 +160,15 @@ def handle_echo(event: Event, node: Node) -> int:
 
 def _handlers(node: Node) -> list[evt.EventHandlerType]:
     return [
-        (evt.EVT_C_ECHO, handle_echo, [node]),
-        (evt.EVT_C_STORE, handle_store, [node]),
+        (evt.EVT_ACCEPTED, counted, ["accepted"]),
+        (evt.EVT_REJECTED, counted, ["rejected"]),
+        (evt.EVT_ABORTED, counted, ["aborted"]),
+        (evt.EVT_C_ECHO, measured("C-ECHO", handle_echo), [node]),
+        (evt.EVT_C_STORE, measured("C-STORE", handle_store), [node]),
         (evt.EVT_SOP_EXTENDED, accept_extended),
-        (evt.EVT_C_FIND, handle_find, [node]),
-        (evt.EVT_C_GET, handle_get, [node]),
-        (evt.EVT_C_MOVE, handle_move, [node]),
+        (evt.EVT_C_FIND, measured_answers("C-FIND", handle_find), [node]),
+        (evt.EVT_C_GET, measured_answers("C-GET", handle_get), [node]),
+        (evt.EVT_C_MOVE, measured_answers("C-MOVE", handle_move), [node]),
         (evt.EVT_RELEASED, handle_released, [node]),
         (evt.EVT_N_ACTION, handle_action, [node]),
         (evt.EVT_N_EVENT_REPORT, handle_report, [node]),

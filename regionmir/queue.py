@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from regionmir.core.errors import BrokerUnavailable, ConfigurationError
+from regionmir.sentinels import SCHEME, parse_sentinels
 
 INDEX_QUEUE = "index"
 SEARCH_QUEUE = "search"
@@ -107,9 +108,13 @@ def broker_app(redis_url: str, transport_options: dict[str, Any] | None = None) 
     Messages are JSON, there are no results, and nothing is connected yet. Raises `ConfigurationError` for a URL that
     Celery's Redis transport does not know.
     """
-    if not redis_url.startswith(("redis://", "rediss://", "redis+socket://")):
-        raise ConfigurationError("redis_url must begin with redis://, rediss:// or redis+socket:///")
-    app = Celery("regionmir", broker=redis_url, set_as_current=False)
+    if not redis_url.startswith(("redis://", "rediss://", "redis+socket://", SCHEME)):
+        raise ConfigurationError("redis_url must begin with redis://, rediss://, redis+socket:/// or sentinel://")
+    broker, behind = redis_url, {}
+    if redis_url.startswith(SCHEME):
+        sentinels = parse_sentinels(redis_url)
+        broker, behind = sentinels.celery_url(), {"master_name": sentinels.master}
+    app = Celery("regionmir", broker=broker, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -118,6 +123,7 @@ def broker_app(redis_url: str, transport_options: dict[str, Any] | None = None) 
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
             "socket_keepalive": True,
             "socket_connect_timeout": _SOCKET_TIMEOUT_S,
+            **behind,
             **(transport_options or {}),
         },
     )
@@ -125,7 +131,12 @@ def broker_app(redis_url: str, transport_options: dict[str, Any] | None = None) 
 
 
 def redis_client(redis_url: str) -> "redis.Redis":
-    """Return a client of the broker's Redis that neither waits long nor tries again."""
+    """Return a client of the broker's Redis that neither waits long nor tries again. Raises `ConfigurationError`."""
+    if redis_url.startswith(SCHEME):
+        at_once = Retry(NoBackoff(), 0)
+        return parse_sentinels(redis_url).client(
+            socket_timeout=_SOCKET_TIMEOUT_S, socket_connect_timeout=_SOCKET_TIMEOUT_S, retry=at_once
+        )
     return redis.Redis.from_url(
         _redis_py_url(redis_url),
         socket_timeout=_SOCKET_TIMEOUT_S,

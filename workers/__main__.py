@@ -4,7 +4,8 @@ import sys
 
 from regionmir.core.errors import RegionMirError
 from regionmir.core.logging import configure_logging
-from regionmir.core.settings import load_settings
+from regionmir.core.settings import Settings, load_settings
+from regionmir.monitoring import monitored
 from regionmir.sandbox import limit_decoding
 from workers.serve import serve_index, serve_light
 
@@ -19,14 +20,19 @@ def main(arguments: list[str]) -> int:
         settings = load_settings()
         configure_logging(settings, f"{role} worker")
         limit_decoding(settings)
-        if role == "light":
-            return serve_light(settings)
-        from models.registry import load_model  # only this role loads torch
-
-        return serve_index(settings, lambda: load_model(settings.model, threads=settings.torch_threads or None))
+        with monitored(settings, f"{role} worker"):
+            return _serve(settings, role)
     except RegionMirError as error:
         print(f"regionmir {role} worker: {error}", file=sys.stderr)
         return 2
+
+
+def _serve(settings: Settings, role: str) -> int:
+    if role == "light":
+        return serve_light(settings)
+    from models.registry import load_model  # only this role loads torch
+
+    return serve_index(settings, lambda: load_model(settings.model, threads=settings.torch_threads or None))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from db.wanted_answers import WantedAnswer
 from regionmir.core.errors import QueryRefused, Transient, origin
 from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Caller, Rights
+from regionmir.monitoring.stages import stage
 from regionmir.query import trail
 from regionmir.query.drawn import ask_drawn, vector_of
 from regionmir.query.request import RegionQuery
@@ -67,7 +68,8 @@ class Answering:
         started = time.perf_counter()
         caller = _caller(wanted)
         try:
-            answer = self._search(session, wanted, caller)
+            with stage("answer", wanted.anchor_uid):
+                answer = self._search(session, wanted, caller)
         except QueryRefused as error:
             if error.code in LATER:
                 return False

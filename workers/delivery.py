@@ -22,6 +22,7 @@ from regionmir.core.errors import PeerRefused, PeerUnavailable, RegionMirError, 
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import Disclosure
 from regionmir.core.tls import NO_TLS_FILES, TlsFiles
+from regionmir.monitoring.stages import stage
 from regionmir.scu.commitment import CommitmentReport, CommitmentRequest, Reference, new_transaction_uid
 from regionmir.scu.outgoing import DatasetSender
 from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts, address_of
@@ -142,8 +143,10 @@ class Deliverer:
             if peer is None or not peer.is_destination:
                 raise PeerRefused(f"{claimed.destination} is not registered with a host and a port")
             _check_may_get(peer, claimed.result)
-            dataset = self._build(claimed.result)
-            status = sender.send(dataset)
+            with stage("make"):
+                dataset = self._build(claimed.result)
+            with stage("deliver"):
+                status = sender.send(dataset)
         except PeerUnavailable as error:
             self._later(owner, claimed, str(error), ATTEMPTS, whole_destination=True)
             raise

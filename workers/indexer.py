@@ -17,6 +17,7 @@ from db import generations, instances
 from db.engine import Database
 from db.instances import ClaimedInstance
 from regionmir.core.errors import Transient
+from regionmir.monitoring.figures import FINISHED
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
 from regionmir.storage.uploads import Uploads
 from workers.boxes import embed_waiting
@@ -159,6 +160,8 @@ class Indexer:
         began = time.monotonic()
         ended = index_batch(batch.rows, self.model, partial(write_outcome, self.database, self.owner, model_pk))
         self._held.difference_update(batch.pks)
+        for state, count in ended.items():
+            FINISHED.labels(state.value).inc(count)
         log.info(
             "batch done", **{state.value: n for state, n in ended.items()}, seconds=round(time.monotonic() - began, 3)
         )

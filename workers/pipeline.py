@@ -23,6 +23,7 @@ from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage, origin
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
+from regionmir.monitoring.stages import stage
 from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage
 from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion
 from workers.reading import Film, read_object
@@ -97,6 +98,11 @@ class Outcome:
 
 def read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
     """Return the decoded film, or the outcome that it is not one; whatever decoding it does, only it is lost."""
+    with stage("read", claimed.sop_instance_uid):
+        return _read_film(objects, max_pixels, claimed)
+
+
+def _read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
     try:
         read = read_object(objects.path(claimed.storage_key), claimed.sop_class_uid, max_pixels)
         if isinstance(read, Film):
@@ -145,7 +151,8 @@ def judge(films: Sequence[Film], model: Analyser) -> list[Outcome]:
     if not films:
         return []
     try:
-        analyses = model.analyse([film.image.values for film in films])
+        with stage("forward"):
+            analyses = model.analyse([film.image.values for film in films])
         return [_outcome(film, analysis) for film, analysis in zip(films, analyses, strict=True)]
     except Exception as error:
         log.error("forward pass failed", films=len(films), error=type(error).__name__, at=origin(error))
@@ -180,7 +187,7 @@ def write_outcome(database: Database, owner: str, model_pk: int, claimed: Claime
     Raises `Transient` and `StorageFull`, which are no fault of the film.
     """
     try:
-        with database.session() as session:
+        with stage("write", claimed.sop_instance_uid), database.session() as session:
             if outcome.film is not None:
                 instances.finish_indexed(
                     session,

@@ -25,7 +25,7 @@ from regionmir.core.syslog import parse_syslog_target
 from regionmir.queue import INDEX_QUEUE, LIGHT_QUEUE, SEARCH_QUEUE, CeleryQueue
 from regionmir.results.making import KINDS
 from regionmir.results.outbox import ResultOutbox
-from regionmir.storage import FileStore
+from regionmir.storage import open_store
 from regionmir.storage.uploads import Uploads
 from workers.answering import Answering
 from workers.app import make_app
@@ -38,6 +38,7 @@ from workers.pacs_sync import DeletionHook, PacsSync
 from workers.periodic import Periodic
 from workers.pipeline import Analyser
 from workers.planning import StudyPlanner
+from workers.recall import measure_recall
 from workers.reconcile import reconcile
 from workers.results import ResultMaker
 from workers.tasks import add_explain_task, add_index_task, add_reconcile_task, add_search_task
@@ -47,6 +48,7 @@ POLL_S = 2.0
 """An index worker that nobody wakes looks into the table after this time: a lost broker delays work, no more."""
 
 _LIGHT_THREADS = 4
+_POOL_SIZE = 5
 _DATABASE_DEADLINE_S = 300.0
 _HOUSEKEEPING_S = 600.0
 _OUTBOX_S = 2.0
@@ -65,7 +67,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
     model = load_model()
     with ExitStack() as at_end:
         database = at_end.enter_context(_database(settings, "regionmir index worker"))
-        objects = FileStore(settings.data_dir)
+        objects = at_end.enter_context(closing(open_store(settings)))
         limits = (settings.batch_size, settings.lease_s, settings.max_pixels)
         indexer = Indexer(database, objects, model, *limits, uploads=Uploads(settings.uploads_dir))
         at_end.enter_context(_told_to_stop(indexer.stop))
@@ -90,7 +92,7 @@ def serve_light(settings: Settings) -> int:
         answering = Answering(database, settings.default_k, ResultOutbox(pseudonymizer))
         look_after = partial(reconcile, database, queue)
         own_ae = parse_ae_title(settings.ae_title)
-        objects, tls_files = FileStore(settings.data_dir), settings.tls_files
+        objects, tls_files = at_end.enter_context(closing(open_store(settings))), settings.tls_files
         maker = ResultMaker(database, objects, pseudonymizer, settings.max_pixels)
         deliverer = Deliverer(database, own_ae, dict.fromkeys(KINDS, maker), tls_files=tls_files)
         at_end.callback(deliverer.close)
@@ -119,6 +121,8 @@ def serve_light(settings: Settings) -> int:
             Periodic("retention", settings.retention_run_s, retention.run, immediately=True),
             Periodic("remove-objects", _HOUSEKEEPING_S, retention.remove_files),
         ]
+        if settings.recall_probe_s:
+            timers.append(Periodic("probe-recall", settings.recall_probe_s, partial(measure_recall, database)))
         if settings.audit_syslog:
             target = parse_syslog_target(settings.audit_syslog)
             forwarder = AuditForwarder(database, target, settings.tls_files)
@@ -149,7 +153,8 @@ def _stop_while_starting() -> None:
 @contextmanager
 def _database(settings: Settings, name: str) -> Iterator[Database]:
     """Yield the database once its schema is current."""
-    database = Database(settings.require_database_url(), application_name=name)
+    pool_size = settings.database_pool or _POOL_SIZE
+    database = Database(settings.require_database_url(), application_name=name, pool_size=pool_size)
     try:
         wait_current(database, _DATABASE_DEADLINE_S)
         yield database

@@ -36,14 +36,14 @@ def export(
     from db import audit
     from regionmir.admin.labels import Labels, read_labels
     from regionmir.admin.training_export import ExportOptions, export_training
-    from regionmir.storage import FileStore
+    from regionmir.storage import open_store
 
     settings = settings_in_force()
     options, known = ExportOptions(size, val_percent, test_percent), read_labels(labels) if labels else Labels({})
     with open_database(settings) as database, progress_bars() as stages:
         made = export_training(
             database,
-            FileStore(settings.data_dir),
+            open_store(settings),
             training,
             options,
             known,

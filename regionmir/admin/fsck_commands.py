@@ -59,7 +59,7 @@ def _checked(
     settings: "Settings", database: "Database", deep: bool, older_than_s: float
 ) -> tuple[list["Finding"], int]:
     from regionmir.admin.object_check import Checked, check_objects
-    from regionmir.storage import FileStore
+    from regionmir.storage import open_store
 
     checked = Checked()
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
@@ -68,15 +68,15 @@ def _checked(
         def show(now: Checked) -> None:
             bar.update(task, description=f"{now.objects} objects, {now.bytes / 1e9:.1f} GB")
 
-        store = FileStore(settings.data_dir)
+        store = open_store(settings)
         found = check_objects(database, store, deep=deep, older_than_s=older_than_s, checked=checked, progress=show)
         return list(found), checked.objects
 
 
 def _set_aside(settings: "Settings", findings: list["Finding"], older_than_s: float) -> int:
-    from regionmir.storage import FileStore
+    from regionmir.storage import open_store
 
-    store = FileStore(settings.data_dir)
+    store = open_store(settings)
     left_over = [finding for finding in findings if finding.fault == "unreferenced"]
     return sum(store.set_aside(finding.storage_key, older_than_s) for finding in left_over)
 

@@ -12,6 +12,7 @@ from regionmir import __version__
 from regionmir.admin import (
     audit_commands,
     backup_commands,
+    capacity_commands,
     conformance_commands,
     db_commands,
     deliveries_commands,
@@ -35,6 +36,7 @@ from regionmir.admin import (
     settings_commands,
     status_commands,
     tokens_commands,
+    top_commands,
     up_commands,
     users_commands,
     work_commands,
@@ -68,6 +70,8 @@ demo_commands.add_to(app)
 settings_commands.add_to(app)
 doctor_commands.add_to(app)
 status_commands.add_to(app)
+top_commands.add_to(app)
+capacity_commands.add_to(app)
 send_commands.add_to(app)
 query_commands.add_to(app)
 resolve_commands.add_to(app)

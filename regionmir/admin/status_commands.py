@@ -46,10 +46,10 @@ def collect(settings: Settings) -> dict[str, Any]:
     return {
         "instances": counts,
         "studies": studies,
-        "queue": {"waiting": counts["received"], "wake_ups": _wake_ups(settings)},
+        "queue": {"waiting": counts["received"], "wake_ups": wake_ups(settings)},
         "deliveries": outbox,
         "pacs": {"hidden_studies": hidden, "stopped": stopped},
-        "disk": {"instances_bytes": stored_bytes, **_disk(settings)},
+        "disk": {"instances_bytes": stored_bytes, **disk(settings)},
         "model": None
         if active is None
         else {
@@ -64,7 +64,7 @@ def collect(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _wake_ups(settings: Settings) -> int | None:
+def wake_ups(settings: Settings) -> int | None:
     """Return how many wake-ups wait on the broker; None if it does not answer."""
     if settings.redis_url is None:
         return None
@@ -79,7 +79,8 @@ def _wake_ups(settings: Settings) -> int | None:
         queue.close()
 
 
-def _disk(settings: Settings) -> dict[str, int | None]:
+def disk(settings: Settings) -> dict[str, int | None]:
+    """Return free and total bytes of the file system with the objects; None where it is not of this machine."""
     if not settings.data_dir.is_dir():
         return {"free_bytes": None, "total_bytes": None}
     usage = shutil.disk_usage(settings.data_dir)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from db.engine import Database
+from db.replica import Replica
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.settings import Settings
 from regionmir.query.limits import FailedAnchors
@@ -20,3 +21,12 @@ class Archive:
     queue: IndexQueue
     pseudonymizer: Pseudonymizer
     failed_anchors: FailedAnchors = field(default_factory=FailedAnchors)
+    replica: Replica | None = None
+    """Where neighbours are looked for, if there is one."""
+
+
+def replica_of(settings: Settings, process: str) -> Replica | None:
+    """Return the read replica that the settings name, None without one."""
+    url = settings.database_replica_url
+    pool = {"pool_size": settings.database_pool} if settings.database_pool else {}
+    return Replica(url, application_name=f"regionmir {process} replica", **pool) if url else None

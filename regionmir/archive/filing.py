@@ -9,6 +9,8 @@ from regionmir.archive.archive import Archive
 from regionmir.archive.errors import NotToCorrect, SopMismatch
 from regionmir.core.header import read_header
 from regionmir.core.records import Caller, InstanceHeader
+from regionmir.monitoring.figures import RECEIVED_BYTES
+from regionmir.monitoring.stages import stage
 from regionmir.pixels.guarded import same_pixels_and_header
 from regionmir.storage import Incoming
 from regionmir.storage.scan import scan_dataset
@@ -42,8 +44,10 @@ def file_instance(
 
     Raises `StorageFull`, `StorageUnavailable`, `DatabaseUnavailable`.
     """
-    stored = archive.store.keep(incoming)
-    with archive.database.session() as session:
+    uid = header.sop_instance_uid
+    with stage("keep", uid):
+        stored = archive.store.keep(incoming)
+    with stage("file", uid), archive.database.session() as session:
         receipt = instances.receive(
             session,
             header,
@@ -57,6 +61,7 @@ def file_instance(
         )
         if receipt.outcome != "conflict" and and_then is not None:
             and_then(session, header)
+    RECEIVED_BYTES.inc(stored.size_bytes)
     if receipt.outcome not in ("conflict", "duplicate"):
         archive.queue.wake()
     return receipt

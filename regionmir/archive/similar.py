@@ -12,6 +12,7 @@ from regionmir.archive.status import SIMILAR
 from regionmir.core.errors import QueryRefused
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.records import Caller
+from regionmir.monitoring.stages import stage
 from regionmir.query import trail
 from regionmir.query.drawn import embed_drawn
 from regionmir.query.matching import FindRequest
@@ -46,7 +47,8 @@ def find_similar(
         query, drawn = embed_drawn(archive.database, archive.queue, query, caller)
     with archive.database.session() as session:
         found = None if narrow else kept_answer(session, token, caller)
-        found = found or search(session, query, caller, drawn=drawn)
+        with stage("search"):
+            found = found or search(session, query, caller, drawn=drawn, replica=archive.replica)
         spec = request.spec(limit=None, study_pks=tuple(hit.study_pk for hit in found.hits))
         rows = {row.study_pk: row for row in find(session, spec)} if not request.matches_nothing else {}
         and_then(session)

@@ -23,7 +23,7 @@ from regionmir.core.tls import TlsFiles
 
 CONFIG_FILE_VARIABLE = "REGIONMIR_CONFIG"
 DEFAULT_CONFIG_FILE = "regionmir.toml"
-SECRET_FIELDS = frozenset({"database_url", "redis_url"})
+SECRET_FIELDS = frozenset({"database_url", "database_replica_url", "redis_url"})
 
 
 def _ae(text: str) -> str:
@@ -94,8 +94,14 @@ class Settings(BaseSettings):
     anonymous_store: bool = Field(False, description="STOW-RS without sign-in, as C-STORE on the loopback")
     stow_max_bytes: int = Field(2**31, ge=2**20, description="a larger body of STOW-RS is refused")
     data_dir: Path = Field(default_factory=_default_data_dir, description="objects, local database, keys")
+    s3_url: str = Field(
+        "", description="bucket for the objects, s3://bucket/prefix?endpoint=https://host&region=name; empty: data_dir"
+    )
+    s3_copies_bytes: int = Field(10 * 2**30, ge=0, description="room in data_dir for copies of what is in the bucket")
     database_url: str | None = Field(None, description="PostgreSQL; unset: one of our own is started")
     redis_url: str | None = Field(None, description="Redis; unset: one of our own is started")
+    database_replica_url: str | None = Field(None, description="a read replica of it, for similarity searches")
+    database_pool: int = Field(0, ge=0, le=200, description="connections of a process to PostgreSQL; 0: its default")
     site_key_file: Path | None = Field(None, description="secret of the pseudonyms; unset: <data>/site.key")
     model: str | None = Field(None, description="folder of a model; unset: the shipped one")
     max_associations: int = Field(64, ge=1, description="associations accepted at once")
@@ -142,6 +148,12 @@ class Settings(BaseSettings):
     )
     retention_query_log_days: int = Field(0, ge=0, description="days after which queries are forgotten; 0: never")
     retention_run_s: float = Field(86400.0, gt=0, description="pause between two runs of these rules")
+    metrics_host: str = Field("127.0.0.1", description="address on which each process tells its figures")
+    metrics_port: int = Field(
+        0, ge=0, le=65000, description="port for that (node; index worker +1, light worker +2); 0: any, see <data>/run"
+    )
+    recall_probe_s: float = Field(3600.0, ge=0, description="pause between two probes of recall; 0: none")
+    trace: bool = Field(False, description="send OpenTelemetry traces; where to is said by OTEL_* variables")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="lowest level logged")
     log_json: bool | None = Field(None, description="log JSON lines; unset: when not on a terminal")
 

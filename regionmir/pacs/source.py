@@ -10,7 +10,7 @@ from regionmir.core.settings import Settings
 from regionmir.pacs.filing import Filer
 from regionmir.pacs.following import Follower
 from regionmir.pacs.orthanc import OrthancApi, read_password
-from regionmir.storage import FileStore
+from regionmir.storage import open_store
 
 
 def orthanc_api(pacs: Pacs) -> OrthancApi:
@@ -31,7 +31,7 @@ def filer(settings: Settings, database: Database, pacs: Pacs) -> Filer:
         peer = peers.get(session, pacs.ae_title) if pacs.ae_title else None
     return Filer(
         database,
-        FileStore(settings.data_dir),
+        open_store(settings),
         settings.pseudonymizer(),
         source_ae=pacs.ae_title or pacs.name,
         source_address=urlsplit(pacs.url).hostname or "",

@@ -12,6 +12,7 @@ from db.anchors import AnchorInstance, AnchorStudy
 from db.embeddings import Neighbour, NeighbourFilter, RegionVector
 from db.find import FindSpec, Level, find
 from db.generations import ActiveModel
+from db.replica import Replica
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.errors import QueryRefused
 from regionmir.core.geometry import Box
@@ -108,12 +109,19 @@ def kept_answer(session: "Session", token: Token, caller: Caller) -> Answer | No
 
 
 def search(
-    session: "Session", query: RegionQuery, caller: Caller, *, keep: bool = True, drawn: Vector | None = None
+    session: "Session",
+    query: RegionQuery,
+    caller: Caller,
+    *,
+    keep: bool = True,
+    drawn: Vector | None = None,
+    replica: Replica | None = None,
 ) -> Answer:
     """Return the studies most like the anchor's regions, best first, one hit per study. Raises `QueryRefused`.
 
     Films of the anchor's patient and films with the anchor's pixels are no hits; equal films are one. Without `keep`
     nothing is written, and the answer has no code (pages that only read). `drawn`: the embedding of `query.box`.
+    `replica`: where neighbours are looked for first.
     """
     kept = reopen(session, query.anchor, caller)
     query = completed(query, kept)
@@ -129,7 +137,7 @@ def search(
         view=query.view or None,
         finding=query.finding or None,
     )
-    hits = nearest_studies(session, query, model, start.vectors, allowed)
+    hits = _nearest_studies(session, replica, query, model, start.vectors, allowed)
     answer = Answer("", query.anatomies, query.combine, query.box, start.instance.instance_pk, *coverage(session), hits)
     return replace(answer, code=_keep(session, answer, query.k, caller, model)) if keep else answer
 
@@ -214,6 +222,32 @@ def _start(
 def _vector(region: RegionVector | None) -> Vector:
     assert region is not None
     return region.vector
+
+
+def _nearest_studies(
+    session: "Session",
+    replica: Replica | None,
+    query: RegionQuery,
+    model: ActiveModel,
+    vectors: dict[int, Vector],
+    allowed: NeighbourFilter,
+) -> tuple[Hit, ...]:
+    """Return `nearest_studies` of the replica; of the primary where it is away, has nothing yet, or is out of date."""
+    if replica is not None:
+        try:
+            found = replica.ask(lambda there: nearest_studies(there, query, model, vectors, allowed))
+        except QueryRefused:  # it may lag behind
+            found = None
+        if found is not None and _may_be_shown(session, found, allowed):
+            return found
+    return nearest_studies(session, query, model, vectors, allowed)
+
+
+def _may_be_shown(session: "Session", hits: tuple[Hit, ...], allowed: NeighbourFilter) -> bool:
+    """Return whether by now too every hit's study is there, and none is of the patient that is no hit."""
+    spec = FindSpec(Level.STUDY, (), study_pks=tuple(hit.study_pk for hit in hits))
+    patients = [row.patient_pk for row in find(session, spec)]
+    return len(patients) == len(hits) and allowed.exclude_patient_pk not in patients
 
 
 def nearest_studies(

@@ -16,8 +16,8 @@ from regionmir.core.records import StoredObject
 from regionmir.storage.files import Files, OsFiles, is_locked, storage_errors
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset, file_head
 
-_KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})_[0-9][0-9.]{0,63}\.dcm")
-_CHUNK = 1 << 20
+KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})_[0-9][0-9.]{0,63}\.dcm")
+CHUNK = 1 << 20
 _REMOVED = "removed"
 """Where an object lies between the decision to remove it and its deletion."""
 
@@ -175,7 +175,7 @@ class FileStore:
 
     def path(self, key: str) -> Path:
         """Return where the object `key` is. Raises `ValueError` for anything that is not a key."""
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             raise ValueError("not a storage key")
         return self.objects_dir / key
 
@@ -208,7 +208,7 @@ class FileStore:
             for folder in (inner for outer in _sorted(self.objects_dir) for inner in _sorted(outer)):
                 for path in _sorted(folder):
                     key = path.relative_to(self.objects_dir).as_posix()
-                    if _KEY.fullmatch(key):
+                    if KEY.fullmatch(key):
                         yield key
 
     def age_s(self, key: str) -> float:
@@ -274,6 +274,9 @@ class FileStore:
                 else:
                     self._files.remove(aside)
 
+    def close(self) -> None:
+        """Let go of what is held open: nothing, on a local file system."""
+
     def sweep_incoming(self) -> int:
         """Delete what interrupted transfers left and return how many files; files in use are left alone."""
         swept = 0
@@ -320,7 +323,7 @@ class FileStore:
 
 def digest_of(key: str) -> str:
     """Return the SHA-256 that an object's data set must have. Raises `ValueError` for what is no key."""
-    match = _KEY.fullmatch(key)
+    match = KEY.fullmatch(key)
     if match is None:
         raise ValueError("not a storage key")
     return match[3]
@@ -337,7 +340,7 @@ def _copied(file: BinaryIO, write: Callable[[bytes], None]) -> str:
     offset, digest = dataset_offset(head), sha256()
     write(head)
     write(file.read(offset - len(head)))
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(CHUNK):
         digest.update(chunk)
         write(chunk)
     return digest.hexdigest()
@@ -351,6 +354,6 @@ def _sorted(folder: Path) -> list[Path]:
 def _digest(descriptor: int, offset: int) -> str:
     digest = sha256()
     os.lseek(descriptor, offset, os.SEEK_SET)
-    while chunk := os.read(descriptor, _CHUNK):
+    while chunk := os.read(descriptor, CHUNK):
         digest.update(chunk)
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from regionmir.core.errors import RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import load_settings
+from regionmir.monitoring.tracing import start_tracing
 from regionmir.sandbox import limit_decoding
 from regionmir.web.app import make_app, make_site
 
@@ -32,6 +33,7 @@ def main() -> int:
         configure_logging(settings, "web")
         limit_decoding(settings)
         site = make_site(settings)
+        stop_tracing = start_tracing(settings, "web")
     except RegionMirError as error:
         print(f"regionmir web: {error}", file=sys.stderr)
         return 2
@@ -52,6 +54,7 @@ def main() -> int:
     server = _Server(config)
     server.run()
     site.close()
+    stop_tracing()
     return 0 if server.started else 2
 
 

@@ -8,10 +8,10 @@ from fastapi.responses import Response
 from starlette.types import ASGIApp
 
 from db.engine import Database
-from regionmir.archive.archive import Archive
+from regionmir.archive.archive import Archive, replica_of
 from regionmir.core.settings import Settings
 from regionmir.queue import CeleryQueue
-from regionmir.storage import FileStore
+from regionmir.storage import open_store
 from regionmir.storage.uploads import Uploads
 from regionmir.web import actions, admin_pages, films, health, metrics, ohif, pages
 from regionmir.web.api.application import make_api
@@ -19,6 +19,7 @@ from regionmir.web.api.views import PATH as API_PATH
 from regionmir.web.callers import find_bearer
 from regionmir.web.dicomweb import app as dicomweb
 from regionmir.web.guard import Guard, allowed_names
+from regionmir.web.measuring import Measured
 from regionmir.web.pictures import Pictures
 from regionmir.web.rate import RateLimit
 from regionmir.web.signin import routes as sign_in_pages
@@ -42,10 +43,11 @@ def make_site(settings: Settings) -> Site:
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
     url = settings.require_database_url()
-    database = Database(url, application_name="regionmir web", read_only=True)
-    writable = Database(url, application_name="regionmir web writing", pool_size=16)
-    store = FileStore(settings.data_dir)
-    archive = Archive(settings, writable, store, queue_of(queue), settings.pseudonymizer())
+    database = Database(url, application_name="regionmir web", read_only=True, pool_size=settings.database_pool or 5)
+    writable = Database(url, application_name="regionmir web writing", pool_size=settings.database_pool or 16)
+    store = open_store(settings)
+    replica = replica_of(settings, "web")
+    archive = Archive(settings, writable, store, queue_of(queue), settings.pseudonymizer(), replica=replica)
     return Site(
         settings,
         names,
@@ -70,7 +72,7 @@ def make_app(site: Site) -> ASGIApp:
     app.add_api_route("/static/{name}", _static, methods=["GET", "HEAD"])
     for error, handler in pages.HANDLERS.items():
         app.add_exception_handler(error, handler)
-    return Guard(Door(app, site.sign_in), site.names, secure=is_secure(site.settings))
+    return Measured(Guard(Door(app, site.sign_in), site.names, secure=is_secure(site.settings)))
 
 
 def _static(name: str) -> Response:

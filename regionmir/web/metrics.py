@@ -1,24 +1,24 @@
-"""Figures for Prometheus, read from the database when asked for."""
+"""Figures for Prometheus: of the web process itself, and of the whole site, read from the database when asked for."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import regionmir
-from db import deliveries, generations, instances, pacs, query_log, visibility
+from db import generations, instances, pacs, visibility
+from db.figures import site_figures
+from db.query_log import RecentQueries
 from regionmir.core.errors import BrokerUnavailable, DatabaseUnavailable
+from regionmir.monitoring.figures import REGISTRY
 from regionmir.web.site import Site, SiteOf
 
 if TYPE_CHECKING:
     from db.engine import Session
-
-WINDOW_S = 300.0
-"""Figures of queries are about this last time."""
 
 router = APIRouter()
 
@@ -27,9 +27,8 @@ router = APIRouter()
 def metrics(site: SiteOf) -> Response:
     """The figures in Prometheus' text format; those that cannot be had are left out."""
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
     registry.register(SiteCollector(site))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(REGISTRY) + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class SiteCollector(Collector):
@@ -75,14 +74,21 @@ class SiteCollector(Collector):
 
 
 def _of_database(session: "Session") -> Iterator[Metric]:
-    states = GaugeMetricFamily("regionmir_instances", "Instances by state", labels=["state"])
-    for state, count in instances.counts_by_state(session).items():
-        states.add_metric([state], count)
-    yield states
-    outbox = GaugeMetricFamily("regionmir_deliveries", "Results to be delivered, by state", labels=["state"])
-    for state, count in deliveries.counts_by_state(session).items():
-        outbox.add_metric([state], count)
-    yield outbox
+    now = site_figures(session)
+    yield _by_state("regionmir_instances", "Instances by state", now.instances)
+    yield _by_state("regionmir_deliveries", "Results to be delivered, by state", now.deliveries)
+    yield _gauge(
+        "regionmir_queue_age_seconds", "How long the oldest instance waits to be indexed", now.oldest_instance_s
+    )
+    yield _gauge("regionmir_delivery_age_seconds", "How long the oldest delivery is overdue", now.oldest_delivery_s)
+    yield _gauge("regionmir_received_recent", "Instances that came in the last five minutes", now.received)
+    yield _gauge("regionmir_indexed_recent", "Instances that were indexed in the last five minutes", now.indexed.count)
+    waited = GaugeMetricFamily(
+        "regionmir_index_seconds_recent", "Time from arrival to indexed, last five minutes", labels=["quantile"]
+    )
+    waited.add_metric(["0.5"], now.indexed.median_s)
+    waited.add_metric(["0.95"], now.indexed.p95_s)
+    yield waited
     yield _gauge("regionmir_studies_hidden", "Studies that their PACS has deleted", visibility.count_hidden(session))
     yield _gauge("regionmir_pacs_stopped", "PACSs that wait for an operator's consent", len(pacs.stopped(session)))
     yield _gauge("regionmir_objects_bytes", "Size of all current instances", instances.total_bytes(session))
@@ -90,17 +96,24 @@ def _of_database(session: "Session") -> Iterator[Metric]:
     if active is not None:
         model = {"name": active.info.name, "version": active.info.version, "weights": active.info.weights_sha256[:12]}
         yield InfoMetricFamily("regionmir_model", "The model that searches use", model)
-    yield from _queries(session)
+    yield from _queries(now.queries)
 
 
-def _queries(session: "Session") -> Iterator[Metric]:
+def _by_state(name: str, documentation: str, counts: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, documentation, labels=["state"])
+    for state, count in counts.items():
+        family.add_metric([state], count)
+    return family
+
+
+def _queries(queries: Iterable[RecentQueries]) -> Iterator[Metric]:
     asked = GaugeMetricFamily(
         "regionmir_queries_recent", "Queries of the last five minutes", labels=["kind", "outcome"]
     )
     taken = GaugeMetricFamily(
         "regionmir_query_seconds_recent", "Time to answer, last five minutes", labels=["kind", "outcome", "quantile"]
     )
-    for recent in query_log.recent(session, WINDOW_S):
+    for recent in queries:
         asked.add_metric([recent.kind, recent.outcome], recent.count)
         taken.add_metric([recent.kind, recent.outcome, "0.5"], recent.median_ms / 1000)
         taken.add_metric([recent.kind, recent.outcome, "0.95"], recent.p95_ms / 1000)

@@ -94,7 +94,7 @@ def find_similar(site: Site, visitor: Visitor, instance: BrowsedInstance, asked:
     try:
         query, drawn = embedded(site, query_of(asked, instance, visitor, site.settings.default_k), visitor)
         with site.database.session() as session:
-            answer = search(session, query, visitor.caller, keep=False, drawn=drawn)
+            answer = search(session, query, visitor.caller, keep=False, drawn=drawn, replica=site.archive.replica)
             hits = _cards(session, visitor, instance, asked, answer, query.box)
         if visitor.is_identified:
             with site.writable.session() as session:

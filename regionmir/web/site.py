@@ -55,6 +55,9 @@ class Site:
         """Close all connections."""
         self.database.close()
         self.archive.database.close()
+        self.archive.store.close()
+        if self.archive.replica is not None:
+            self.archive.replica.close()
         self.sign_in.close()
         self.rate.close()
         if self.queue is not None:

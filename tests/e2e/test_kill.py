@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +12,10 @@ import psutil
 import pytest
 
 from regionmir.admin.demo.instance import Instance
-from regionmir.core.errors import PeerRefused, PeerUnavailable
 from regionmir.core.identifiers import AETitle
 from regionmir.pixels.dicomize import Naming, dicomize_films, read_films
-from regionmir.scu.peer import PeerAddress, Timeouts
-from regionmir.scu.store import Result, store
+from regionmir.scu.peer import PeerAddress
+from tests.support.acknowledged import duplicates, send_all
 from tests.support.end_to_end import command, listed, real_films, wait_until_final
 
 COUNT = 200
@@ -49,7 +47,8 @@ def test_what_was_acknowledged_is_indexed_once_after_a_kill_of(
     sent_enough = threading.Event()
     killer = threading.Thread(target=_kill, args=(instance, victim, sent_enough))
     killer.start()
-    acknowledged = _send_all(instance, files, kill_after, sent_enough)
+    peer = PeerAddress(AETitle("REGIONMIR"), "127.0.0.1", instance.dicom_port)
+    acknowledged = send_all(peer, files, lambda count: sent_enough.set() if count >= kill_after else None)
     killer.join(120)
     assert not killer.is_alive()
 
@@ -57,7 +56,7 @@ def test_what_was_acknowledged_is_indexed_once_after_a_kill_of(
     wait_until_final(instance, len(listed(instance)), 120)
     of_uid = {one["sop_instance_uid"]: one for one in listed(instance)}
     assert Counter(of_uid[uid]["state"] for uid in acknowledged) == {"indexed": COUNT}
-    assert _duplicates(instance) == []
+    assert duplicates(instance.settings().require_database_url()) == []
 
 
 def _films(folder: Path, shared: Path | None, victim: str) -> list[Path]:
@@ -69,26 +68,6 @@ def _films(folder: Path, shared: Path | None, victim: str) -> list[Path]:
     made = dicomize_films(films, folder / "dicom" / victim, naming=Naming(prefix=prefix))
     assert len(made.written) == COUNT
     return [folder / "dicom" / victim / film.file for film in made.written]
-
-
-def _send_all(instance: Instance, files: list[Path], kill_after: int, sent_enough: threading.Event) -> set[str]:
-    """Send until every file was acknowledged, over new associations where one breaks; return the UIDs."""
-    peer = PeerAddress(AETitle("REGIONMIR"), "127.0.0.1", instance.dicom_port)
-    acknowledged: set[str] = set()
-    waiting = dict.fromkeys(files)
-    deadline = time.monotonic() + 180
-    while waiting and time.monotonic() < deadline:
-        try:
-            for outcome in store(peer, "SENDER", list(waiting), timeouts=Timeouts(connect_s=5, dimse_s=20)):
-                if outcome.result is Result.STORED:
-                    assert outcome.sop_instance_uid is not None
-                    acknowledged.add(outcome.sop_instance_uid)
-                    waiting.pop(outcome.path)
-                if len(acknowledged) >= kill_after:
-                    sent_enough.set()
-        except (PeerUnavailable, PeerRefused):
-            time.sleep(0.2)
-    return acknowledged
 
 
 def _kill(instance: Instance, victim: str, sent_enough: threading.Event) -> None:
@@ -109,21 +88,6 @@ def _process(instance: Instance, victim: str) -> psutil.Process:
         if victim == "redis" and "redis-server" in " ".join(line):
             return child
     raise AssertionError(f"no {victim} among {[c.cmdline() for c in psutil.Process(instance.pid).children()]}")
-
-
-def _duplicates(instance: Instance) -> list[object]:
-    """Return regions that exist twice for one instance, model and anatomy, or lack their embedding."""
-    import psycopg
-
-    with psycopg.connect(instance.settings().require_database_url()) as connection:
-        twice = connection.execute(
-            "select instance_pk, model_pk, anatomy_pk from region group by 1, 2, 3 having count(*) > 1"
-        ).fetchall()
-        alone = connection.execute(
-            "select r.pk from region r full join embedding e on e.region_pk = r.pk and e.model_pk = r.model_pk "
-            "where r.pk is null or e.region_pk is null"
-        ).fetchall()
-    return [*twice, *alone]
 
 
 def test_nothing_of_it_runs_after_a_clean_stop(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ import sys
 
 from regionmir.core.logging import configure_logging
 from regionmir.core.settings import load_settings
+from regionmir.monitoring import monitored
 from tests.support.fake_model import FakeModel
 from workers.serve import serve_index
 
 if __name__ == "__main__":
     settings = load_settings()
     configure_logging(settings, "index worker")
-    sys.exit(serve_index(settings, lambda: FakeModel(pass_s=float(sys.argv[1])), poll_s=float(sys.argv[2])))
+    with monitored(settings, "index worker"):
+        code = serve_index(settings, lambda: FakeModel(pass_s=float(sys.argv[1])), poll_s=float(sys.argv[2]))
+    sys.exit(code)

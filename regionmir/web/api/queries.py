@@ -122,7 +122,7 @@ def _answered(site: Site, who: Caller, question: Question) -> AnswerModel:
     asker, started = who.asker(), time.perf_counter()
     query, drawn = _drawn(site, query, asker)
     with site.writable.session() as session:
-        found = search(session, query, asker, keep=who.registered, drawn=drawn)
+        found = search(session, query, asker, keep=who.registered, drawn=drawn, replica=site.archive.replica)
         trail.record_answer(session, found, asker, duration_ms=(time.perf_counter() - started) * 1000)
         return seen_answer(session, site, who, found)
 

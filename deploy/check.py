@@ -1,0 +1,118 @@
+"""Check what is in this folder as far as that goes without an engine or a cluster. Used by `make deploy-check`.
+
+Dockerfiles by hadolint; the compose file by the Compose specification; the Helm chart linted and rendered by Helm's own
+library in several variants, each manifest compared with Kubernetes' schemas; units by systemd-analyze, alert rules by
+promtool, the balancer's file by haproxy, where these are installed. Nothing is built, started or pulled.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+CHART = HERE / "helm" / "regionmir"
+KUBERNETES = "1.31.0"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "s3 and hpa": {"storage": {"s3Url": "s3://films"}, "indexWorker": {"autoscaling": {"kind": "hpa"}}},
+    "fixed and replica": {"replicaUrl": True, "indexWorker": {"autoscaling": {"kind": "none"}, "replicas": 3}},
+    "claim and monitor": {"storage": {"existingClaim": "films"}, "metrics": {"podMonitor": True}},
+}
+OF_OTHERS = ("keda.sh/v1alpha1", "monitoring.coreos.com/v1")
+"""Kinds that Kubernetes itself has no schema for."""
+
+
+def main() -> int:
+    """Print each check and what it found; return 1 where something is wrong."""
+    wrong = [*_dockerfiles(), *_compose(), *_chart(), *_units(), *_others()]
+    for line in wrong:
+        print("WRONG", line)
+    return 1 if wrong else 0
+
+
+def _dockerfiles() -> Iterator[str]:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    for file in sorted((HERE / "container").glob("*.Dockerfile")):
+        yield from _run(f"hadolint {file.name}", [str(hadolint), str(file)])
+
+
+def _compose() -> Iterator[str]:
+    from compose_spec import PyCompose
+
+    print("compose.yaml by the Compose specification")
+    text = (HERE / "compose.yaml").read_text(encoding="utf-8")
+    resolved = yaml.safe_dump(yaml.safe_load(text), sort_keys=False)  # anchors and merges as YAML has them
+    try:
+        PyCompose.from_yaml(resolved).validate()
+    except Exception as error:
+        yield f"compose.yaml: {error}"
+
+
+def _chart() -> Iterator[str]:
+    import helm_python as helm
+
+    print(f"helm lint and render, Helm {helm.helm_sdk_version()}")
+    for finding in helm.lint(str(CHART)).get("messages", []):
+        if finding.get("severity") not in (None, "INFO", "UNKNOWN", 0, 1):
+            yield f"helm lint: {finding}"
+    with helm.Chart.load(str(CHART)) as chart:
+        for name, values in VARIANTS.items():
+            for path, text in chart.render(values, name="site", namespace="regionmir").items():
+                for manifest in yaml.safe_load_all(text):
+                    if manifest:
+                        yield from _manifest(f"{name}: {path}", manifest)
+
+
+def _manifest(where: str, manifest: dict[str, Any]) -> Iterator[str]:
+    import kubernetes_validate
+
+    if manifest["apiVersion"] in OF_OTHERS:
+        return
+    try:
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    except Exception as error:
+        yield f"{where}: {manifest['kind']}: {error}"
+
+
+def _units() -> Iterator[str]:
+    """Yield what systemd says of the units, with a Python that exists in the place of /opt/regionmir's."""
+    if shutil.which("systemd-analyze") is None:
+        print("units: not checked, no systemd-analyze")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for file in sorted((HERE / "systemd").glob("*.service")):
+            copied = Path(folder) / file.name.replace("@.", "@1.")
+            text = file.read_text(encoding="utf-8")
+            for program in ("python", "regionmir"):
+                text = text.replace(f"/opt/regionmir/bin/{program} ", f"{sys.executable} ")
+            copied.write_text(text, encoding="utf-8")
+            yield from _run(f"systemd-analyze verify {file.name}", ["systemd-analyze", "verify", str(copied)])
+
+
+def _others() -> Iterator[str]:
+    checks = {
+        "promtool": ["check", "rules", str(HERE / "prometheus" / "rules.yml")],
+        "haproxy": ["-c", "-f", str(HERE / "haproxy" / "haproxy.cfg")],
+    }
+    for program, arguments in checks.items():
+        if shutil.which(program) is None:
+            print(f"{program}: not checked, not installed")
+        else:
+            yield from _run(f"{program} {' '.join(arguments[:2])}", [program, *arguments])
+
+
+def _run(what: str, command: list[str]) -> Iterator[str]:
+    print(what)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        yield f"{what}: {(done.stdout + done.stderr).strip()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
