@@ -129,7 +129,8 @@ def ensure_ann_indexes(database: Database, threshold: int = ANN_THRESHOLD) -> li
 def _leaves_to_index(connection: Connection, threshold: int) -> list[tuple[str, int]]:
     """Return (leaf, width of its vectors) where an index is due."""
     due = []
-    for model in connection.execute(select(ModelRow.pk, ModelRow.dim, ModelRow.anatomy_pks)).all():
+    models = select(ModelRow.pk, ModelRow.dim, ModelRow.anatomy_pks).where(ModelRow.status != "retired")
+    for model in connection.execute(models).all():
         for anatomy_pk in model.anatomy_pks:
             leaf = leaf_name(model.pk, anatomy_pk)
             enough = f"SELECT count(*) >= :threshold FROM (SELECT FROM {leaf} LIMIT :threshold) AS first"  # noqa: S608

@@ -76,6 +76,7 @@ app.add_typer(tokens_commands.app, name="tokens")
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 app.add_typer(findings_commands.app, name="findings")
+app.add_typer(findings_commands.app, name="labels", help="The same as `findings`.")
 work_commands.add_to(app)
 fsck_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
@@ -95,6 +96,7 @@ _EXTRA_OF = {
     "torch": "worker",
     "safetensors": "worker",
     "scipy": "worker",
+    "pyarrow": "analytics",
     "argon2": "web",
     "fastapi": "web",
     "uvicorn": "web",

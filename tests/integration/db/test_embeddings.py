@@ -197,7 +197,7 @@ def test_the_first_generation_is_active_and_another_takes_over_by_name(database:
         generations.activate(session, second)
     with database.session() as session:
         assert [(one.pk, one.status) for one in generations.listing(session)] == [
-            (first, "retired"),
+            (first, "previous"),
             (second, "active"),
         ]
         with pytest.raises(ModelError):
