@@ -23,7 +23,7 @@ _ASKING = ("query_log", "result_set", "drawn_box", "wanted_answer")
 _RESULTS = ("delivery", "commitment_request", "study_release", "study_results")
 _WORK = ("model", "analysis", "region", "pacs", "pacs_study", "audit_forwarding", "explanation", "uploaded_film")
 _SIGNING_IN = ("web_user", "web_session", "sign_in_request", "api_token")
-_PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model")
+_PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model", "analysis")
 
 WRITES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     NODE: {

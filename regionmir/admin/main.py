@@ -20,6 +20,7 @@ from regionmir.admin import (
     export_commands,
     findings_commands,
     fsck_commands,
+    generation_commands,
     instances_commands,
     model_commands,
     model_data_commands,
@@ -81,6 +82,7 @@ work_commands.add_to(app)
 fsck_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
 model_explain_command.add_to(model_commands.app)
+generation_commands.add_to(model_commands.app)
 app.add_typer(model_commands.app, name="model")
 export_commands.add_to(app)
 app.command()(dicomize_commands.dicomize)
