@@ -1,4 +1,4 @@
-# make demo | up | test | leak-test | lint | bench: each sets up .venv with pinned packages first; a second run is quick.
+# make demo | up | test | leak-test | lint | bench | bench-large: each sets up .venv with pinned packages first; a second run is quick.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ EXTRAS := node,worker,web,dev
 OUT ?= demo-output
 TOOLS := build/tools
 
-.PHONY: demo up ohif test leak-test lint bench train lock audit sbom clean help
+.PHONY: demo up ohif test leak-test lint bench bench-large train lock audit sbom clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
+	@echo "make bench-large     the search among ten million regions: hours, 40 GB of disk"
 	@echo "make audit           compare the pinned packages with known vulnerabilities"
 	@echo "make sbom            write build/sbom.cdx.json, the bill of materials (CycloneDX)"
 	@echo "make train           train the region model (DATA=/folder OUT=/folder CONFIG=name)"
@@ -51,6 +52,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
+
+bench-large: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.large
 
 train: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS),train]'

@@ -311,6 +311,7 @@ class EmbeddingRow(Base):
         Index("embedding_study", "study_pk"),
         Index("embedding_date", "study_date"),
         Index("embedding_age", "age_years", "sex"),
+        Index("embedding_view", "view"),
         {"postgresql_partition_by": "LIST (model_pk)"},
     )
     model_pk: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

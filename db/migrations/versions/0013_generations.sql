@@ -45,3 +45,6 @@ ALTER TABLE finding
     DROP CONSTRAINT finding_pkey,
     ADD PRIMARY KEY (study_pk, label, source),
     ADD CONSTRAINT finding_confidence CHECK (confidence BETWEEN 0 AND 1);
+
+-- Rare views are found by an index, as rare dates and ages are.
+CREATE INDEX embedding_view ON embedding (view);
