@@ -24,6 +24,9 @@ from workers.pipeline import Film, ObjectPaths, Outcome, judge, read_film
 _COMPARE_S = 600.0
 """A film that arrived while a generation was being proposed may be on no list: it is found when they are compared."""
 
+_LEAVE_ALONE_S = 60.0
+"""How long a generation is left alone whose model cannot be loaded here."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -41,6 +44,8 @@ class CatchUp:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _compared_at: dict[int, float] = field(default_factory=dict)
     """When a generation's list of films was last compared with what is there, in this process."""
+    _left_alone_until: dict[int, float] = field(default_factory=dict)
+    """Of generations whose model could not be loaded."""
 
     def look(self) -> int:
         """Work until nothing is left, something newer waits, or `stop`; return how many films were looked at.
@@ -57,6 +62,8 @@ class CatchUp:
 
     def _catch_up(self, generation: RegisteredModel) -> int:
         done = 0
+        if time.monotonic() < self._left_alone_until.get(generation.pk, 0):
+            return done
         while not self._stopping.is_set():
             began = time.monotonic()
             films = self._claim(generation.pk)
@@ -67,6 +74,7 @@ class CatchUp:
             except ModelError as error:
                 log.error("generation not kept up to date", generation=generation.pk, error=str(error))
                 self._give_back(generation.pk, films)
+                self._left_alone_until[generation.pk] = time.monotonic() + _LEAVE_ALONE_S
                 return done
             self._look_at(used, films)
             done += len(films)

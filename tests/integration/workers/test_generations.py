@@ -360,6 +360,20 @@ def test_searches_go_on_while_a_generation_is_retired(site: Site) -> None:
     assert site.statuses()[number] == "retired"
 
 
+def test_a_generation_whose_model_is_not_here_holds_up_no_other(site: Site) -> None:
+    indexer, catch_up = site.worker()
+    site.file(2)
+    indexer.drain()
+    away, here = site.propose("away"), site.propose("here")
+    site.made["away"] = FakeModel(name="something else")
+    assert catch_up.look() == 2
+    assert (site.pending(away), site.pending(here)) == (2, 0)
+    assert site.rows("SELECT DISTINCT state, attempts FROM analysis WHERE model_pk = :m", m=away) == [("waiting", 0)]
+    site.do(generations.activate, away, incomplete=True)
+    with pytest.raises(ModelError, match="is not the model of away"):
+        indexer.drain()
+
+
 def test_building_takes_only_its_share_of_the_time(site: Site) -> None:
     indexer, catch_up = site.worker(batch_size=1, share=0.25)
     site.file(3)
