@@ -1,4 +1,4 @@
-# make demo | up | test | leak-test | lint | bench: each sets up .venv with pinned packages first; a second run is quick.
+# make demo | up | test | leak-test | lint | bench | bench-large: each sets up .venv with pinned packages first; a second run is quick.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ OUT ?= demo-output
 TOOLS := build/tools
 JOBS ?= 2
 
-.PHONY: demo up ohif test leak-test hostile fuzz cluster-test lint bench train lock audit deploy-check sbom clean help
+.PHONY: demo up ohif test leak-test hostile fuzz cluster-test lint bench bench-large train lock audit deploy-check sbom clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make fuzz            fuzz our readers by coverage, SECONDS=60 each (TARGET=name: one of them)"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
+	@echo "make bench-large     the search among ten million regions: hours, 40 GB of disk"
 	@echo "make audit           compare the pinned packages with known vulnerabilities"
 	@echo "make deploy-check    lint and render the container files, Helm chart, units, alert rules"
 	@echo "make cluster-test    two nodes, three workers, database and Redis as separate hosts; hosts are killed (root)"
@@ -69,6 +70,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
+
+bench-large: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.large
 
 train: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS),train]'

@@ -6,7 +6,7 @@ is the mean of its R ranks, each among all films that may be found and have that
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from pgvector.sqlalchemy import HALFVEC
@@ -14,10 +14,11 @@ from sqlalchemy import ColumnElement, Select, cast, func, literal, select, text,
 from sqlalchemy.orm import Session
 
 from db.embeddings import FILTER_CONDITIONS, Neighbour, NeighbourFilter
-from db.find import Condition, studies_that_pass
+from db.find import Condition, Days, Form, OneOf, studies_that_pass
 from db.tables import EmbeddingRow
 from db.visibility import of_visible_study
 from regionmir.core.records import Vector
+from regionmir.core.terms import SEXES
 
 
 def nearest_films(
@@ -48,6 +49,33 @@ def nearest_films(
 
 _COLUMNS: Final = 8
 """Of a `Neighbour`, in its order; what follows them serves to combine."""
+
+
+def leaf_filters(filters: NeighbourFilter, conditions: Sequence[Condition]) -> NeighbourFilter | None:
+    """Return `filters` with these conditions as filters by columns of the leaf itself, None where one is of no column.
+
+    A range of dates as received, or one sex: no join with the studies is needed, and the index may be used.
+    """
+    for condition in conditions:
+        found = _by_column(condition)
+        if found is None or any(getattr(filters, name) is not None for name in found):
+            return None
+        filters = replace(filters, **found)
+    return filters
+
+
+def _by_column(condition: Condition) -> dict[str, Any] | None:
+    """Return the fields of `NeighbourFilter` that mean the same as a condition, None where none do."""
+    field = condition.field
+    if condition.time is not None or len(condition.tests) != 1:
+        return None
+    match field.tag, field.form, condition.tests[0]:
+        case ("00080020", Form.ORIGINAL, Days(days)) if days.first or days.last:  # StudyDate
+            asked = {"study_date_first": days.first, "study_date_last": days.last}
+            return {name: day for name, day in asked.items() if day is not None}
+        case ("00100040", Form.ORIGINAL | Form.KNOWN, OneOf((sex,))) if sex in SEXES:  # PatientSex
+            return {"sex": sex}
+    return None
 
 
 def _allowed(filters: NeighbourFilter, conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:

@@ -59,11 +59,14 @@ def wait(database: Database, pk: int, deadline_s: float) -> BoxAnswer:
     return on_demand.wait(database, CHANNEL, pk, deadline_s, look)
 
 
-def claim(session: Session) -> WaitingBox | None:
-    """Take the oldest waiting box, for half a minute; None if there is none. What kills its worker is given up."""
+def claim(session: Session, model_pk: int) -> WaitingBox | None:
+    """Take the oldest waiting box of a generation, for half a minute; None if there is none.
+
+    What kills its worker is given up.
+    """
     row = DrawnBoxRow
     columns = [row.pk, InstanceRow.storage_key, row.anatomy_pk, row.x0, row.y0, row.x1, row.y1]
-    found = on_demand.take_oldest(session, row, "embedding", [InstanceRow.pk == row.instance_pk], columns)
+    found = on_demand.take_oldest(session, row, model_pk, "embedding", [InstanceRow.pk == row.instance_pk], columns)
     if found is None:
         return None
     pk, storage_key, anatomy_pk, *corners = found

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, bindparam, cast, select, text
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, bindparam, cast, func, select, text
 from sqlalchemy.orm import Session
 
 from db.engine import Database
@@ -21,6 +21,14 @@ from regionmir.core.records import Vector
 
 ANN_THRESHOLD = 20_000
 """Rows in a leaf from which an HNSW index is worth its place; below, every row is compared."""
+
+EXACT_UP_TO = 10_000
+"""Rows that pass a filter up to which comparing all of them is quicker than the index, which does not know the filter
+and, where it correlates with the distance, walks through far more rows than it gives."""
+
+_LEAST_SCAN, _SCAN_FACTOR = 2_000, 10
+"""Rows that a filtered search goes through in the index before all that pass are compared: at least so many, and so
+many times those needed if the filter does not correlate with the distance."""
 
 _MAX_EF_SEARCH = 1000
 _LOCK = 0x5247_4E49  # "RGNI": one process at a time builds indexes
@@ -80,14 +88,19 @@ def nearest(
 ) -> list[Neighbour]:
     """Return up to `limit` regions by falling similarity to `vector` (D,), a unit vector.
 
-    Never fewer than `limit` while as many pass the filters: where the index gives up early, or `exact` is asked for,
-    every row is compared.
+    Never fewer than `limit` while as many pass the filters: where few pass, the index gives up early, or `exact` is
+    asked for, every row that passes is compared.
     """
-    has_index = _prepare(session, leaf_name(model_pk, anatomy_pk), limit) and not exact
+    leaf = _prepare(session, leaf_name(model_pk, anatomy_pk), limit)
     asked = {name: value for name, value in asdict(filters).items() if value is not None}
     values = {"model_pk": model_pk, "anatomy_pk": anatomy_pk, "vector": np.asarray(vector), "most": limit, **asked}
-    found = _nearest(session, _statement(dim, tuple(asked), by_index=has_index), values)
-    if has_index and len(found) < limit:
+    narrowing = tuple(name for name in asked if not name.startswith("exclude_"))
+    by_index = leaf.has_index and not exact
+    if by_index and narrowing:
+        by_index = _many_pass(session, narrowing, values)
+        _limit_scan(session, leaf, limit)
+    found = _nearest(session, _statement(dim, tuple(asked), by_index=by_index), values)
+    if by_index and len(found) < limit:
         found = _nearest(session, _statement(dim, tuple(asked), by_index=False), values)
     return found
 
@@ -143,7 +156,8 @@ def ensure_ann_indexes(database: Database, threshold: int = ANN_THRESHOLD) -> li
 def _leaves_to_index(connection: Connection, threshold: int) -> list[tuple[str, int]]:
     """Return (leaf, width of its vectors) where an index is due."""
     due = []
-    for model in connection.execute(select(ModelRow.pk, ModelRow.dim, ModelRow.anatomy_pks)).all():
+    models = select(ModelRow.pk, ModelRow.dim, ModelRow.anatomy_pks).where(ModelRow.status != "retired")
+    for model in connection.execute(models).all():
         for anatomy_pk in model.anatomy_pks:
             leaf = leaf_name(model.pk, anatomy_pk)
             enough = f"SELECT count(*) >= :threshold FROM (SELECT FROM {leaf} LIMIT :threshold) AS first"  # noqa: S608
@@ -159,14 +173,48 @@ _PREPARE = text(
     "SELECT set_config('hnsw.iterative_scan', 'strict_order', true), "
     "set_config('hnsw.ef_search', :ef_search, true), "
     "set_config('plan_cache_mode', 'force_custom_plan', true), "
-    "coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:index)), false)"
+    "coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:index)), false), "
+    "coalesce((SELECT reltuples FROM pg_class WHERE oid = to_regclass(:leaf)), 0)"
 )
+_LIMIT_SCAN = text("SELECT set_config('hnsw.max_scan_tuples', :most, true)")
 
 
-def _prepare(session: Session, leaf: str, limit: int) -> bool:
-    """Set how this transaction searches; return whether the leaf has a usable HNSW index."""
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """The table of one anatomy: whether it has a usable HNSW index, and about how many rows."""
+
+    has_index: bool
+    rows: float
+
+
+def _prepare(session: Session, leaf: str, limit: int) -> _Leaf:
+    """Set how this transaction searches, and return what is known of the leaf."""
     ef_search = str(max(40, min(_MAX_EF_SEARCH, 2 * limit)))
-    return bool(session.execute(_PREPARE, {"ef_search": ef_search, "index": f"{leaf}_hnsw"}).one()[3])
+    found = session.execute(_PREPARE, {"ef_search": ef_search, "index": f"{leaf}_hnsw", "leaf": leaf}).one()
+    return _Leaf(bool(found[3]), max(float(found[4]), 0.0))
+
+
+def _many_pass(session: Session, narrowing: tuple[str, ...], values: dict[str, Any]) -> bool:
+    """Return whether more than `EXACT_UP_TO` rows pass these filters; no more are counted."""
+    found = session.scalar(_count_statement(narrowing), {**values, "most": EXACT_UP_TO + 1})
+    return (found or 0) > EXACT_UP_TO
+
+
+def _limit_scan(session: Session, leaf: _Leaf, limit: int) -> None:
+    """Let the index give up after what suffices unless the filter correlates with the distance."""
+    needed = limit * leaf.rows / EXACT_UP_TO  # a larger share of the rows passes than EXACT_UP_TO of them
+    session.execute(_LIMIT_SCAN, {"most": str(int(max(_LEAST_SCAN, _SCAN_FACTOR * needed)))})
+
+
+@lru_cache(maxsize=256)
+def _count_statement(filters: tuple[str, ...]) -> Select[Any]:
+    """Return the statement that counts the rows of a leaf which pass the named filters, `:most` at most."""
+    row = EmbeddingRow
+    passing = select(row.region_pk).where(
+        row.model_pk == bindparam("model_pk"), row.anatomy_pk == bindparam("anatomy_pk")
+    )
+    passing = passing.where(*(FILTER_CONDITIONS[name](bindparam(name)) for name in filters)).limit(bindparam("most"))
+    return select(func.count()).select_from(passing.subquery())
 
 
 def _nearest(session: Session, statement: Select[Any], values: dict[str, Any]) -> list[Neighbour]:

@@ -76,12 +76,15 @@ def wait(database: Database, pk: int, deadline_s: float) -> Explained:
     return on_demand.wait(database, CHANNEL, pk, deadline_s, look)
 
 
-def claim(session: Session) -> WaitingExplanation | None:
-    """Take the oldest waiting pair, for half a minute; None if there is none. What kills its worker is given up."""
+def claim(session: Session, model_pk: int) -> WaitingExplanation | None:
+    """Take the oldest waiting pair of a generation, for half a minute; None if there is none.
+
+    What kills its worker is given up.
+    """
     row, query, hit = ExplanationRow, aliased(InstanceRow), aliased(InstanceRow)
     joined = [query.pk == row.query_instance_pk, hit.pk == row.hit_instance_pk]
     columns = [row.pk, row.anatomy_pk, query.storage_key, row.query_box, hit.storage_key, row.hit_box]
-    found = on_demand.take_oldest(session, row, "making", joined, columns)
+    found = on_demand.take_oldest(session, row, model_pk, "making", joined, columns)
     if found is None:
         return None
     pk, anatomy_pk, query_key, query_box, hit_key, hit_box = found

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from db import analyses
 from db import regions as regions_
 from db.filing import clean
 from db.ingest import Receipt, receive
@@ -199,14 +200,22 @@ def finish_indexed(
     if not _finish(session, claimed, owner, InstanceState.INDEXED, "", values):
         return False
     regions_.replace(session, claimed.pk, model_pk, regions)
+    analyses.record(session, claimed.pk, model_pk, InstanceState.INDEXED)
     return True
 
 
-def finish_unsupported(session: Session, claimed: ClaimedInstance, *, owner: str, reason: str) -> bool:
-    """Mark an instance as one that is never indexed, and drop regions of earlier runs; False if the lease was lost."""
+def finish_unsupported(
+    session: Session, claimed: ClaimedInstance, *, owner: str, reason: str, model_pk: int | None = None
+) -> bool:
+    """Mark an instance as one that is never indexed, and drop regions of earlier runs; False if the lease was lost.
+
+    `model_pk`: only this generation judges so, others look for themselves; None: whatever the model.
+    """
     if not _finish(session, claimed, owner, InstanceState.UNSUPPORTED, reason, {}):
         return False
-    regions_.drop(session, [claimed.pk])
+    regions_.drop(session, [claimed.pk], model_pk)
+    if model_pk is not None:
+        analyses.record(session, claimed.pk, model_pk, InstanceState.UNSUPPORTED, reason)
     return True
 
 

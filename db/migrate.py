@@ -11,6 +11,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from db import views
 from db.engine import Database, mapped_errors
 from regionmir.core.errors import ConfigurationError, DatabaseUnavailable
 
@@ -31,10 +32,12 @@ def upgrade(database: Database) -> None:
         if revision_of(connection) == head():
             return
         _require_pgvector(connection)
+        views.remove(connection)  # a table that a view reads can hardly be changed
         try:
             command.upgrade(_config(connection), "head")
         except CommandError:
             raise ConfigurationError(_newer(revision_of(connection))) from None
+        views.install(connection)
 
 
 def wait_current(database: Database, deadline_s: float) -> None:

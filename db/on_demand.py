@@ -1,7 +1,7 @@
 """Work that somebody waits for: asked for as a row, taken under a lease, answered by the row and a NOTIFY with its key.
 
-The rows have columns `pk`, `state` (`waiting`, a word for being worked on, one for done, `failed`), `reason`,
-`attempts`, `lease_until` and `asked_at`.
+The rows have columns `pk`, `model_pk`, `state` (`waiting`, a word for being worked on, one for done, `failed`),
+`reason`, `attempts`, `lease_until` and `asked_at`.
 """
 
 import datetime as dt
@@ -48,12 +48,16 @@ def wait(database: Database, channel: str, pk: int, deadline_s: float, look: Cal
             notified(str(pk), min(left, _STEP_S))
 
 
-def take_oldest(session: Session, row: Any, working: str, joined: list[ColumnElement[bool]], columns: list[Any]) -> Any:
+def take_oldest(
+    session: Session, row: Any, model_pk: int, working: str, joined: list[ColumnElement[bool]], columns: list[Any]
+) -> Any:
     """Put the oldest waiting row into state `working` for half a minute and return its `columns`; None: none waits.
 
-    `joined` are conditions on other tables that columns are of. What kills its worker is given up.
+    Only rows of this generation: another's vectors are of another model. `joined` are conditions on other tables that
+    columns are of. What kills its worker is given up.
     """
     free = or_(row.state == "waiting", and_(row.state == working, row.lease_until < func.now()))
+    free = and_(free, row.model_pk == model_pk)
     hopeless = update(row).where(free, row.attempts >= MAX_ATTEMPTS)
     session.execute(hopeless.values(state="failed", reason="crashed the worker", lease_until=None))
     first = select(row.pk).where(free).order_by(row.asked_at).limit(1).with_for_update(skip_locked=True)

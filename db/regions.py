@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from db.tables import EmbeddingRow, InstanceRow, PatientRow, RegionRow, SeriesRow, StudyRow
+from db.tables import AnalysisRow, EmbeddingRow, InstanceRow, PatientRow, RegionRow, SeriesRow, StudyRow
 from regionmir.core.anatomy import anatomy_by_key
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion
@@ -68,7 +68,12 @@ def replace(session: Session, instance_pk: int, model_pk: int, regions: Sequence
 
 
 def drop(session: Session, instance_pks: Sequence[int], model_pk: int | None = None) -> int:
-    """Remove the regions of these instances, of one model or of all; return how many there were."""
+    """Remove the regions of these instances, of one model or of all; return how many there were.
+
+    Of all: also what any model said of them, as they are not what they were.
+    """
+    if model_pk is None:
+        session.execute(delete(AnalysisRow).where(AnalysisRow.instance_pk.in_(list(instance_pks))))
     regions = delete(RegionRow).where(RegionRow.instance_pk.in_(list(instance_pks)))
     if model_pk is not None:
         regions = regions.where(RegionRow.model_pk == model_pk)

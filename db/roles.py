@@ -22,19 +22,21 @@ _FILING = ("patient", "study", "series", "instance", "instance_version", "pseudo
 _ASKING = ("query_log", "result_set", "drawn_box", "wanted_answer")
 _RESULTS = ("delivery", "commitment_request", "study_release", "study_results")
 _REMOVING = ("object_removal",)
-_WORK = ("model", "region", "pacs", "pacs_study", "audit_forwarding", "explanation", "uploaded_film")
+_WORK = ("model", "analysis", "region", "pacs", "pacs_study", "audit_forwarding", "explanation", "uploaded_film")
 _SIGNING_IN = ("web_user", "web_session", "sign_in_request", "api_token")
-_PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model")
+_PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model", "analysis")
 
 WRITES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     NODE: {
         "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_REMOVING),
-        "DELETE": ("region", "embedding", "study_release", "study_results"),  # of an instance that was corrected
+        # of an instance that was corrected
+        "DELETE": ("region", "analysis", "embedding", "study_release", "study_results"),
     },
     WORKER: {
         "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_WORK, *_REMOVING),
         "DELETE": (
             "region",
+            "analysis",
             "drawn_box",
             "pacs_study",
             "study_release",
@@ -118,5 +120,7 @@ def _analyst() -> list[str]:
     return [
         f"GRANT USAGE ON SCHEMA analytics TO {ANALYST}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO {ANALYST}",
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO {ANALYST}",
         f"ALTER ROLE {ANALYST} SET default_transaction_read_only = on",
+        f"ALTER ROLE {ANALYST} SET statement_timeout = '10min'",
     ]

@@ -224,14 +224,19 @@ class AnatomyRow(Base):
 
 
 class ModelRow(Base):
-    """One generation: a network with its weights and preprocessing. At most one is active."""
+    """One generation: a network with its weights and preprocessing. At most one is active.
+
+    `candidate`: does not answer yet. `previous`: answered before the active one, and takes over again by a rollback.
+    `retired`: its embeddings are dropped. All but the retired are kept up to date.
+    """
 
     __tablename__ = "model"
     __table_args__ = (
         UniqueConstraint("weights_sha256", "preprocessing_hash", name="model_identity"),
-        CheckConstraint("status IN ('candidate', 'active', 'retired')", name="model_status_known"),
+        CheckConstraint("status IN ('candidate', 'active', 'previous', 'retired')", name="model_status_known"),
         CheckConstraint("dim BETWEEN 1 AND 4000", name="model_dim"),
         Index("model_one_active", "status", unique=True, postgresql_where=text("status = 'active'")),
+        Index("model_one_previous", "status", unique=True, postgresql_where=text("status = 'previous'")),
     )
     pk: Mapped[int] = mapped_column(Integer, Identity(always=False), primary_key=True)
     name: Mapped[str]
@@ -242,6 +247,41 @@ class ModelRow(Base):
     anatomy_pks: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
     status: Mapped[str]
     registered_at: Mapped[Now]
+    folder: Mapped[str] = mapped_column(server_default=text("''"))
+    """Where the index workers find the model: a path, or the name of a shipped one; empty: in their settings."""
+
+
+class AnalysisRow(Base):
+    """What one generation said of one instance, or has still to say (`waiting`, `indexing`); newest arrivals first.
+
+    No row: it has not heard of the instance. `received_at` is the instance's.
+    """
+
+    __tablename__ = "analysis"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('waiting', 'indexing', 'indexed', 'unsupported', 'failed')", name="analysis_state_known"
+        ),
+        Index("analysis_instance", "instance_pk"),
+        Index(
+            "analysis_waiting",
+            "model_pk",
+            "received_at",
+            "instance_pk",
+            postgresql_where=text("state IN ('waiting', 'indexing')"),
+        ),
+        Index("analysis_ended", "model_pk", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+    )
+    model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"), primary_key=True)
+    instance_pk: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("instance.pk", ondelete="CASCADE"), primary_key=True
+    )
+    state: Mapped[str]
+    reason: Mapped[str] = mapped_column(server_default=text("''"))
+    received_at: Mapped[dt.datetime]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_until: Mapped[dt.datetime | None]
+    ended_at: Mapped[dt.datetime | None]
 
 
 class RegionRow(Base):
@@ -276,6 +316,7 @@ class EmbeddingRow(Base):
         Index("embedding_study", "study_pk"),
         Index("embedding_date", "study_date"),
         Index("embedding_age", "age_years", "sex"),
+        Index("embedding_view", "view"),
         {"postgresql_partition_by": "LIST (model_pk)"},
     )
     model_pk: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -785,12 +826,19 @@ class RelevanceFeedbackRow(Base):
 
 
 class FindingRow(Base):
-    """One finding of one study, as a report or a reader named it."""
+    """One finding of one study, as one source (a report, a reader, a classifier) named it."""
 
     __tablename__ = "finding"
-    __table_args__ = (Index("finding_by_label", "label", "study_pk"),)
+    __table_args__ = (
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="finding_confidence"),
+        Index("finding_by_label", "label", "study_pk"),
+    )
     study_pk: Mapped[int] = mapped_column(BigInteger, ForeignKey("study.pk"), primary_key=True)
     label: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True, server_default=text("''"))
+    confidence: Mapped[float | None]
+    """How sure the source is, 0..1; null where it does not say."""
+    imported_at: Mapped[Now]
 
 
 class ExplanationRow(Base):

@@ -83,6 +83,15 @@ def model_folder(model: str | None) -> Path:
     return shipped
 
 
+def location(model: str | None) -> str:
+    """Return where other processes find this model: its absolute folder, or the name of a shipped one.
+
+    Raises `ModelError`.
+    """
+    folder = model_folder(model)
+    return folder.name if folder.parent == shipped_folder() else str(folder.absolute())
+
+
 def load_model(model: str | None = None, *, threads: int | None = None, device: str | None = None) -> RegionModel:
     """Return the model with this name or path, ready to use; None is the shipped one.
 

@@ -30,9 +30,12 @@ def main(arguments: list[str]) -> int:
 def _serve(settings: Settings, role: str) -> int:
     if role == "light":
         return serve_light(settings)
-    from models.registry import load_model  # only this role loads torch
+    from models.registry import load_model, location  # only this role loads torch
 
-    return serve_index(settings, lambda: load_model(settings.model, threads=settings.torch_threads or None))
+    threads = settings.torch_threads or None
+    return serve_index(
+        settings, lambda name: load_model(name or settings.model, threads=threads), location(settings.model)
+    )
 
 
 if __name__ == "__main__":

@@ -8,20 +8,21 @@ from db.engine import Database
 from regionmir.core.errors import BrokenImage, InvalidBox, Transient, UnsupportedImage, origin
 from regionmir.core.records import Vector
 from regionmir.pixels.guarded import display_image
+from workers.models import InUse
 from workers.pipeline import Analyser, ObjectPaths
 
 log = structlog.get_logger(__name__)
 
 
-def embed_waiting(database: Database, objects: ObjectPaths, model: Analyser, max_pixels: int) -> int:
-    """Embed every box that waits and return how many were answered. Raises `Transient`."""
+def embed_waiting(database: Database, objects: ObjectPaths, used: InUse, max_pixels: int) -> int:
+    """Embed every box that waits for this model and return how many were answered. Raises `Transient`."""
     done = 0
     while True:
         with database.session() as session:
-            waiting = drawn_boxes.claim(session)
+            waiting = drawn_boxes.claim(session, used.model_pk)
         if waiting is None:
             return done
-        vector, reason = _embedded(objects, model, max_pixels, waiting)
+        vector, reason = _embedded(objects, used.model, max_pixels, waiting)
         with database.session() as session:
             drawn_boxes.finish(session, waiting.pk, vector, reason)
         done += 1

@@ -8,20 +8,21 @@ from db.explanations import Cells, WaitingExplanation
 from regionmir.core.errors import BrokenImage, InvalidBox, Transient, UnsupportedImage, origin
 from regionmir.core.geometry import Box
 from regionmir.pixels.guarded import display_image
+from workers.models import InUse
 from workers.pipeline import Analyser, ObjectPaths, Side
 
 log = structlog.get_logger(__name__)
 
 
-def explain_waiting(database: Database, objects: ObjectPaths, model: Analyser, max_pixels: int) -> int:
-    """Make the maps of every pair that waits and return how many were answered. Raises `Transient`."""
+def explain_waiting(database: Database, objects: ObjectPaths, used: InUse, max_pixels: int) -> int:
+    """Make the maps of every pair that waits for this model and return how many were answered. Raises `Transient`."""
     done = 0
     while True:
         with database.session() as session:
-            waiting = explanations.claim(session)
+            waiting = explanations.claim(session, used.model_pk)
         if waiting is None:
             return done
-        maps, reason = _explained(objects, model, max_pixels, waiting)
+        maps, reason = _explained(objects, used.model, max_pixels, waiting)
         with database.session() as session:
             explanations.finish(session, waiting.pk, maps, reason)
         done += 1

@@ -22,6 +22,7 @@ from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
 from regionmir.storage.uploads import Uploads
 from workers.boxes import embed_waiting
 from workers.explaining import explain_waiting
+from workers.models import InUse, Models
 from workers.periodic import Periodic
 from workers.pipeline import Analyser, ObjectPaths, Outcome, index_batch, read_film, write_outcome
 from workers.reading import Film
@@ -58,13 +59,15 @@ class Indexer:
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
     uploads: Uploads | None = None
     """Where films are that were uploaded to be compared; None: this indexer leaves them alone."""
+    models: Models | None = None
+    """Says which model searches use from now on; None: `model` is used, whatever others do."""
 
     def __post_init__(self) -> None:
         self._one_at_a_time = threading.Lock()
         self._stopping = threading.Event()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read-film")
         self._held: set[int] = set()
-        self._model_pk: int | None = None
+        self._fixed: InUse | None = None
 
     def drain(self, *, wait: bool = True) -> int:
         """Index until nothing waits and return how many instances were done.
@@ -110,33 +113,38 @@ class Indexer:
 
     def _drain(self) -> int:
         done = 0
-        model_pk = self._registered_model()
-        self._embed_boxes()
-        self._explain_pairs()
+        self._answer_at_once()
         batch = self._next_batch()
         while batch.rows and not self._stopping.is_set():
             following = Batch() if batch.alone else self._next_batch()
-            done += self._index(batch, model_pk)
-            self._embed_boxes()
-            self._explain_pairs()
+            done += self._index(batch)
+            self._answer_at_once()
             batch = following if following.rows else self._next_batch()
         self._release(self._held)
         return done
 
+    def _answer_at_once(self) -> None:
+        self._embed_boxes()
+        self._explain_pairs()
+
     def _embed_boxes(self) -> int:
-        done = embed_waiting(self.database, self.objects, self.model, self.max_pixels)
+        used = self._in_use()
+        done = embed_waiting(self.database, self.objects, used, self.max_pixels)
         if self.uploads is not None:
-            done += index_uploaded(self.database, self.uploads, self.model, self.max_pixels)
+            done += index_uploaded(self.database, self.uploads, used, self.max_pixels)
         return done
 
     def _explain_pairs(self) -> int:
-        return explain_waiting(self.database, self.objects, self.model, self.max_pixels)
+        return explain_waiting(self.database, self.objects, self._in_use(), self.max_pixels)
 
-    def _registered_model(self) -> int:
-        if self._model_pk is None:
+    def _in_use(self) -> InUse:
+        """Return the model to use now: another generation may have been activated. Raises `ModelError`."""
+        if self.models is not None:
+            return self.models.active()
+        if self._fixed is None:
             with self.database.session() as session:
-                self._model_pk = generations.ensure_model(session, self.model.info)
-        return self._model_pk
+                self._fixed = InUse(generations.ensure_model(session, self.model.info), self.model)
+        return self._fixed
 
     def _next_batch(self) -> Batch:
         """Claim rows and begin to read their films.
@@ -156,9 +164,10 @@ class Indexer:
         reading = [self._readers.submit(read_film, self.objects, self.max_pixels, row) for row in claimed]
         return Batch(tuple(zip(claimed, reading, strict=True)), alone=bool(suspects))
 
-    def _index(self, batch: Batch, model_pk: int) -> int:
-        began = time.monotonic()
-        ended = index_batch(batch.rows, self.model, partial(write_outcome, self.database, self.owner, model_pk))
+    def _index(self, batch: Batch) -> int:
+        began, used = time.monotonic(), self._in_use()
+        write = partial(write_outcome, self.database, self.owner, used.model_pk)
+        ended = index_batch(batch.rows, used.model, write)
         self._held.difference_update(batch.pks)
         for state, count in ended.items():
             FINISHED.labels(state.value).inc(count)

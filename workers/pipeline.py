@@ -16,6 +16,7 @@ import numpy.typing as npt
 import structlog
 
 from db import instances, wanted_answers
+from db.analyses import BY_A_MODEL, NO_REGION, NOT_A_CHEST
 from db.engine import Database, Session
 from db.instances import ClaimedInstance
 from db.wanted_answers import Marked
@@ -27,8 +28,6 @@ from regionmir.monitoring.stages import stage
 from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage
 from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion
 from workers.reading import Film, read_object
-
-NOT_A_CHEST = "not a frontal chest radiograph"
 
 log = structlog.get_logger(__name__)
 
@@ -166,7 +165,7 @@ def _outcome(film: Film, analysis: Analysis) -> Outcome:
         return Outcome(InstanceState.UNSUPPORTED, NOT_A_CHEST)
     regions = tuple(_in_stored_pixels(film.image, analysis.regions))
     if not regions:
-        return Outcome(InstanceState.UNSUPPORTED, "no region found")
+        return Outcome(InstanceState.UNSUPPORTED, NO_REGION)
     return Outcome(InstanceState.INDEXED, film=film, regions=regions)
 
 
@@ -201,7 +200,8 @@ def write_outcome(database: Database, owner: str, model_pk: int, claimed: Claime
                 )
             elif outcome.state is InstanceState.UNSUPPORTED:
                 reason = _annotation_read(session, claimed, outcome) or outcome.reason
-                instances.finish_unsupported(session, claimed, owner=owner, reason=reason)
+                judge_pk = model_pk if outcome.reason in BY_A_MODEL else None
+                instances.finish_unsupported(session, claimed, owner=owner, reason=reason, model_pk=judge_pk)
             else:
                 instances.finish_failed(session, claimed, owner=owner, reason=outcome.reason)
     except (Transient, StorageFull):

@@ -30,13 +30,14 @@ from regionmir.storage.uploads import Uploads
 from workers.answering import Answering
 from workers.app import make_app
 from workers.audit_forwarding import AuditForwarder
+from workers.catching_up import CatchUp
 from workers.commitment import CommitmentReporter
 from workers.completion import Completion
 from workers.delivery import Deliverer
 from workers.indexer import Indexer
+from workers.models import Load, Models
 from workers.pacs_sync import DeletionHook, PacsSync
 from workers.periodic import Periodic
-from workers.pipeline import Analyser
 from workers.planning import StudyPlanner
 from workers.recall import measure_recall
 from workers.reconcile import reconcile
@@ -57,20 +58,31 @@ _ANSWER_S = 0.5
 log = structlog.get_logger(__name__)
 
 
-def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_s: float = POLL_S) -> int:
+def serve_index(settings: Settings, load_model: Load, configured: str = "", *, poll_s: float = POLL_S) -> int:
     """Index until SIGTERM, then finish the batch, give back the leases and return 0.
 
-    The model is loaded and used in this one process, which never forks: torch and CUDA would not survive it.
+    Models are loaded and used in this one process, which never forks: torch and CUDA would not survive it.
+    `configured`: where the model of the settings is, as every index worker finds it.
     """
     _stop_while_starting()
     app = make_app(settings)
-    model = load_model()
     with ExitStack() as at_end:
         database = at_end.enter_context(_database(settings, "regionmir index worker"))
         objects = at_end.enter_context(closing(open_store(settings)))
         limits = (settings.batch_size, settings.lease_s, settings.max_pixels)
-        indexer = Indexer(database, objects, model, *limits, uploads=Uploads(settings.uploads_dir))
+        models = Models(database, load_model, configured)
+        models.start()
+        first = models.active().model
+        indexer = Indexer(database, objects, first, *limits, uploads=Uploads(settings.uploads_dir), models=models)
+        catch_up = CatchUp(
+            database, objects, models, settings.batch_size, settings.lease_s, settings.generation_share,
+            settings.max_pixels,
+        )  # fmt: skip
+        others = Periodic("catch-up", poll_s, catch_up.look)
+        at_end.callback(others.stop)
+        at_end.callback(catch_up.stop)
         at_end.enter_context(_told_to_stop(indexer.stop))
+        at_end.enter_context(_told_to_stop(catch_up.stop))
         poll = Periodic("poll", poll_s, partial(indexer.drain, wait=False), immediately=True)
         at_end.callback(poll.stop)
         at_end.callback(indexer.close)
@@ -78,6 +90,7 @@ def serve_index(settings: Settings, load_model: Callable[[], Analyser], *, poll_
         add_search_task(app, indexer.embed_boxes)
         add_explain_task(app, indexer.explain_pairs)
         poll.start()
+        others.start()
         return _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
 
 

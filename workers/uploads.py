@@ -2,17 +2,18 @@
 
 import structlog
 
-from db import generations, uploads
+from db import uploads
 from db.engine import Database
 from db.uploads import WaitingFilm
 from regionmir.core.records import InstanceState
 from regionmir.storage.uploads import Uploads
+from workers.models import InUse
 from workers.pipeline import Analyser, Outcome, judge, read_film
 
 log = structlog.get_logger(__name__)
 
 
-def index_uploaded(database: Database, folder: Uploads, model: Analyser, max_pixels: int) -> int:
+def index_uploaded(database: Database, folder: Uploads, used: InUse, max_pixels: int) -> int:
     """Index every uploaded film that waits and return how many were done. Raises `Transient`.
 
     The file of a film is deleted as soon as its outcome is written.
@@ -23,8 +24,8 @@ def index_uploaded(database: Database, folder: Uploads, model: Analyser, max_pix
             waiting = uploads.claim(session)
         if waiting is None:
             return done
-        outcome = _outcome(folder, model, max_pixels, waiting)
-        _write(database, model, waiting.storage_key, outcome)
+        outcome = _outcome(folder, used.model, max_pixels, waiting)
+        _write(database, used.model_pk, waiting.storage_key, outcome)
         folder.remove(waiting.storage_key)
         done += 1
 
@@ -42,7 +43,7 @@ def _outcome(folder: Uploads, model: Analyser, max_pixels: int, waiting: Waiting
     return film if isinstance(film, Outcome) else judge([film], model)[0]
 
 
-def _write(database: Database, model: Analyser, code: str, outcome: Outcome) -> None:
+def _write(database: Database, model_pk: int, code: str, outcome: Outcome) -> None:
     with database.session() as session:
         if outcome.film is None or outcome.state is not InstanceState.INDEXED:
             uploads.finish(session, code, outcome.state, outcome.reason)
@@ -52,7 +53,7 @@ def _write(database: Database, model: Analyser, code: str, outcome: Outcome) -> 
             session,
             code,
             outcome.state,
-            model_pk=generations.ensure_model(session, model.info),
+            model_pk=model_pk,
             pixel_sha256=image.pixel_sha256,
             view=outcome.film.view,
             rows=image.stored_size[0],

@@ -1,8 +1,22 @@
 CREATE VIEW analytics.instances_by_state AS
-SELECT instance.state, instance.reason, series.modality, count(*) AS instances, sum(instance.size_bytes) AS bytes
+WITH named AS MATERIALIZED (SELECT * FROM analytics.generation WHERE status = 'active')
+SELECT
+    instance.state,
+    instance.reason,
+    series.modality,
+    count(*) AS instances,
+    sum(instance.size_bytes) AS bytes,
+    named.generation,
+    named.model,
+    named.model_version,
+    named.weights_sha256,
+    named.data_sha256
 FROM instance
 JOIN series ON series.pk = instance.series_pk
-GROUP BY instance.state, instance.reason, series.modality;
+LEFT JOIN named ON true
+GROUP BY
+    instance.state, instance.reason, series.modality,
+    named.generation, named.model, named.model_version, named.weights_sha256, named.data_sha256;
 
 COMMENT ON VIEW analytics.instances_by_state IS
     'How many instances are in which state, and why: one row per state, reason and modality';

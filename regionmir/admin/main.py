@@ -22,6 +22,7 @@ from regionmir.admin import (
     export_commands,
     findings_commands,
     fsck_commands,
+    generation_commands,
     instances_commands,
     model_commands,
     model_data_commands,
@@ -83,11 +84,13 @@ app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 app.add_typer(findings_commands.app, name="findings")
 app.add_typer(retention_commands.app, name="retention")
+app.add_typer(findings_commands.app, name="labels", help="The same as `findings`.")
 work_commands.add_to(app)
 fsck_commands.add_to(app)
 backup_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
 model_explain_command.add_to(model_commands.app)
+generation_commands.add_to(model_commands.app)
 app.add_typer(model_commands.app, name="model")
 export_commands.add_to(app)
 app.command()(dicomize_commands.dicomize)
@@ -103,6 +106,7 @@ _EXTRA_OF = {
     "torch": "worker",
     "safetensors": "worker",
     "scipy": "worker",
+    "pyarrow": "analytics",
     "argon2": "web",
     "fastapi": "web",
     "uvicorn": "web",

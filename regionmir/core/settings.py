@@ -125,6 +125,9 @@ class Settings(BaseSettings):
         "", description="regions searched in each film of a complete study, such as RL,LL; empty: none"
     )
     torch_threads: int = Field(0, ge=0, description="CPU threads of the model; 0: all cores")
+    generation_share: float = Field(
+        0.5, gt=0, le=1, description="share of its time that an index worker takes for generations not in use"
+    )
     dicom_tls_port: int = Field(0, ge=0, le=65535, description="second port of the DICOM node, for TLS; 0: none")
     dicom_tls_only: bool = Field(False, description="listen for DICOM over TLS only, not on dicom_port")
     dicom_tls_clients: Literal["verified", "any"] = Field(

@@ -286,13 +286,16 @@ def _near(
     allowed: NeighbourFilter,
     limit: int,
 ) -> list[Neighbour]:
-    """Return films near the start: one region among all by the index, anything else by comparing what passes."""
-    common: dict[str, Any] = {"model_pk": model.pk, "dim": model.info.dim, "limit": limit, "filters": allowed}
-    if len(vectors) == 1 and not query.narrow:
+    """Return films near the start: one region by the index, with filters that it can hold; else by comparing all."""
+    common: dict[str, Any] = {"model_pk": model.pk, "dim": model.info.dim, "limit": limit}
+    by_column = compared.leaf_filters(allowed, query.narrow) if len(vectors) == 1 else None
+    if by_column is not None:
         ((anatomy_pk, vector),) = vectors.items()
-        return embeddings.nearest(session, anatomy_pk=anatomy_pk, vector=vector, **common)
+        return embeddings.nearest(session, anatomy_pk=anatomy_pk, vector=vector, filters=by_column, **common)
     by_rank = query.combine is Combine.RANK
-    return compared.nearest_films(session, vectors=vectors, conditions=query.narrow, by_rank=by_rank, **common)
+    return compared.nearest_films(
+        session, vectors=vectors, conditions=query.narrow, by_rank=by_rank, filters=allowed, **common
+    )
 
 
 def _best_per_study(near: list[Neighbour]) -> list[Neighbour]:

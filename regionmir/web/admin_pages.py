@@ -83,7 +83,7 @@ def activate_model(site: SiteOf, visitor: VisitorOf, form: FormOf) -> Response:
             generations.activate(session, int(number))
             _record(session, visitor, "model activated", {"model": int(number)})
     except ModelError as error:
-        raise HTTPException(404, str(error)) from None
+        raise HTTPException(409, str(error)) from None
     return RedirectResponse("/admin/models", 303)
 
 

@@ -3,7 +3,8 @@
 The command lets the shipped model analyse the films of split `val` in FOLDER and writes `spectra.csv`: of each anatomy
 the variances of its vectors along their principal axes, and their mean on those axes. Sampled from that, vectors have
 the mean and the covariance of real ones up to a turn, which no distance depends on; so also their participation ratio,
-how many directions they really use.
+how many directions they really use. What is drawn is made of unit length, which narrows its widest directions: so it is
+drawn wider, by as much as a fit finds.
 
 Shape letters: N films, A anatomies, D length of a vector.
 """
@@ -23,6 +24,8 @@ from regionmir.core.anatomy import Anatomy, anatomy_by_short
 
 FILE: Final = Path(__file__).with_name("spectra.csv")
 BATCH: Final = 16
+FITTED_ON: Final = 2000
+ROUNDS: Final = 25
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,10 +44,23 @@ class Spectrum:
     def sample(self, count: int, seed: int) -> npt.NDArray[np.float32]:
         """Return unit vectors (count, D), turned by a turn that depends on `seed`."""
         rng = np.random.default_rng(seed)
-        drawn = self.mean + np.sqrt(self.variances) * rng.normal(size=(count, len(self.mean)))
+        mean, deviations = self._before_normalisation()
+        drawn = mean + deviations * rng.normal(size=(count, len(self.mean)))
         turn, _ = np.linalg.qr(rng.normal(size=(len(self.mean), len(self.mean))))
         turned = drawn @ turn
         return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True), np.float32)
+
+    def _before_normalisation(self) -> tuple[Floats, Floats]:
+        """Return mean (D,) and standard deviations (D,) of normal vectors that have `mean` and `variances` once they
+        are of unit length, by a fixed point on a few of them."""
+        noise = np.random.default_rng(0).normal(size=(FITTED_ON, len(self.mean)))
+        mean, deviations = self.mean.copy(), np.sqrt(self.variances)
+        for _ in range(ROUNDS):
+            drawn = mean + deviations * noise
+            drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+            mean += self.mean - drawn.mean(axis=0)
+            deviations *= np.sqrt(self.variances / np.maximum(drawn.var(axis=0), 1e-12))
+        return mean, deviations
 
 
 def fitted(vectors: npt.NDArray[Any]) -> Spectrum:

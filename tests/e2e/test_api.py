@@ -17,6 +17,7 @@ from regionmir.admin.demo.instance import Instance
 from regionmir.client import Box, ClientError, RegionMir
 from regionmir.pixels.dicomize import WrittenFilm
 from tests.support.end_to_end import command, real_films, wait_until_final
+from tests.support.notebook import run_notebook
 
 COUNT = 16
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "api.md"
@@ -89,17 +90,6 @@ def test_the_notebook_runs_and_shows_nothing_of_the_originals(filled: Filled, mo
     said = run_notebook(NOTEBOOK)
     assert "#1 " in said
     assert not any(film.patient_id in said or film.accession_number in said for film in filled.films)
-
-
-def run_notebook(path: Path) -> str:
-    """Run the code cells of a notebook in order, in one namespace, and return what they print."""
-    names: dict[str, object] = {}
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "code":
-                exec(compile("".join(cell["source"]), path.name, "exec"), names)
-    return printed.getvalue()
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -11,10 +11,10 @@ from models.registry import ModelCard, save_model
 from regionmir.core.anatomy import anatomies
 
 
-def save_untrained(folder: Path) -> Path:
-    """Write an untrained model to `folder` and return it."""
+def save_untrained(folder: Path, dim: int = 128) -> Path:
+    """Write an untrained model with vectors of length `dim` to `folder` and return it."""
     torch.manual_seed(0)
-    config = NetworkConfig(side=128)
+    config = NetworkConfig(side=128, dim=dim)
     network = RegionNetwork(config)
     width = network.state_dict()["detector.presence.weight"].shape[1]
     acceptance = Acceptance(torch.zeros(width), torch.eye(width), far=1e6, threshold=0.0)

@@ -1,8 +1,6 @@
-"""Schema `analytics` with its views."""
+"""Schema `analytics`; its views are made after all migrations (`db.migrate`)."""
 
 from alembic import op
-
-from db import views
 
 revision = "0002"
 down_revision = "0001"
@@ -11,5 +9,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the views."""
-    views.install(op.get_bind())
+    """Make the schema."""
+    op.execute("CREATE SCHEMA IF NOT EXISTS analytics")

@@ -1,9 +1,7 @@
 """The commands on a real database, as a user types them."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +9,12 @@ import pytest
 
 from db import audit, deliveries, instances, peers
 from db.engine import Database
-from regionmir.admin.main import main
 from regionmir.core.identifiers import AETitle, parse_uid
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import Disclosure, InstanceHeader, StoredObject
 from regionmir.queue import CeleryQueue
 from tests.support.outbox import enqueue, make_results, outbox
-
-
-@dataclass
-class Terminal:
-    """Runs `regionmir ...`; `out` and `err` are what it printed last."""
-
-    monkeypatch: pytest.MonkeyPatch
-    captured: pytest.CaptureFixture[str]
-    out: str = ""
-    err: str = ""
-
-    def __call__(self, *arguments: str) -> int:
-        self.monkeypatch.setattr(sys, "argv", ["regionmir", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        self.out, self.err = self.captured.readouterr()
-        return int(ended.value.code or 0)
-
-    def json(self, *arguments: str) -> Any:
-        assert self(*arguments, "--json") == 0, self.err
-        return json.loads(self.out)
+from tests.support.terminal import Terminal
 
 
 @pytest.fixture

@@ -148,16 +148,21 @@ def test_an_index_is_built_where_a_leaf_is_large_and_finds_nearly_all_that_compa
     assert found / (20 * 20) > 0.9
 
 
-def test_a_search_through_the_index_is_never_short_of_hits_that_exist(database: Database) -> None:
-    """The index gives up after a number of rows; a filter that few rows pass must not lose them."""
+@pytest.mark.parametrize("counted_to", [1, 10_000])
+def test_a_filtered_search_is_never_short_of_hits_that_exist(
+    database: Database, monkeypatch: pytest.MonkeyPatch, counted_to: int
+) -> None:
+    """Few rows pass: all are compared. The index gives up after a number of rows: that must lose none either."""
     model_pk = register(database, "small", 64)
     vectors = unit_vectors(3000, 64)
     fill_leaf(database, model_pk, vectors)
     embeddings.ensure_ann_indexes(database, threshold=3000)
+    monkeypatch.setattr(embeddings, "EXACT_UP_TO", counted_to)
+    monkeypatch.setattr(embeddings, "_LEAST_SCAN", 40)
+    monkeypatch.setattr(embeddings, "_SCAN_FACTOR", 0)
     filters = NeighbourFilter(age_min=99, study_date_last=dt.date(2003, 1, 1))
     keep = (np.arange(3000) % 100 == 99) & (np.arange(3000) <= 1096)
     with database.session() as session:
-        session.execute(text("SET LOCAL hnsw.max_scan_tuples = 40"))
         session.execute(text("SET LOCAL enable_bitmapscan = off"))
         found = embeddings.nearest(
             session, model_pk=model_pk, anatomy_pk=1, dim=64, vector=vectors[0], limit=10, filters=filters
@@ -197,7 +202,7 @@ def test_the_first_generation_is_active_and_another_takes_over_by_name(database:
         generations.activate(session, second)
     with database.session() as session:
         assert [(one.pk, one.status) for one in generations.listing(session)] == [
-            (first, "retired"),
+            (first, "previous"),
             (second, "active"),
         ]
         with pytest.raises(ModelError):

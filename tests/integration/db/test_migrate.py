@@ -3,11 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
-from db import generations, migrate
+from db import analyses, generations, migrate
 from db.engine import Database
 from db.tables import Base
 from regionmir.core.anatomy import anatomies
@@ -103,3 +104,52 @@ def test_the_statistics_can_be_read(database: Database) -> None:
             ("received", 1)
         ]
         assert session.scalar(text("SELECT count(*) FROM analytics.coverage_by_anatomy")) == 5
+
+
+def test_generations_of_an_older_schema_are_kept_with_what_they_said(databases: TestDatabases) -> None:
+    url = databases.empty()
+    database = Database(url, application_name="test")
+    with database.engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+        command.upgrade(migrate._config(connection), "0010")
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+    migrate.upgrade(database)
+    with database.session() as session:
+        said = session.execute(text("SELECT model_pk, instance_pk, state, reason FROM analysis ORDER BY 1, 2")).all()
+        statuses = session.scalars(text("SELECT status FROM model ORDER BY pk")).all()
+        assert [one.status for one in generations.kept_up(session)] == ["active", "candidate"]
+        assert analyses.pending(session, 1) == 2
+    database.close()
+    databases.drop(url)
+    chest = "not a frontal chest radiograph"
+    assert [tuple(row) for row in said] == [(2, 1, "indexed", ""), (2, 2, "unsupported", chest)]
+    assert statuses == ["candidate", "active"]
+
+
+OLD_ROWS = (
+    "INSERT INTO patient (pk, patient_id, issuer, anonymous_key, name, sex, date_shift_days) "
+    "VALUES (1, 'P', '', '', '', '', -1)",
+    "INSERT INTO study (pk, patient_pk, study_instance_uid, study_time, accession_number, study_id, study_description, "
+    "referring_physician) VALUES (1, 1, '1.2', '', '', '', '', '')",
+    "INSERT INTO series (pk, study_pk, series_instance_uid, modality, series_description, body_part) "
+    "VALUES (1, 1, '1.2.1', 'CR', '', '')",
+    *(
+        "INSERT INTO instance (pk, series_pk, sop_instance_uid, sop_class_uid, transfer_syntax_uid, state, reason, "
+        "sha256, storage_key, size_bytes, source_ae, source_address, called_ae, view) "
+        f"VALUES ({pk}, 1, '1.2.1.{pk}', '', '', '{state}', '{reason}', '', '', 0, '', '', '', '')"
+        for pk, state, reason in (
+            (1, "indexed", ""),
+            (2, "unsupported", "not a frontal chest radiograph"),
+            (3, "unsupported", "lateral view"),
+            (4, "received", ""),
+        )
+    ),
+    *(
+        "INSERT INTO model (pk, name, version, weights_sha256, preprocessing_hash, dim, anatomy_pks, status) "
+        f"VALUES ({pk}, 'm', '{pk}', '{pk}', '', 4, '{{1}}', '{status}')"
+        for pk, status in ((1, "retired"), (2, "active"))
+    ),
+    "INSERT INTO region (instance_pk, model_pk, anatomy_pk, x0, y0, x1, y1, score) VALUES (1, 2, 1, 0, 0, 1, 1, 1)",
+)
+"""Two generations, the newer in use, and what it made of four instances, as schema 0010 holds them."""

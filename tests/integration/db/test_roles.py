@@ -166,6 +166,13 @@ def test_what_is_not_its_work_a_role_may_not(as_role: As, role: str, statement: 
 
 
 def test_the_analyst_reads_every_statistic_and_no_other_table(as_role: As) -> None:
+    from tests.support.records import PSEUDONYMIZER, unit_vectors
+    from tests.support.seed import film, seed
+
+    vectors = unit_vectors(8, 64).reshape(8, 1, 64).repeat(5, axis=1)
+    seed(as_role(roles.WORKER), [film(n, vectors[n]) for n in range(8)])
+    anchor = PSEUDONYMIZER.uid("instance", "1.2.826.0.1.1.1.1")
+    calls = (f"similar_regions('{anchor}', 'RL')", "recall_probe()", "drift('RL')", "outliers('RL')", "cohort()")
     analyst = as_role(roles.ANALYST)
     with analyst.session() as session:
         views = session.scalars(
@@ -174,6 +181,10 @@ def test_the_analyst_reads_every_statistic_and_no_other_table(as_role: As) -> No
         assert len(views) >= 4
         for view in views:
             session.execute(text(f"SELECT * FROM analytics.{view}")).all()
+        found = {call: session.execute(text(f"SELECT * FROM analytics.{call}")).all() for call in calls}
+    assert len(found[calls[0]]) == 7
+    assert len(found["cohort()"]) == 8
+    assert refused(analyst, "SELECT * FROM analytics_inner.film_key")
     for table in Base.metadata.tables:
         assert refused(analyst, f"SELECT 1 FROM {table}"), table
 

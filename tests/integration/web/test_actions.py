@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from db import audit, deliveries, findings, peers, visibility
 from db.engine import Database
+from db.findings import Named
 from db.peers import Peer
 from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Disclosure, Role
@@ -242,7 +243,7 @@ def test_boxes_without_area_or_outside_the_film_say_what_to_do(desk: Desk, box: 
 def test_filters_narrow_the_hits_and_say_so_where_none_is_left(desk: Desk) -> None:
     client = desk.anybody()
     with desk.database.session() as session:
-        findings.replace(session, desk.films[3].StudyInstanceUID, ["Nodule"])
+        findings.replace(session, desk.films[3].StudyInstanceUID, [Named("Nodule")])
     url = f"{desk.film_url(0)}/LLLZ"
     for query, count in (
         ("sex=F", 2),
