@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.filing import clean
-from db.tables import CommitmentRequestRow, InstanceRow
+from db.tables import CommitmentRequestRow, InstanceRow, RemovedInstanceRow
 from regionmir.core.identifiers import AETitle, Uid
 
 MAX_REASON = 200
@@ -82,14 +82,15 @@ def take(session: Session, *, limit: int, for_s: float) -> list[Wanted]:
 
 
 def kept(session: Session, sop_instance_uids: list[str]) -> dict[str, Kept]:
-    """Return those of these instances that are kept, by SOP Instance UID."""
-    row = InstanceRow
-    query = select(row.sop_instance_uid, row.sop_class_uid, row.sha256, row.storage_key, row.source_ae).where(
-        row.sop_instance_uid.in_(sop_instance_uids)
-    )
-    return {
-        uid: Kept(Uid(sop_class), sha256, key, source) for uid, sop_class, sha256, key, source in session.execute(query)
-    }
+    """Return those of these instances that are kept, hidden or not, by SOP Instance UID."""
+    found: dict[str, Kept] = {}
+    for row in (RemovedInstanceRow, InstanceRow):
+        query = select(row.sop_instance_uid, row.sop_class_uid, row.sha256, row.storage_key, row.source_ae).where(
+            row.sop_instance_uid.in_(sop_instance_uids), row.storage_key != ""
+        )
+        for uid, sop_class, sha256, key, source in session.execute(query):
+            found[uid] = Kept(Uid(sop_class), sha256, key, source)
+    return found
 
 
 def reported(session: Session, pk: int) -> None:

@@ -1,12 +1,12 @@
-"""Which objects the tables speak of: what must lie on the disk, of current and of other versions of instances."""
+"""Which objects the tables speak of: what must lie on the disk, of current, hidden and other versions of instances."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import literal, select, union_all
+from sqlalchemy import literal, select, true, union_all
 from sqlalchemy.orm import Session
 
-from db.tables import InstanceRow, InstanceVersionRow
+from db.tables import InstanceRow, InstanceVersionRow, RemovedInstanceRow
 
 _AT_A_TIME = 5000
 
@@ -22,14 +22,19 @@ class ExpectedObject:
     """Of its file."""
     sop_instance_uid: str
     current: bool
-    """False: a version that was replaced or refused."""
+    """False: a version that was replaced or refused, or an instance that is hidden."""
 
 
 def expected(session: Session) -> Iterator[ExpectedObject]:
     """Yield every object that a row speaks of, by storage key in the order of its bytes; read piece by piece."""
+    hidden = RemovedInstanceRow
     parts = [
-        select(row.storage_key, row.sha256, row.size_bytes, row.sop_instance_uid, current.label("current"))
-        for row, current in ((InstanceRow, literal(True)), (InstanceVersionRow, literal(False)))
+        select(row.storage_key, row.sha256, row.size_bytes, row.sop_instance_uid, current.label("current")).where(which)
+        for row, current, which in (
+            (InstanceRow, literal(True), true()),
+            (InstanceVersionRow, literal(False), true()),
+            (hidden, literal(False), hidden.storage_key != ""),
+        )
     ]
     every = union_all(*parts).subquery()
     query = select(every).order_by(every.c.storage_key.collate("C"), every.c.current.desc())
@@ -39,7 +44,5 @@ def expected(session: Session) -> Iterator[ExpectedObject]:
 
 def is_expected(session: Session, storage_key: str) -> bool:
     """True where a row speaks of this object now."""
-    rows = (InstanceRow, InstanceVersionRow)
-    return any(
-        session.scalar(select(row.pk).where(row.storage_key == storage_key).limit(1)) is not None for row in rows
-    )
+    keys = [row.storage_key for row in (InstanceRow, InstanceVersionRow, RemovedInstanceRow)]
+    return any(session.scalar(select(key).where(key == storage_key).limit(1)) is not None for key in keys)

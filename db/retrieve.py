@@ -7,7 +7,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, false, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from db import result_sets
+from db import corrected, result_sets
 from db.find import age_band
 from db.pseudonyms import INSTANCE, PATIENT, SERIES, STUDY
 from db.tables import InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
@@ -15,7 +15,7 @@ from db.visibility import visible
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid
 from regionmir.core.pseudonyms import ISSUER
-from regionmir.core.records import CopyIdentity, Disclosure
+from regionmir.core.records import CopyIdentity, Disclosure, PatientValues
 
 _BURNED_IN_ANNOTATION = "00280301"
 _CHUNK = 10_000
@@ -45,7 +45,9 @@ class StoredInstance:
     burned_in_annotation: str
     """Values as received, joined by a backslash; empty where the attribute is absent or empty."""
     patient_id: str = ""
-    """As received; empty where unknown."""
+    """As received, or as it was corrected; empty where unknown."""
+    corrected: PatientValues | None = None
+    """Whose it is, where that is not what its object says: it leaves with these values."""
 
 
 def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
@@ -76,6 +78,7 @@ def _stored(session: Session, *conditions: ColumnElement[bool], limit: int | Non
             SeriesRow.series_instance_uid,
             InstanceRow.attributes[_BURNED_IN_ANNOTATION],
             PatientRow.patient_id,
+            *corrected.COLUMNS,
         )
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
@@ -86,9 +89,18 @@ def _stored(session: Session, *conditions: ColumnElement[bool], limit: int | Non
     )
     return [
         StoredInstance(
-            Uid(instance), Uid(sop_class), Uid(syntax), key, Uid(study), pk, Uid(series), _joined(burned_in), patient
+            Uid(instance),
+            Uid(sop_class),
+            Uid(syntax),
+            key,
+            Uid(study),
+            pk,
+            Uid(series),
+            _joined(burned_in),
+            patient,
+            corrected.values_of(patient, *values),
         )
-        for instance, sop_class, syntax, key, study, pk, series, burned_in, patient in session.execute(query)
+        for instance, sop_class, syntax, key, study, pk, series, burned_in, patient, *values in session.execute(query)
     ]
 
 

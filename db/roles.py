@@ -18,25 +18,32 @@ WORKER: Final = "regionmir_worker"
 WEB: Final = "regionmir_web"
 ANALYST: Final = "regionmir_analyst"
 
-_FILING = ("patient", "study", "series", "instance", "instance_version", "pseudonym")
+_FILING = ("patient", "study", "series", "instance", "instance_version", "pseudonym", "removed_instance")
 _ASKING = ("query_log", "result_set", "drawn_box", "wanted_answer")
 _RESULTS = ("delivery", "commitment_request", "study_release", "study_results")
 _WORK = ("model", "region", "pacs", "pacs_study", "audit_forwarding", "explanation", "uploaded_film")
 _SIGNING_IN = ("web_user", "web_session", "sign_in_request", "api_token")
+_REMOVING = (
+    *("patient", "study", "series", "instance", "instance_version", "removed_instance", "region", "embedding"),
+    *("finding", "explanation", "relevance_feedback", "drawn_box", "wanted_answer", "result_set", "delivery"),
+    *("study_release", "study_results"),
+)
+"""What an instance that is taken out of the archive leaves: a rejection note, the API or a PACS says so."""
+
 _PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model")
 
 WRITES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     NODE: {
         "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS),
-        "DELETE": ("region", "embedding", "study_release", "study_results"),  # of an instance that was corrected
+        "DELETE": _REMOVING,
     },
     WORKER: {
         "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_WORK),
-        "DELETE": ("region", "drawn_box", "pacs_study", "study_release", "study_results", "uploaded_film"),
+        "DELETE": (*_REMOVING, "pacs_study", "uploaded_film"),
     },
     WEB: {
         "INSERT, UPDATE": (*_FILING, *_ASKING, *_SIGNING_IN, *_PAGES),
-        "DELETE": ("relevance_feedback", "uploaded_film", "web_session", "sign_in_request"),
+        "DELETE": (*_REMOVING, "uploaded_film", "web_session", "sign_in_request"),
     },
 }
 """What each process writes, beside audit events; each reads all tables. `embedding` belongs to the workers, who make

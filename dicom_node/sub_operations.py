@@ -14,9 +14,10 @@ from pydicom.uid import UID
 from db.retrieve import StoredInstance
 from dicom_node.boxes import RegionBoxes
 from regionmir.archive.copies import ONLY_FILMS, copy_of
+from regionmir.archive.correction import corrected_for
 from regionmir.archive.errors import NotAuthorized
 from regionmir.core.identifiers import Uid
-from regionmir.core.records import CopyIdentity, Disclosure
+from regionmir.core.records import CopyIdentity, Disclosure, PatientValues
 from regionmir.deid.copies import in_accepted_syntax, may_be_copied
 from regionmir.pixels.transcode import transcode_to_any
 from regionmir.scu.sending import Outgoing
@@ -41,6 +42,8 @@ class Shipment:
     stored: dict[str, StoredInstance]
     """What leaves, by the SOP Instance UID that it is sent under."""
     node: "Node"
+    corrected: Mapping[str, PatientValues] = field(default_factory=dict)
+    """Whose those instances are that do not leave as they are stored, by their SOP Instance UIDs."""
     boxes: Mapping[str, RegionBoxes] = field(default_factory=dict)
     """What draws the regions of a film, by the SOP Instance UID that it is sent under."""
 
@@ -60,6 +63,9 @@ class Shipment:
         """Return the instance, or the copy of it, in one of the accepted transfer syntaxes."""
         if not outgoing.copied:
             return transcode_to_any(outgoing.path, accepted)
+        if outgoing.sop_instance_uid in self.corrected:
+            values, syntax = self.corrected[outgoing.sop_instance_uid], UID(outgoing.transfer_syntax_uid)
+            return corrected_for(outgoing.path, values, self.node.settings.ae_title, syntax, accepted)
         if outgoing.sop_instance_uid in self.boxes:
             return self.boxes[outgoing.sop_instance_uid].made(self.node, accepted)
         copy = copy_of(self.node, outgoing.path, self.copies[outgoing.sop_instance_uid])
@@ -81,9 +87,10 @@ def shipment(
     Raises `NotAuthorized` where some were found and none of them may leave as a pseudonymous copy.
     """
     if disclosure is Disclosure.IDENTIFIED:
-        stored = [_outgoing(node, one, one.sop_instance_uid) for one in found]
+        corrected: dict[str, PatientValues] = {one.sop_instance_uid: one.corrected for one in found if one.corrected}
+        stored = [_outgoing(node, one, one.sop_instance_uid, copied=one.corrected is not None) for one in found]
         told: dict[str, str] = {one.sop_instance_uid: one.sop_instance_uid for one in found}
-        return Shipment(stored, (), told, {}, {one.sop_instance_uid: one for one in found}, node)
+        return Shipment(stored, (), told, {}, {one.sop_instance_uid: one for one in found}, node, corrected)
     may_leave = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
     if found and not may_leave:
         raise NotAuthorized(ONLY_FILMS)

@@ -10,6 +10,7 @@ from db.deliveries import Result
 from db.engine import Database
 from db.result_films import ResultFilm
 from db.retrieve import copy_identities
+from regionmir.archive.correction import film_attributes
 from regionmir.core.errors import InvalidBox, InvalidHeader, NotIndexable, ResultError, Transient
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import AETitle, Uid
@@ -99,7 +100,7 @@ class ResultMaker:
         """Return the film's attributes as the result bears them: its own, or those of its de-identified copy."""
         path = self.objects.path(film.storage_key)
         if disclosure is Disclosure.IDENTIFIED:
-            return read_dataset(path, max_pixels=self.max_pixels)
+            return film_attributes(path, film.corrected, self.max_pixels)
 
         def uid_of(kind: str, uid: Uid) -> Uid:
             return pseudonyms.uid_for(session, kind, uid, self.pseudonymizer)

@@ -16,6 +16,7 @@ from celery.signals import setup_logging, worker_shutting_down
 from db import embeddings
 from db.engine import Database
 from db.migrate import wait_current
+from regionmir.archive.removing import remove_objects
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
@@ -107,6 +108,7 @@ def serve_light(settings: Settings) -> int:
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
             Periodic("wanted-answers", _ANSWER_S, partial(_answer, answering, deliverer), immediately=True),
             Periodic("forget-uploads", min(_HOUSEKEEPING_S, settings.upload_keep_s), forget_uploads, immediately=True),
+            Periodic("remove-objects", _HOUSEKEEPING_S, partial(remove_objects, database, objects), immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
         if settings.audit_syslog:

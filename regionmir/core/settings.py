@@ -18,6 +18,7 @@ from regionmir.core.anatomy import Anatomy, anatomy_by_short
 from regionmir.core.errors import ConfigurationError, InvalidAETitle, UnknownAnatomy
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.pseudonyms import Pseudonymizer
+from regionmir.core.rejection import DEFAULT_RULES, Reaction, parse_rules
 from regionmir.core.tls import TlsFiles
 
 CONFIG_FILE_VARIABLE = "REGIONMIR_CONFIG"
@@ -41,6 +42,14 @@ def _region_names(text: str) -> str:
         return ",".join(anatomy.short for anatomy in _regions(text))
     except UnknownAnatomy as error:
         raise ValueError(str(error)) from None  # what pydantic turns into its own error
+
+
+def _rules(text: str) -> str:
+    try:
+        parse_rules(text)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None  # what pydantic turns into its own error
+    return text
 
 
 def _default_data_dir() -> Path:
@@ -127,6 +136,12 @@ class Settings(BaseSettings):
     audit_syslog: str = Field(
         "", description="where audit messages go too: udp://host:514 or tls://host:6514; empty: nowhere"
     )
+    pacs_deleted: Literal["hide", "delete"] = Field(
+        "hide", description="what becomes of a study that the last PACS that had it deletes"
+    )
+    rejection_rules: Annotated[str, AfterValidator(_rules)] = Field(
+        DEFAULT_RULES, description="what rejection notes do, by title: ignore, hide, hide-for-good or delete"
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="lowest level logged")
     log_json: bool | None = Field(None, description="log JSON lines; unset: when not on a terminal")
 
@@ -176,6 +191,10 @@ class Settings(BaseSettings):
     def searched_regions(self) -> tuple[Anatomy, ...]:
         """Return the regions that are searched in the films of complete studies."""
         return _regions(self.result_regions)
+
+    def reactions(self) -> dict[str, Reaction]:
+        """Return what rejection notes do, by the code of their titles."""
+        return parse_rules(self.rejection_rules)
 
     def pseudonymizer(self) -> Pseudonymizer:
         """Return the pseudonymizer under the site key, made at first use (mode 0600)."""

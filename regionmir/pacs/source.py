@@ -31,8 +31,9 @@ def follower(
         source_ae=pacs.ae_title or pacs.name,
         source_address=urlsplit(pacs.url).hostname or "",
         may_correct=peer.can_correct if peer else False,
+        reactions=settings.reactions(),
     )
-    return Follower(database, orthanc_api(pacs), filer, pacs, stopping)
+    return Follower(database, orthanc_api(pacs), filer, pacs, stopping, deletes=settings.pacs_deleted == "delete")
 
 
 def viewer_link(pacs: Pacs, study_instance_uid: str, remote_id: str) -> str:
