@@ -191,6 +191,17 @@ def deleted(session: Session, name: str, remote_id: str, *, deletes: bool = Fals
     return hidden
 
 
+def gone(
+    session: Session, name: str, study_instance_uids: Collection[str], *, agreed: bool = False, deletes: bool = False
+) -> Compared:
+    """Hide, or delete, these studies, which a PACS has no more; see `compare`."""
+    before = known(session, name)
+    hidden = _hide_gone(session, name, study_instance_uids, agreed=agreed, deletes=deletes)
+    stopped = hidden if isinstance(hidden, str) else ""
+    session.execute(update(PacsRow).where(PacsRow.name == name).values(stopped=stopped))
+    return Compared(before, 0, len(study_instance_uids), 0 if stopped else int(hidden), stopped)
+
+
 def take(session: Session, name: str, *, limit: int, for_s: float) -> list[RemoteStudy]:
     """Return studies that are to be imported now, the first found first; others do not get them for `for_s` seconds."""
     row = PacsStudyRow

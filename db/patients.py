@@ -49,6 +49,8 @@ class KnownPatient:
     """One patient with what is here of them."""
 
     pk: int
+    key: str
+    """`original` of this patient in table `pseudonym`."""
     values: PatientValues
     studies: int
 
@@ -294,7 +296,7 @@ def _person(name: str) -> dict[str, str]:
 def _known(session: Session, row: PatientRow) -> KnownPatient:
     count = select(func.count()).select_from(StudyRow).where(StudyRow.patient_pk == row.pk)
     values = PatientValues(row.patient_id, row.issuer, row.name, row.birth_date, row.sex)
-    return KnownPatient(row.pk, values, session.scalar(count) or 0)
+    return KnownPatient(row.pk, row.key, values, session.scalar(count) or 0)
 
 
 def _put_right(session: Session, studies: Collection[int], key: str) -> PutRight:

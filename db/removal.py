@@ -84,17 +84,13 @@ class _Doomed:
     versions: list[InstanceVersionRow] = field(default_factory=list)
 
 
-def named(level: Level, original: str, issuer: str | None = None) -> ColumnElement[bool]:
-    """Return the condition on joined instances that they are, or are of, what has this UID or PatientID.
-
-    `issuer` None: whatever the issuer of the PatientID.
-    """
+def named(level: Level, original: str) -> ColumnElement[bool]:
+    """Return the condition on joined instances that they are, or are of, what has this UID or `patient.key`."""
     if level == "instance":
         return InstanceRow.sop_instance_uid == original
     if level == "study":
         return StudyRow.study_instance_uid == original
-    of_patient = PatientRow.patient_id == original
-    return of_patient if issuer is None else of_patient & (PatientRow.issuer == issuer)
+    return PatientRow.key == original
 
 
 def measure(session: Session, which: ColumnElement[bool]) -> Extent:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import String, cast, delete, func, select, update
+from sqlalchemy import Text, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
@@ -105,12 +105,10 @@ def listing(session: Session, *, limit: int | None = None) -> list[RemovedInstan
     return [_removed(found) for found in session.scalars(query)]
 
 
-def barred(session: Session, sop_instance_uids: Collection[str]) -> set[str]:
-    """Return which of these instances would not be filed if they came: nobody need fetch them."""
+def unwanted(session: Session, sop_instance_uids: Collection[str]) -> set[str]:
+    """Return which of these instances we do not fetch ourselves: deleted or rejected, not only gone from their PACS."""
     row = RemovedInstanceRow
-    query = select(row.sop_instance_uid).where(
-        row.sop_instance_uid.in_(list(sop_instance_uids)), row.again != Again.ACCEPT
-    )
+    query = select(row.sop_instance_uid).where(row.sop_instance_uid.in_(list(sop_instance_uids)), row.why != Why.GONE)
     return set(session.scalars(query))
 
 
@@ -162,7 +160,7 @@ def objects_left(session: Session, limit: int) -> dict[str, list[str]]:
     row = RemovedInstanceRow
     query = (
         select(row.sop_instance_uid, row.objects_left)
-        .where(row.objects_left != cast([], ARRAY(String)))
+        .where(row.objects_left != cast([], ARRAY(Text)))
         .order_by(row.removed_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -176,11 +174,11 @@ def objects_gone(session: Session, sop_instance_uids: Collection[str]) -> None:
     session.execute(update(row).where(row.sop_instance_uid.in_(list(sop_instance_uids))).values(objects_left=[]))
 
 
-def count_left(session: Session) -> int:
-    """Return of how many instances objects are still to be removed."""
+def is_left(session: Session, storage_key: str) -> bool:
+    """Return whether an object is still to be removed."""
     row = RemovedInstanceRow
-    query = select(func.count()).select_from(row).where(row.objects_left != cast([], ARRAY(String)))
-    return session.scalar(query) or 0
+    left = (row.objects_left != cast([], ARRAY(Text))) & row.objects_left.contains([storage_key])
+    return session.scalar(select(row.sop_instance_uid).where(left).limit(1)) is not None
 
 
 def _locked(session: Session, sop_instance_uid: str) -> RemovedInstanceRow | None:

@@ -187,7 +187,7 @@ class Follower:
         wanted = list(self.api.instances(study.remote_id, self.pacs.modalities))
         with self.database.session() as session:
             uids = [one.sop_instance_uid for one in wanted]
-            here = instances_.present(session, uids) | removed.barred(session, uids)
+            here = instances_.present(session, uids) | removed.unwanted(session, uids)
         for one in wanted:
             if one.sop_instance_uid not in here:
                 self.filer.file(self.api.file(one.remote_id))
