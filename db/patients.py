@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, delete, func, select, text, update
+from sqlalchemy import Select, all_, any_, delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -121,7 +121,7 @@ def merge(session: Session, old_pk: int, new_pk: int, by: By) -> PutRight:
     session.execute(alias.on_conflict_do_update(index_elements=["key"], set_={"into_key": new.key}))
     films = UploadedFilmRow
     replaced = func.array_replace(films.patient_pks, old.pk, new.pk)
-    session.execute(update(films).where(films.patient_pks.contains([old.pk])).values(patient_pks=replaced))
+    session.execute(update(films).where(literal(old.pk) == any_(films.patient_pks)).values(patient_pks=replaced))
     session.execute(delete(PatientRow).where(PatientRow.pk == old.pk))
     _audit(session, "patients merged", by, studies, {old.patient_id, new.patient_id}, changed)
     return changed
@@ -235,7 +235,7 @@ def _know_as(session: Session, study_pks: Collection[int], key: str) -> None:
     row = StudyRow
     session.execute(
         update(row)
-        .where(row.pk.in_(study_pks), ~row.known_as.contains([key]))
+        .where(row.pk.in_(study_pks), literal(key) != all_(row.known_as))
         .values(known_as=func.array_append(row.known_as, key))
     )
 

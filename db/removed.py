@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Text, cast, delete, func, select, update
+from sqlalchemy import Text, any_, cast, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
@@ -177,7 +177,7 @@ def objects_gone(session: Session, sop_instance_uids: Collection[str]) -> None:
 def is_left(session: Session, storage_key: str) -> bool:
     """Return whether an object is still to be removed."""
     row = RemovedInstanceRow
-    left = (row.objects_left != cast([], ARRAY(Text))) & row.objects_left.contains([storage_key])
+    left = (row.objects_left != cast([], ARRAY(Text))) & (literal(storage_key) == any_(row.objects_left))
     return session.scalar(select(row.sop_instance_uid).where(left).limit(1)) is not None
 
 
