@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Collection
+from copy import deepcopy
 from pathlib import Path
 from typing import Final
 
@@ -68,7 +69,7 @@ def correct(dataset: Dataset, values: PatientValues) -> Dataset | None:
     before = Dataset()
     for keyword in changed:
         if keyword in dataset:
-            before[keyword] = dataset[keyword]
+            before[keyword] = deepcopy(dataset[keyword])
     _make_writable(dataset, changed.values())
     for keyword, value in changed.items():
         if value or keyword != "IssuerOfPatientID":

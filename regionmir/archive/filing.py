@@ -63,10 +63,10 @@ def file_instance(
             same_content=lambda old, new: same_pixels_and_header(archive.store.path(old), archive.store.path(new)),
             is_stored=archive.store.exists,
         )
-        if receipt.outcome in _FILED and and_then is not None:
-            and_then(session, header)
         if receipt.outcome in _FILED and note is not None:
             _reject(archive, session, note, header, caller)
+        elif receipt.outcome in _FILED and and_then is not None:
+            and_then(session, header)
     if receipt.outcome in _ANEW:
         archive.queue.wake()
     return receipt
