@@ -65,9 +65,13 @@ class RemovedInstance:
     reason: str
     removed_by: str
     removed_at: dt.datetime
+    transfer_syntax_uid: Uid
     storage_key: str
+    sha256: str
+    size_bytes: int
     source_ae: str
     source_address: str
+    called_ae: str
 
     @property
     def is_kept(self) -> bool:

@@ -14,10 +14,9 @@ from regionmir.core.identifiers import parse_uid
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-    from db.engine import Database, Session
+    from db.engine import Session
     from db.patients import KnownPatient
     from db.removal import Extent, Level
-    from regionmir.core.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Delete instances, studies or patients, with all that was made of them.")
 removed_app = typer.Typer(no_args_is_help=True, help="What was deleted or rejected, and showing hidden ones again.")
@@ -112,14 +111,18 @@ def restore(
 
     Example: regionmir removed restore 1.2.840.113619.2.5.1762583153 --reason "rejected by mistake"
     """
+    from regionmir.archive.restoring import restore as show_again
+    from regionmir.storage import FileStore
+
     named = parse_uid(uid)
     settings = settings_in_force()
+    store, pseudonymizer = FileStore(settings.data_dir), settings.pseudonymizer()
     with open_database(settings) as database:
-        outcome = _restore(settings, database, named, reason)
+        show_again(database, store, pseudonymizer, named, by=getpass.getuser(), reason=reason)
     if as_json:
-        print_json({"sop_instance_uid": named, "outcome": outcome})
+        print_json({"sop_instance_uid": named, "shown": True})
     else:
-        typer.echo(f"{named}: shown again ({outcome})")
+        typer.echo(f"{named} is shown again, once it is indexed")
 
 
 def known_patient(session: "Session", patient_id: str, issuer: str | None) -> "KnownPatient":
@@ -185,26 +188,6 @@ def _words(extent: "Extent") -> str:
     made = f"{extent.answers} answers and {extent.deliveries} results of them"
     size = f"{extent.objects} objects of {extent.bytes / 1e6:.1f} MB"
     return f"{extent.instances} instances of {extent.studies} studies of {extent.patients} patients ({size}), {made}"
-
-
-def _restore(settings: "Settings", database: "Database", uid: str, reason: str) -> str:
-    from db import audit, removed
-    from regionmir.pacs.filing import Filer
-    from regionmir.storage import FileStore
-
-    store = FileStore(settings.data_dir)
-    with database.session() as session:
-        known = removed.get(session, uid)
-        if known is not None and (known.for_good or not known.is_kept):
-            raise RegionMirError(f"{uid} is {'hidden for good' if known.for_good else 'deleted: nothing is kept'}")
-        one = removed.show_again(session, uid)
-        if one is None:
-            raise RegionMirError(f"no hidden instance has the UID {uid}; see `regionmir removed list`")
-        detail = {"sop_instance_uid": uid, "reason": reason}
-        audit.record(session, "instance shown again", actor=getpass.getuser(), address="", detail=detail)
-    filer = Filer(database, store, settings.pseudonymizer(), one.source_ae, one.source_address)
-    with store.open(one.storage_key) as file:
-        return filer.file(file.read()).outcome
 
 
 def add_to(main: typer.Typer) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from db import instances, patients, removed
 from db.engine import Database
+from db.tables import StudyRow
 from regionmir.admin.main import main
 from regionmir.storage import FileStore
 from tests.conftest import absent
@@ -120,7 +122,7 @@ def test_an_orthanc_is_compared_both_ways_and_what_differs_put_right(
         run("delete", "study", ours.StudyInstanceUID, "--reason", "not wanted", "--yes")
         run("patient", "move", films[0].StudyInstanceUID, "P1", "--reason", "theirs", "--yes")
         with database.session() as session:  # as if our rows had been wrong from the beginning
-            session.execute(patients.StudyRow.__table__.update().values(known_as=[]))
+            session.execute(update(StudyRow).values(known_as=[]))
 
         code, found, _ = run("reconcile", "--pacs", "main", "--json")
         assert code == 1
@@ -140,5 +142,11 @@ def test_an_orthanc_is_compared_both_ways_and_what_differs_put_right(
         assert kept.is_kept
         code, found, _ = run("reconcile", "--pacs", "main", "--json")
         assert (found["missing"], found["incomplete"], found["gone"], found["gone_instances"]) == ({}, {}, [], [])
-        assert run("removed", "restore", second.SOPInstanceUID, "--reason", "it was right")[0] == 0
+        restoring = ("removed", "restore", second.SOPInstanceUID, "--reason", "it was right")
+        code, _, err = run(*restoring)
+        assert code == 1
+        assert "study belongs to another patient" in err
+        with database.session() as session:
+            session.execute(update(StudyRow).values(known_as=["P0\x1f\x1f"]))
+        assert run(*restoring)[0] == 0
         assert second.SOPInstanceUID in filed(database)

@@ -21,7 +21,8 @@ from tests.support.peers import AE_TITLE, receiver
 from tests.support.running_node import RunningNode, running_node
 
 CLINIC, RESEARCH = "CLINIC", "RESEARCH"
-RIGHT = "Östergård^Åsa"
+RIGHT = "Östergård^Žofie"
+"""Beyond Latin 1: the text of the objects has to become UTF-8."""
 
 
 @pytest.fixture
