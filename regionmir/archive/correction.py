@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pydicom import dcmread
-from pydicom.charset import encode_string
+from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
@@ -81,11 +81,13 @@ def correct(dataset: Dataset, values: PatientValues) -> Dataset | None:
 
 def _make_writable(dataset: Dataset, values: Collection[str]) -> None:
     """Turn all text into UTF-8 where the character set of the data set does not hold the new values."""
-    encodings = dataset._character_set
+    declared = dataset.get("SpecificCharacterSet")
+    codecs = convert_encodings(declared) if declared else []
+    codec = codecs[0] if len(codecs) == 1 else "ascii"  # with code extensions: what is the same in all of them
     try:
         for value in values:
-            encode_string(value, encodings if isinstance(encodings, list) else [encodings])
-    except (UnicodeEncodeError, LookupError, ValueError):
+            value.encode(codec)
+    except UnicodeEncodeError:
         dataset.decode()
         dataset.SpecificCharacterSet = _UTF_8
 
