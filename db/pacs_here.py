@@ -66,7 +66,7 @@ def dates(session: Session, name: str) -> tuple[dt.date, dt.date] | None:
         .where(row.pacs == name, row.state != "gone")
     )
     first, last = session.execute(query).one()
-    return None if first is None else (first, last)
+    return None if first is None or last is None else (first, last)
 
 
 def instances_gone(

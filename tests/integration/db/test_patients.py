@@ -22,8 +22,7 @@ from tests.support.seed import all_found, many_films, seed
 
 BY = By("operator", "RIS message A40")
 CALLER = Caller(AETitle("VIEWER"), "127.0.0.1", Rights(find=True), Disclosure.IDENTIFIED, registered=True)
-FOUND = all_found(1)
-NEW_NAME = {"t00100010": element("PN", {"Alphabetic": "Right^Name"})}
+FOUND = tuple(all_found(1))
 
 
 def pk_of(database: Database, patient_id: str) -> int:
@@ -134,7 +133,7 @@ def test_a_corrected_id_keeps_its_pseudonym_and_the_wrong_one_may_be_somebody_el
 
 
 def test_a_corrected_patient_is_not_changed_by_what_arrives(database: Database) -> None:
-    receive(database, header(1, **NEW_NAME))
+    receive(database, header(1, t00100010=element("PN", {"Alphabetic": "Right^Name"})))
     correct(database, "P1", Changes(name="Quite^Right"))
     assert receive(database, header(1), "changed", may_correct=True).outcome == "corrected"
     assert answered(database, "1.2.3", "00100010") == ["Quite^Right"]

@@ -27,7 +27,7 @@ from tests.support.records import PSEUDONYMIZER, header, receive, stored
 from tests.support.seed import all_found, many_films, seed
 
 CALLER = Caller(AETitle("VIEWER"), "127.0.0.1", Rights(find=True), Disclosure.IDENTIFIED, registered=True)
-FOUND = all_found(2)
+FOUND = tuple(all_found(2))
 BY = Removal("operator", "sent by mistake")
 
 
