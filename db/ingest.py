@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from sqlalchemy import Table, bindparam, delete, func, literal, select, update
+from sqlalchemy import Table, bindparam, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
-from db import audit, filing, patients, pseudonyms, regions, removed
+from db import audit, filing, patients, pseudonyms, regions, removal, removed
 from db.filing import PatientIdentity
 from db.removed import Return
 from db.tables import (
@@ -435,16 +435,8 @@ def _correct_study(session: Session, arrival: Arrival, patient_pk: int) -> int:
     )
     if owner_pk != patient_pk:
         _work_again(session, select(SeriesRow.pk).where(SeriesRow.study_pk == pk))
-        _forget_without_study(session, owner_pk)
+        removal.forget_empty(session, [], [owner_pk])
     return pk
-
-
-def _forget_without_study(session: Session, patient_pk: int) -> None:
-    """Remove a patient whose last study has moved away; one that another transaction holds now is left."""
-    of_patient = PatientRow.pk == patient_pk
-    if session.scalar(select(PatientRow.pk).where(of_patient).with_for_update(skip_locked=True)) is not None:
-        studies = select(StudyRow.pk).where(StudyRow.patient_pk == patient_pk)
-        session.execute(delete(PatientRow).where(of_patient, ~studies.exists()))
 
 
 def _correct_series(session: Session, arrival: Arrival, study_pk: int) -> int:

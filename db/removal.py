@@ -110,12 +110,10 @@ def remove(session: Session, which: ColumnElement[bool], removal: Removal) -> Ex
     pks = [one.row.pk for one in doomed]
     _forget_made(session, pks)
     removed.note(session, [_tombstone(one, removal) for one in doomed])
-    versions = [version.pk for one in doomed for version in one.versions]
     if removal.keep:
-        session.execute(update(InstanceVersionRow).where(InstanceVersionRow.pk.in_(versions)).values(instance_pk=None))
-    else:
-        session.execute(delete(InstanceVersionRow).where(InstanceVersionRow.pk.in_(versions)))
-    session.execute(delete(InstanceRow).where(InstanceRow.pk.in_(pks)))
+        versions = InstanceVersionRow
+        session.execute(update(versions).where(versions.instance_pk.in_(pks)).values(instance_pk=None))
+    session.execute(_FORGET_REMOVED, {"uids": [one.row.sop_instance_uid for one in doomed]})
     emptied = _forget_empty(session, doomed, removal)
     _audit(session, doomed, emptied, removal)
     session.expire_all()
@@ -258,29 +256,36 @@ _PRUNE_HITS: Final = text(
 
 def _forget_empty(session: Session, doomed: Sequence[_Doomed], removal: Removal) -> set[int]:
     """Remove series, studies and patients of which nothing is left; return the keys of these studies."""
-    series = SeriesRow
-    without_instance = ~select(InstanceRow.pk).where(InstanceRow.series_pk == series.pk).exists()
-    session.execute(delete(series).where(series.pk.in_({one.series_pk for one in doomed}), without_instance))
-    study_pks = {one.study_pk: one.study_instance_uid for one in doomed}
-    without_series = ~select(SeriesRow.pk).where(SeriesRow.study_pk == StudyRow.pk).exists()
-    empty = set(session.scalars(select(StudyRow.pk).where(StudyRow.pk.in_(study_pks), without_series)))
+    studies = {one.study_pk: one.study_instance_uid for one in doomed}
+    filed = select(SeriesRow.study_pk).join(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
+    empty = studies.keys() - set(session.scalars(filed.where(SeriesRow.study_pk.in_(studies)).distinct()))
     if empty:
-        _forget_studies(session, {pk: study_pks[pk] for pk in empty}, removal)
-    without_study = ~select(StudyRow.pk).where(StudyRow.patient_pk == PatientRow.pk).exists()
-    gone = select(PatientRow.pk).where(PatientRow.pk.in_({one.patient_pk for one in doomed}), without_study)
-    held = list(session.scalars(gone.with_for_update(skip_locked=True)))
-    session.execute(delete(PatientRow).where(PatientRow.pk.in_(held), without_study))
+        _forget_studies(session, {pk: studies[pk] for pk in empty}, removal)
+    forget_empty(session, studies, {one.patient_pk for one in doomed})
     return empty
 
 
+def forget_empty(session: Session, study_pks: Collection[int], patient_pks: Collection[int]) -> None:
+    """Remove of these studies, with their series, and of these patients those of which nothing is left.
+
+    A patient that another transaction holds now is left.
+    """
+    session.execute(_FORGET_EMPTY, {"studies": sorted(study_pks), "patients": sorted(patient_pks)})
+
+
+_FORGET_REMOVED: Final = text("SELECT forget_removed(:uids)")
+_FORGET_EMPTY: Final = text("SELECT forget_empty(:studies, :patients)")
+"""Functions of the schema's owner: the processes themselves may not delete these rows."""
+
+
 def _forget_studies(session: Session, studies: dict[int, str], removal: Removal) -> None:
+    """Remove what speaks of studies that are about to go."""
     for row in (FindingRow, StudyResultsRow, DeliveryRow):
         session.execute(delete(row).where(row.study_pk.in_(studies)))
     uids = list(studies.values())
     session.execute(delete(StudyReleaseRow).where(StudyReleaseRow.study_instance_uid.in_(uids)))
     if not removal.keep:
         _forget_refused(session, uids, removal)
-    session.execute(delete(StudyRow).where(StudyRow.pk.in_(studies)))
 
 
 def _forget_refused(session: Session, study_instance_uids: list[str], removal: Removal) -> None:
@@ -297,7 +302,7 @@ def _forget_refused(session: Session, study_instance_uids: list[str], removal: R
             "objects_left": [version.storage_key],
         }
         removed.note(session, [values])
-    session.execute(delete(row).where(row.pk.in_([version.pk for version in refused])))
+    session.execute(_FORGET_REMOVED, {"uids": [version.sop_instance_uid for version in refused]})
 
 
 def _audit(session: Session, doomed: Sequence[_Doomed], emptied: Collection[int], removal: Removal) -> None:

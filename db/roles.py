@@ -24,11 +24,13 @@ _RESULTS = ("delivery", "commitment_request", "study_release", "study_results")
 _WORK = ("model", "region", "pacs", "pacs_study", "audit_forwarding", "explanation", "uploaded_film")
 _SIGNING_IN = ("web_user", "web_session", "sign_in_request", "api_token")
 _REMOVING = (
-    *("patient", "study", "series", "instance", "instance_version", "removed_instance", "region", "embedding"),
-    *("finding", "explanation", "relevance_feedback", "drawn_box", "wanted_answer", "result_set", "delivery"),
-    *("study_release", "study_results"),
+    *("removed_instance", "region", "embedding", "finding", "explanation", "relevance_feedback", "drawn_box"),
+    *("wanted_answer", "result_set", "delivery", "study_release", "study_results"),
 )
-"""What an instance that is taken out of the archive leaves: a rejection note, the API or a PACS says so."""
+"""What was made of an instance that is taken out of the archive: a rejection note, the API or a PACS says so. Rows of
+the archive itself go by the functions `_FUNCTIONS` alone."""
+
+_FUNCTIONS = "forget_removed(TEXT[]), forget_empty(BIGINT[], BIGINT[])"
 
 _PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model")
 
@@ -62,6 +64,7 @@ def statements() -> list[str]:
             f"GRANT USAGE ON SCHEMA public TO {role}",
             f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
             f"GRANT INSERT ({_AUDIT_COLUMNS}) ON audit_event TO {role}",
+            f"GRANT EXECUTE ON FUNCTION {_FUNCTIONS} TO {role}",
             *(f"GRANT {what} ON {', '.join(tables)} TO {role}" for what, tables in WRITES[role].items()),
         ]
     return [*made, *_worker_owns_embeddings(), *_analyst()]

@@ -42,3 +42,28 @@ CREATE INDEX merged_patient_into ON merged_patient (into_key);
 
 ALTER TABLE api_token DROP CONSTRAINT api_token_scopes_known;
 ALTER TABLE api_token ADD CONSTRAINT api_token_scopes_known CHECK (scopes <@ ARRAY['query', 'read', 'write', 'admin']);
+
+-- No process may delete rows of the archive as it likes: these two, with their owner's rights, take out what
+-- removed_instance names, and what is empty.
+
+CREATE FUNCTION forget_removed(sop_instance_uids TEXT[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    DELETE FROM instance_version v USING removed_instance r
+        WHERE v.sop_instance_uid = ANY (sop_instance_uids) AND r.sop_instance_uid = v.sop_instance_uid
+        AND r.storage_key = '';
+    DELETE FROM instance i USING removed_instance r
+        WHERE i.sop_instance_uid = ANY (sop_instance_uids) AND r.sop_instance_uid = i.sop_instance_uid;
+$$;
+
+CREATE FUNCTION forget_empty(study_pks BIGINT[], patient_pks BIGINT[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    DELETE FROM series e WHERE e.study_pk = ANY (study_pks)
+        AND NOT EXISTS (SELECT FROM instance i WHERE i.series_pk = e.pk);
+    DELETE FROM study s WHERE s.pk = ANY (study_pks) AND NOT EXISTS (SELECT FROM series e WHERE e.study_pk = s.pk);
+    DELETE FROM patient p WHERE p.pk IN (
+            SELECT q.pk FROM patient q WHERE q.pk = ANY (patient_pks)
+            AND NOT EXISTS (SELECT FROM study s WHERE s.patient_pk = q.pk) FOR UPDATE SKIP LOCKED)
+        AND NOT EXISTS (SELECT FROM study s WHERE s.patient_pk = p.pk);
+$$;
+
+REVOKE ALL ON FUNCTION forget_removed(TEXT[]), forget_empty(BIGINT[], BIGINT[]) FROM PUBLIC;
