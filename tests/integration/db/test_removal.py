@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
-from db import audit, deliveries, feedback, instances, objects, removal, removed, result_sets, roles
+from db import audit, deliveries, feedback, instances, objects, pacs, removal, removed, result_sets, roles
 from db.deliveries import Result
 from db.engine import Database
 from db.feedback import Pair
+from db.pacs import Pacs
 from db.removal import Extent, Removal
 from db.removed import Again, Why
 from db.tables import Base, EmbeddingRow, InstanceRow, PatientRow, StudyRow
@@ -213,3 +214,19 @@ def test_each_process_may_take_out_what_it_is_told_to(database: Database, role: 
     process = Database(_url(database, role), application_name=role)
     assert take_out(process, "study", "1.2.826.0.1.0").instances == 1
     process.close()
+
+
+def test_what_the_last_pacs_has_deleted_is_taken_out_where_the_site_wants_that(database: Database) -> None:
+    receive(database, header(1, study="1.2.0", patient_id="A"))
+    receive(database, header(1, study="1.2.1", patient_id="B"))
+    with database.session() as session:
+        pacs.upsert(session, Pacs("main", url="http://127.0.0.1:8042"))
+        pacs.compare(session, "main", {"1.2.0": "a", "1.2.1": "b"})
+        done = pacs.compare(session, "main", {"1.2.1": "b"}, deletes=True)
+    assert (done.gone, done.hidden) == (1, 1)
+    with database.session() as session:
+        assert [one.study_instance_uid for one in instances.listing(session)] == ["1.2.1"]
+        found = removed.get(session, "1.2.0.1.1")
+        assert found is not None
+        assert (found.why, found.again, found.is_kept) == (Why.GONE, Again.ACCEPT, False)
+        assert removed.unwanted(session, ["1.2.0.1.1"]) == set(), "it is fetched if the PACS has it again"
