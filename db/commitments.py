@@ -3,12 +3,12 @@
 import datetime as dt
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.filing import clean
-from db.tables import CommitmentRequestRow, InstanceRow, PeerRow
+from db.tables import CommitmentRequestRow, InstanceRow, PeerRow, RemovedInstanceRow
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.keeping import Kept as ObjectKept
 from regionmir.core.keeping import StoragePolicy
@@ -86,19 +86,22 @@ def take(session: Session, *, limit: int, for_s: float) -> list[Wanted]:
 
 
 def kept(session: Session, sop_instance_uids: list[str], default: StoragePolicy) -> dict[str, Kept]:
-    """Return those of these instances that are filed, by SOP Instance UID. `default`: the policy of other AEs."""
-    row = InstanceRow
-    policy = func.coalesce(PeerRow.storage, default.value)
-    for_good = (row.kept == ObjectKept.OBJECT) & (policy == StoragePolicy.KEEP)
-    query = (
-        select(row.sop_instance_uid, row.sop_class_uid, row.sha256, row.storage_key, row.source_ae, for_good)
-        .outerjoin(PeerRow, PeerRow.ae_title == row.source_ae)
-        .where(row.sop_instance_uid.in_(sop_instance_uids))
-    )
-    return {
-        uid: Kept(Uid(sop_class), sha256, key, source, good)
-        for uid, sop_class, sha256, key, source, good in session.execute(query)
-    }
+    """Return those of these instances that are kept, hidden or not, by SOP Instance UID.
+
+    `default`: the policy of AEs that have none of their own.
+    """
+    policy = func.coalesce(PeerRow.storage, default.value) == StoragePolicy.KEEP
+    found: dict[str, Kept] = {}
+    for row, is_whole in ((RemovedInstanceRow, true()), (InstanceRow, InstanceRow.kept == ObjectKept.OBJECT)):
+        columns = (row.sop_instance_uid, row.sop_class_uid, row.sha256, row.storage_key, row.source_ae)
+        query = (
+            select(*columns, is_whole & policy)
+            .outerjoin(PeerRow, PeerRow.ae_title == row.source_ae)
+            .where(row.sop_instance_uid.in_(sop_instance_uids), row.storage_key != "")
+        )
+        for uid, sop_class, sha256, key, source, good in session.execute(query):
+            found[uid] = Kept(Uid(sop_class), sha256, key, source, good)
+    return found
 
 
 def reported(session: Session, pk: int) -> None:

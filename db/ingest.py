@@ -6,17 +6,29 @@ may correct take turns per study.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
-from sqlalchemy import Table, bindparam, delete, func, literal, select, update
+from sqlalchemy import Table, bindparam, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
-from db import audit, filing, pseudonyms, regions, removals
+from db import audit, filing, patients, pseudonyms, regions, removal, removals, removed
 from db.filing import PatientIdentity
-from db.tables import Base, DeliveryRow, InstanceRow, InstanceVersionRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from db.removed import Return
+from db.tables import (
+    Base,
+    DeliveryRow,
+    InstanceRow,
+    InstanceVersionRow,
+    MergedPatientRow,
+    PatientRow,
+    PseudonymRow,
+    RemovedInstanceRow,
+    SeriesRow,
+    StudyRow,
+)
 from regionmir.core.audit_events import Endpoint, Study, instances_accessed
 from regionmir.core.audit_message import Action
 from regionmir.core.errors import DatabaseUnavailable
@@ -24,8 +36,11 @@ from regionmir.core.keeping import Kept
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import InstanceHeader, InstanceState, StoredObject
 
-Outcome = Literal["new", "duplicate", "corrected", "conflict"]
+Outcome = Literal["new", "duplicate", "corrected", "conflict", "hidden", "refused"]
 SameContent = Callable[[str, str], bool]
+IsStored = Callable[[str], bool]
+
+_SENDER = ("source_ae", "source_address", "called_ae")
 
 _ROUNDS = 5  # how often another transaction may file the same rows between our look and our insert
 OWN_COPY = "own_copy"
@@ -39,6 +54,15 @@ class Receipt:
     comment: str = ""
 
 
+_RECEIPTS: Final[dict[Return, Receipt | None]] = {
+    Return.ACCEPTED: None,
+    Return.HIDDEN: Receipt("hidden"),
+    Return.REFUSED: Receipt("refused", "deleted here for good; it is not taken again"),
+    Return.DIFFERS: Receipt("conflict", "rejected, and differs from what was rejected"),
+}
+"""Of instances that were taken out of the archive and come again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """An instance on its way into the tables."""
@@ -50,9 +74,18 @@ class Arrival:
     called_ae: str
     pseudonymizer: Pseudonymizer
 
+    merged_into: PatientIdentity | None = None
+    """Who the patient that it names is since."""
+
+    @property
+    def named_patient(self) -> PatientIdentity:
+        """Return whose instance it says it is."""
+        return filing.identity(self.header)
+
     @property
     def patient(self) -> PatientIdentity:
-        return filing.identity(self.header)
+        """Return whose instance it is."""
+        return self.merged_into or self.named_patient
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +107,18 @@ class _Present:
     """One of its UIDs is a pseudonym, or it is a result of ours: we emitted it."""
     arrivals_patient_pk: int | None
     """The patient that the arrival names, whoever's the study is."""
+    known_as: list[str] | None
+    """Patients (`patient.key`) under whom instances of the study came before that was corrected."""
+    removed: bool
+    """The instance was taken out of the archive."""
+    merged: bool
+    """The patient that the arrival names was merged into another one."""
+
+    def is_of(self, patient: PatientIdentity) -> bool:
+        """Return whether the study, if it is here, is this patient's or came as such before that was corrected."""
+        if self.patient is None or self.patient.accepts(patient):
+            return True
+        return patient.key in (self.known_as or ())
 
 
 def _adding(row: type[Base]) -> ReturningInsert[int]:
@@ -122,6 +167,9 @@ _LOOK = (
         .exists()
         | select(literal(1)).where(DeliveryRow.sop_instance_uid == bindparam("sop")).exists(),
         _ArrivalsPatient.pk,
+        StudyRow.known_as,
+        select(literal(1)).where(RemovedInstanceRow.sop_instance_uid == bindparam("sop")).exists(),
+        select(literal(1)).where(MergedPatientRow.key == bindparam("patient_key")).exists(),
     )
     .select_from(select(literal(1).label("one")).subquery())
     .outerjoin(StudyRow, StudyRow.study_instance_uid == bindparam("study"))
@@ -137,6 +185,11 @@ _LOOK = (
 )
 
 
+def _is_stored(_key: str) -> bool:
+    """Return that an object is there: so it is, as long as nobody deletes."""
+    return True
+
+
 def receive(
     session: Session,
     header: InstanceHeader,
@@ -148,21 +201,37 @@ def receive(
     pseudonymizer: Pseudonymizer,
     may_correct: bool,
     same_content: SameContent,
+    is_stored: IsStored = _is_stored,
 ) -> Receipt:
     """File an instance whose object is durably stored, and say what became of it.
 
     new: it waits for a worker. duplicate: equal to what is filed, no work. corrected: the current version was replaced,
     its regions dropped, and it waits again. conflict: it differs and the sender may not correct; kept aside, listed.
-    `same_content(old_key, new_key)` is asked only where the bytes differ.
+    hidden: it was rejected, and is kept for nobody to see. refused: it was deleted for good.
+    `same_content(old_key, new_key)` is asked only where the bytes differ, `is_stored(key)` only of what was deleted.
     """
     arrival = Arrival(header, stored, source_ae, source_address, called_ae, pseudonymizer)
     if may_correct:
         _alone_with_study(session, arrival)
     for _ in range(_ROUNDS):
-        receipt = _file(session, arrival, _present(session, arrival), may_correct, same_content)
+        present = _present(session, arrival)
+        if present.merged and arrival.merged_into is None:
+            arrival = replace(arrival, merged_into=patients.merged_into(session, arrival.named_patient.key))
+            present = _present(session, arrival)
+        receipt = _come_again(session, arrival, same_content, is_stored) if present.removed else None
+        receipt = receipt or _file(session, arrival, present, may_correct, same_content)
         if receipt is not None:
             return receipt
     raise DatabaseUnavailable("the same instance is being filed by too many associations at once")
+
+
+def _come_again(session: Session, arrival: Arrival, same_content: SameContent, is_stored: IsStored) -> Receipt | None:
+    """Return what becomes of an instance that was taken out of the archive, None where it is to be filed."""
+    sender = {name: filing.clean(getattr(arrival, name)) for name in _SENDER}
+    sender["sop_class_uid"] = arrival.header.sop_class_uid
+    uid, same = arrival.header.sop_instance_uid, same_content
+    done = removed.comes_again(session, uid, arrival.stored, sender, same_content=same, is_stored=is_stored)
+    return _RECEIPTS[done]
 
 
 def _alone_with_study(session: Session, arrival: Arrival) -> None:
@@ -190,7 +259,7 @@ def _file(
 def _note_sender(session: Session, arrival: Arrival, instance_pk: int) -> None:
     """Note who sent what we had only fetched ourselves until now: it is sent results."""
     row = InstanceRow
-    sender = {name: filing.clean(getattr(arrival, name)) for name in ("source_ae", "source_address", "called_ae")}
+    sender = {name: filing.clean(getattr(arrival, name)) for name in _SENDER}
     if arrival.called_ae:
         session.execute(update(row).where(row.pk == instance_pk, row.called_ae == "").values(sender))
 
@@ -218,7 +287,7 @@ def _is_same(arrival: Arrival, present: _Present, same_content: SameContent) -> 
 
 def _difference(arrival: Arrival, present: _Present) -> str | None:
     """Return in what the arrival contradicts the tables (the sender's Error Comment), None if in nothing."""
-    if present.patient is not None and not present.patient.accepts(arrival.patient):
+    if not present.is_of(arrival.patient):
         return "study belongs to another patient"
     if present.series_study_pk is not None and present.series_study_pk != present.study_pk:
         return "series belongs to another study"
@@ -238,6 +307,7 @@ def _present(session: Session, arrival: Arrival) -> _Present:
             "patient_id": who.patient_id,
             "issuer": who.issuer,
             "anonymous_key": who.anonymous_key,
+            "patient_key": arrival.named_patient.key,
         },
     ).one()
     patient_id, issuer, anonymous_key, *rest = found
@@ -301,6 +371,7 @@ def _study(session: Session, arrival: Arrival, patient_pk: int) -> int | None:
     values = {
         "patient_pk": patient_pk,
         "study_instance_uid": arrival.header.study_instance_uid,
+        "known_as": [arrival.named_patient.key] if arrival.merged_into else [],
         **filing.study_values(arrival.header.attributes),
     }
     return session.scalar(_ADD_STUDY, values)
@@ -359,10 +430,12 @@ def _correct(session: Session, arrival: Arrival, present: _Present, difference: 
 
 def _correct_patient(session: Session, arrival: Arrival, present: _Present) -> int:
     """Return the arrival's patient: the study's own where it accepts the arrival. Its values are brought up to date."""
-    kept = present.patient is not None and present.patient.accepts(arrival.patient)
+    kept = present.patient is not None and present.is_of(arrival.patient)
     pk = present.patient_pk if kept and present.patient_pk else _patient(session, arrival, present)
     session.execute(
-        update(PatientRow).where(PatientRow.pk == pk).values(**filing.patient_values(arrival.header.attributes))
+        update(PatientRow)
+        .where(PatientRow.pk == pk, PatientRow.corrected_at.is_(None))
+        .values(**filing.patient_values(arrival.header.attributes))
     )
     return pk
 
@@ -381,16 +454,8 @@ def _correct_study(session: Session, arrival: Arrival, patient_pk: int) -> int:
     )
     if owner_pk != patient_pk:
         _work_again(session, select(SeriesRow.pk).where(SeriesRow.study_pk == pk))
-        _forget_without_study(session, owner_pk)
+        removal.forget_empty(session, [], [owner_pk])
     return pk
-
-
-def _forget_without_study(session: Session, patient_pk: int) -> None:
-    """Remove a patient whose last study has moved away; one that another transaction holds now is left."""
-    of_patient = PatientRow.pk == patient_pk
-    if session.scalar(select(PatientRow.pk).where(of_patient).with_for_update(skip_locked=True)) is not None:
-        studies = select(StudyRow.pk).where(StudyRow.patient_pk == patient_pk)
-        session.execute(delete(PatientRow).where(of_patient, ~studies.exists()))
 
 
 def _correct_series(session: Session, arrival: Arrival, study_pk: int) -> int:

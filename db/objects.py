@@ -1,12 +1,13 @@
-"""Which objects the tables speak of: what must lie on the disk, of current and of other versions of instances."""
+"""Which objects the tables speak of: what must lie on the disk, of current, hidden and other versions of instances."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Label, case, func, literal, select, union_all
+from sqlalchemy import ColumnElement, case, func, literal, select, true, union_all
 from sqlalchemy.orm import Session
 
-from db.tables import InstanceRow, InstanceVersionRow
+from db.tables import InstanceRow, InstanceVersionRow, RemovedInstanceRow
 from regionmir.core.keeping import Kept
 
 _AT_A_TIME = 5000
@@ -24,16 +25,21 @@ class ExpectedObject:
     """Of its file."""
     sop_instance_uid: str
     current: bool
-    """False: a version that was replaced or refused."""
+    """False: a version that was replaced or refused, or an instance that is hidden."""
 
 
 def expected(session: Session) -> Iterator[ExpectedObject]:
     """Yield every object that a row speaks of, by storage key in the order of its bytes; read piece by piece."""
+    hidden = RemovedInstanceRow
     parts = [
-        select(row.storage_key, _content(row), row.size_bytes, row.sop_instance_uid, current.label("current")).where(
-            row.kept != Kept.NOTHING
+        select(
+            row.storage_key, content.label("sha256"), row.size_bytes, row.sop_instance_uid, current.label("current")
+        ).where(which)
+        for row, content, current, which in (
+            (InstanceRow, _content(InstanceRow), literal(True), InstanceRow.kept != Kept.NOTHING),
+            (InstanceVersionRow, _content(InstanceVersionRow), literal(False), InstanceVersionRow.kept != Kept.NOTHING),
+            (hidden, func.substring(hidden.storage_key, _HASH_IN_KEY), literal(False), hidden.storage_key != ""),
         )
-        for row, current in ((InstanceRow, literal(True)), (InstanceVersionRow, literal(False)))
     ]
     every = union_all(*parts).subquery()
     query = select(every).order_by(every.c.storage_key.collate("C"), every.c.current.desc())
@@ -43,15 +49,16 @@ def expected(session: Session) -> Iterator[ExpectedObject]:
 
 def is_expected(session: Session, storage_key: str) -> bool:
     """True where a row speaks of this object now."""
-    rows = (InstanceRow, InstanceVersionRow)
+    which: list[tuple[Any, ColumnElement[bool]]] = [
+        (row.storage_key, row.kept != Kept.NOTHING) for row in (InstanceRow, InstanceVersionRow)
+    ]
+    which.append((RemovedInstanceRow.storage_key, true()))
     return any(
-        session.scalar(select(row.pk).where(row.storage_key == storage_key, row.kept != Kept.NOTHING).limit(1))
-        is not None
-        for row in rows
+        session.scalar(select(key).where(key == storage_key, stays).limit(1)) is not None for key, stays in which
     )
 
 
-def _content(row: type[InstanceRow] | type[InstanceVersionRow]) -> Label[str]:
+def _content(row: type[InstanceRow] | type[InstanceVersionRow]) -> ColumnElement[str]:
     """Return the hash of what is stored: of a reduced copy, whose name it is, or of the object as received."""
     reduced = func.substring(row.storage_key, _HASH_IN_KEY)
-    return case((row.kept == Kept.REDUCED, reduced), else_=row.sha256).label("sha256")
+    return case((row.kept == Kept.REDUCED, reduced), else_=row.sha256)

@@ -12,9 +12,11 @@ from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db import audit, visibility
+from db import audit, removal, visibility
 from db.filing import clean
-from db.tables import PacsRow, PacsStudyRow
+from db.removal import Removal
+from db.removed import Why
+from db.tables import PacsRow, PacsStudyRow, StudyRow
 from regionmir.core.identifiers import Uid
 
 MASS_SHARE: Final = 0.01
@@ -154,8 +156,10 @@ def changed(session: Session, name: str, study_instance_uid: str, remote_id: str
     )
 
 
-def compare(session: Session, name: str, studies: Mapping[str, str], *, agreed: bool = False) -> Compared:
-    """Take over the full list of a PACS' studies: add what is new, hide what is gone.
+def compare(
+    session: Session, name: str, studies: Mapping[str, str], *, agreed: bool = False, deletes: bool = False
+) -> Compared:
+    """Take over the full list of a PACS' studies: add what is new, hide what is gone (or delete it).
 
     A mass disappearance hides nothing and stops the hiding of this PACS, until a comparison is `agreed` to.
     """
@@ -163,14 +167,14 @@ def compare(session: Session, name: str, studies: Mapping[str, str], *, agreed: 
     before = set(session.scalars(select(row.study_instance_uid).where(row.pacs == name, row.state != "gone")).all())
     new = found(session, name, studies)
     gone = sorted(before - set(studies))
-    hidden = _hide_gone(session, name, gone, agreed=agreed)
+    hidden = _hide_gone(session, name, gone, agreed=agreed, deletes=deletes)
     stopped = hidden if isinstance(hidden, str) else ""
     session.execute(update(PacsRow).where(PacsRow.name == name).values(compared_at=func.now(), stopped=stopped))
     return Compared(len(before), new, len(gone), 0 if stopped else int(hidden), stopped)
 
 
-def deleted(session: Session, name: str, remote_id: str) -> int:
-    """Hide the study that an Orthanc has deleted, by its identifier there; return how many were hidden.
+def deleted(session: Session, name: str, remote_id: str, *, deletes: bool = False) -> int:
+    """Hide (or delete) the study that an Orthanc has deleted, by its identifier there; return how many were hidden.
 
     Nothing is hidden where this PACS is stopped, or becomes so: too many have disappeared.
     """
@@ -180,11 +184,22 @@ def deleted(session: Session, name: str, remote_id: str) -> int:
     pacs = get(session, name)
     if not gone or pacs is None or pacs.stopped:
         return 0
-    hidden = _hide_gone(session, name, gone, agreed=False)
+    hidden = _hide_gone(session, name, gone, agreed=False, deletes=deletes)
     if isinstance(hidden, str):
         session.execute(update(PacsRow).where(PacsRow.name == name).values(stopped=hidden))
         return 0
     return hidden
+
+
+def gone(
+    session: Session, name: str, study_instance_uids: Collection[str], *, agreed: bool = False, deletes: bool = False
+) -> Compared:
+    """Hide, or delete, these studies, which a PACS has no more; see `compare`."""
+    before = known(session, name)
+    hidden = _hide_gone(session, name, study_instance_uids, agreed=agreed, deletes=deletes)
+    stopped = hidden if isinstance(hidden, str) else ""
+    session.execute(update(PacsRow).where(PacsRow.name == name).values(stopped=stopped))
+    return Compared(before, 0, len(study_instance_uids), 0 if stopped else int(hidden), stopped)
 
 
 def take(session: Session, name: str, *, limit: int, for_s: float) -> list[RemoteStudy]:
@@ -268,8 +283,8 @@ def links(session: Session, study_instance_uid: str) -> list[tuple[Pacs, str]]:
     return [(_pacs(pacs), remote) for pacs, remote in session.execute(query)]
 
 
-def _hide_gone(session: Session, name: str, gone: Collection[str], *, agreed: bool) -> int | str:
-    """Mark studies of a PACS as gone and hide those that no other has; return how many, or why none."""
+def _hide_gone(session: Session, name: str, gone: Collection[str], *, agreed: bool, deletes: bool) -> int | str:
+    """Mark studies of a PACS as gone and hide, or delete, those that no other has; return how many, or why none."""
     row = PacsStudyRow
     if not gone:
         return 0
@@ -286,10 +301,19 @@ def _hide_gone(session: Session, name: str, gone: Collection[str], *, agreed: bo
             select(row.study_instance_uid).where(row.study_instance_uid.in_(list(gone)), row.state != "gone")
         ).all()
     )
-    hidden = visibility.hide(session, [uid for uid in gone if uid not in elsewhere], f"deleted in {name}")
+    nowhere = [uid for uid in gone if uid not in elsewhere]
+    if deletes:
+        return _delete(session, name, nowhere)
+    hidden = visibility.hide(session, nowhere, f"deleted in {name}")
     detail = {"pacs": name, "gone": len(gone), "hidden": hidden, "agreed": agreed}
     audit.record(session, "studies hidden", actor="pacs sync", address="", detail=detail)
     return hidden
+
+
+def _delete(session: Session, name: str, study_instance_uids: Collection[str]) -> int:
+    """Take studies out of the archive; return how many were here."""
+    by = Removal(by="pacs sync", reason=f"deleted in {name}", why=Why.GONE)
+    return removal.remove(session, StudyRow.study_instance_uid.in_(list(study_instance_uids)), by).studies
 
 
 def _too_many(session: Session, name: str, gone: int) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from db import pseudonyms
+from db import corrected, pseudonyms
 from db import regions as regions_
 from db.tables import InstanceRow, PatientRow, RegionRow, SeriesRow, StudyRow, WantedAnswerRow
 from db.visibility import visible
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid
-from regionmir.core.records import DetectedRegion, Disclosure, InstanceState
+from regionmir.core.records import DetectedRegion, Disclosure, InstanceState, PatientValues
 
 _PHOTOMETRIC = "00280004"
 
@@ -34,6 +34,8 @@ class ResultFilm:
     is_grey: bool
     regions: tuple[DetectedRegion, ...]
     """What one model found in it."""
+    corrected: PatientValues | None = None
+    """Whose it is, where that is not what its object says."""
 
     def disclosed_uid(self, session: Session, disclosure: Disclosure) -> Uid:
         """Return its SOP Instance UID, or the pseudonym of it."""
@@ -100,6 +102,8 @@ def _films(session: Session, which: ColumnElement[bool], model_pk: int) -> list[
             row.received_at,
             PatientRow.date_shift_days,
             row.attributes[_PHOTOMETRIC],
+            PatientRow.patient_id,
+            *corrected.COLUMNS,
         )
         .join(SeriesRow, SeriesRow.pk == row.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
@@ -120,8 +124,9 @@ def _films(session: Session, which: ColumnElement[bool], model_pk: int) -> list[
             shift,
             _is_grey(photometric),
             tuple(one.region for one in filed if one.instance_pk == pk),
+            corrected.values_of(patient_id, *values),
         )
-        for pk, study_pk, study, sop, key, received_at, shift, photometric in found
+        for pk, study_pk, study, sop, key, received_at, shift, photometric, patient_id, *values in found
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, false, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from db import result_sets
+from db import corrected, result_sets
 from db.find import age_band
 from db.pseudonyms import INSTANCE, PATIENT, SERIES, STUDY
 from db.tables import InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
@@ -16,7 +16,7 @@ from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid
 from regionmir.core.keeping import Kept
 from regionmir.core.pseudonyms import ISSUER
-from regionmir.core.records import CopyIdentity, Disclosure
+from regionmir.core.records import CopyIdentity, Disclosure, PatientValues
 
 _BURNED_IN_ANNOTATION = "00280301"
 _CHUNK = 10_000
@@ -46,9 +46,11 @@ class StoredInstance:
     burned_in_annotation: str
     """Values as received, joined by a backslash; empty where the attribute is absent or empty."""
     patient_id: str = ""
-    """As received; empty where unknown."""
+    """As received, or as it was corrected; empty where unknown."""
     whole: bool = True
     """False where the object is no longer kept as it came: it cannot be sent."""
+    corrected: PatientValues | None = None
+    """Whose it is, where that is not what its object says: it leaves with these values."""
 
 
 def find_instances(session: Session, wanted: Wanted, disclosure: Disclosure, *, limit: int) -> list[StoredInstance]:
@@ -89,6 +91,7 @@ def _stored(session: Session, *conditions: ColumnElement[bool], limit: int | Non
             InstanceRow.attributes[_BURNED_IN_ANNOTATION],
             PatientRow.patient_id,
             InstanceRow.kept == Kept.OBJECT,
+            *corrected.COLUMNS,
         )
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
@@ -109,8 +112,11 @@ def _stored(session: Session, *conditions: ColumnElement[bool], limit: int | Non
             _joined(burned_in),
             patient,
             whole,
+            corrected.values_of(patient, *values),
         )
-        for instance, sop_class, syntax, key, study, pk, series, burned_in, patient, whole in session.execute(query)
+        for instance, sop_class, syntax, key, study, pk, series, burned_in, patient, whole, *values in session.execute(
+            query
+        )
     ]
 
 

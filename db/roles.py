@@ -18,37 +18,34 @@ WORKER: Final = "regionmir_worker"
 WEB: Final = "regionmir_web"
 ANALYST: Final = "regionmir_analyst"
 
-_FILING = ("patient", "study", "series", "instance", "instance_version", "pseudonym")
+_FILING = ("patient", "study", "series", "instance", "instance_version", "pseudonym", "removed_instance")
 _ASKING = ("query_log", "result_set", "drawn_box", "wanted_answer")
 _RESULTS = ("delivery", "commitment_request", "study_release", "study_results")
 _REMOVING = ("object_removal",)
 _WORK = ("model", "analysis", "region", "pacs", "pacs_study", "audit_forwarding", "explanation", "uploaded_film")
 _SIGNING_IN = ("web_user", "web_session", "sign_in_request", "api_token")
 _PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model", "analysis")
+_TAKING_OUT = (
+    *("removed_instance", "region", "analysis", "embedding", "finding", "explanation", "relevance_feedback"),
+    *("drawn_box", "wanted_answer", "result_set", "delivery", "study_release", "study_results"),
+)
+"""What was made of an instance that is taken out of the archive: a rejection note, the API or a PACS says so. Rows of
+the archive itself go by the functions `_FUNCTIONS` alone."""
+
+_FUNCTIONS = "forget_removed(TEXT[]), forget_empty(BIGINT[], BIGINT[])"
 
 WRITES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     NODE: {
         "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_REMOVING),
-        # of an instance that was corrected
-        "DELETE": ("region", "analysis", "embedding", "study_release", "study_results"),
+        "DELETE": _TAKING_OUT,
     },
     WORKER: {
         "INSERT, UPDATE": (*_FILING, *_ASKING, *_RESULTS, *_WORK, *_REMOVING),
-        "DELETE": (
-            "region",
-            "analysis",
-            "drawn_box",
-            "pacs_study",
-            "study_release",
-            "study_results",
-            "uploaded_film",
-            "object_removal",
-            "query_log",
-        ),
+        "DELETE": (*_TAKING_OUT, "pacs_study", "uploaded_film", "object_removal", "query_log"),
     },
     WEB: {
         "INSERT, UPDATE": (*_FILING, *_ASKING, *_SIGNING_IN, *_PAGES, *_REMOVING),
-        "DELETE": ("relevance_feedback", "uploaded_film", "web_session", "sign_in_request"),
+        "DELETE": (*_TAKING_OUT, "uploaded_film", "web_session", "sign_in_request"),
     },
 }
 """What each process writes, beside audit events; each reads all tables. `embedding` belongs to the workers, who make
@@ -67,6 +64,7 @@ def statements() -> list[str]:
             f"GRANT USAGE ON SCHEMA public TO {role}",
             f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
             f"GRANT INSERT ({_AUDIT_COLUMNS}) ON audit_event TO {role}",
+            f"GRANT EXECUTE ON FUNCTION {_FUNCTIONS} TO {role}",
             *(f"GRANT {what} ON {', '.join(tables)} TO {role}" for what, tables in WRITES[role].items()),
         ]
     return [*made, *_worker_owns_embeddings(), *_analyst()]

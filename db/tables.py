@@ -74,6 +74,18 @@ class PatientRow(Base):
     sex: Mapped[str]
     date_shift_days: Mapped[int]
     attributes: Mapped[Json]
+    corrected_at: Mapped[dt.datetime | None]
+    """When an operator corrected it: what arrives changes it no more, and its objects leave with these values."""
+
+
+class MergedPatientRow(Base):
+    """A patient that is another one since: what arrives under `key` is filed under `into_key` (`patient.key`)."""
+
+    __tablename__ = "merged_patient"
+    __table_args__ = (Index("merged_patient_into", "into_key"),)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    into_key: Mapped[str]
+    merged_at: Mapped[Now]
 
 
 class StudyRow(Base):
@@ -102,6 +114,8 @@ class StudyRow(Base):
     hidden_at: Mapped[dt.datetime | None]
     """When its PACS was found to have deleted it: it is in no answer since (`db.visibility`), its objects are kept."""
     hidden_why: Mapped[str] = mapped_column(server_default=text("''"))
+    known_as: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """`patient.key` under which its objects came, where that was corrected: they are still accepted under it."""
 
 
 class SeriesRow(Base):
@@ -205,6 +219,49 @@ class InstanceVersionRow(Base):
     resolved_at: Mapped[dt.datetime | None]
     attributes: Mapped[Json]
     kept: Mapped[str] = mapped_column(server_default=text("'object'"))
+
+
+class RemovedInstanceRow(Base):
+    """An instance that was taken out of the archive, or is to be when it arrives: deleted, or rejected by a note.
+
+    It is in no other table. One whose object is kept (`storage_key`) is only hidden.
+    """
+
+    __tablename__ = "removed_instance"
+    __table_args__ = (
+        CheckConstraint(
+            "why IN ('deleted', 'gone', 'note', 'quality', 'safety', 'worklist', 'retention')",
+            name="removed_instance_why_known",
+        ),
+        CheckConstraint("again IN ('accept', 'hide', 'refuse')", name="removed_instance_again_known"),
+        CheckConstraint("(storage_key = '') = (sha256 = '')", name="removed_instance_kept"),
+        Index("removed_instance_study", "study_instance_uid"),
+        Index("removed_instance_object", "storage_key", postgresql_where=text("storage_key <> ''")),
+        Index("removed_instance_left", "removed_at", postgresql_where=text("objects_left <> '{}'")),
+    )
+    sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str]
+    why: Mapped[str]
+    again: Mapped[str]
+    """What is done when it is sent again: accept it as new, hide it, or refuse it."""
+    for_good: Mapped[bool] = mapped_column(server_default=text("false"))
+    """It is not to be shown again by an operator either."""
+    note_uid: Mapped[str] = mapped_column(server_default=text("''"))
+    """SOP Instance UID of the rejection note that says so."""
+    reason: Mapped[str] = mapped_column(server_default=text("''"))
+    removed_by: Mapped[str]
+    removed_at: Mapped[Now]
+    sop_class_uid: Mapped[str] = mapped_column(server_default=text("''"))
+    transfer_syntax_uid: Mapped[str] = mapped_column(server_default=text("''"))
+    storage_key: Mapped[str] = mapped_column(server_default=text("''"))
+    """Of the object that is kept; empty: none is."""
+    sha256: Mapped[str] = mapped_column(server_default=text("''"))
+    size_bytes: Mapped[Big] = mapped_column(server_default=text("0"))
+    source_ae: Mapped[str] = mapped_column(server_default=text("''"))
+    source_address: Mapped[str] = mapped_column(server_default=text("''"))
+    called_ae: Mapped[str] = mapped_column(server_default=text("''"))
+    objects_left: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """Objects (storage keys) that are still to be removed from the disk."""
 
 
 class AnatomyRow(Base):
@@ -750,7 +807,7 @@ class ApiTokenRow(Base):
     __table_args__ = (
         UniqueConstraint("token_sha256", name="api_token_sha256"),
         CheckConstraint("disclosure IN ('identified', 'pseudonymous')", name="api_token_disclosure_known"),
-        CheckConstraint("scopes <@ ARRAY['query', 'read', 'write']", name="api_token_scopes_known"),
+        CheckConstraint("scopes <@ ARRAY['query', 'read', 'write', 'admin']", name="api_token_scopes_known"),
     )
     name: Mapped[str] = mapped_column(primary_key=True)
     token_sha256: Mapped[str]

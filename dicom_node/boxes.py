@@ -18,13 +18,13 @@ from db.generations import ActiveModel
 from db.result_films import ResultFilm
 from db.retrieve import Wanted, copy_identities, find_instances
 from regionmir.archive.copies import pseudonym_of
+from regionmir.archive.correction import film_attributes
 from regionmir.core.anatomy import AE_PREFIX, ALL_REGIONS_AE, anatomy_by_ae_title
 from regionmir.core.identifiers import Uid
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import CopyIdentity, DetectedRegion, Disclosure
 from regionmir.deid.copies import may_be_copied, pseudonymous_attributes
 from regionmir.deid.identity import Substitution
-from regionmir.pixels.guarded import attributes
 from regionmir.query.matching import FindRequest
 from regionmir.results.making import disclosed_time, telling_parts
 from regionmir.results.objects import PRESENTATION
@@ -71,7 +71,7 @@ class RegionBoxes:
     def _attributes(self, node: "Node") -> Dataset:
         path = node.store.path(self.film.storage_key)
         if self.identity is None:
-            return attributes(path, max_pixels=node.settings.max_pixels)
+            return film_attributes(path, self.film.corrected, node.settings.max_pixels)
         substitution = Substitution(self.identity, lambda kind, uid: pseudonym_of(node, kind, uid))
         return pseudonymous_attributes(path, substitution)
 

@@ -14,9 +14,10 @@ from pydicom.uid import UID
 from db.retrieve import StoredInstance
 from dicom_node.boxes import RegionBoxes
 from regionmir.archive.copies import ONLY_FILMS, copy_of
+from regionmir.archive.correction import corrected_for
 from regionmir.archive.errors import NotAuthorized
 from regionmir.core.identifiers import Uid
-from regionmir.core.records import CopyIdentity, Disclosure
+from regionmir.core.records import CopyIdentity, Disclosure, PatientValues
 from regionmir.deid.copies import in_accepted_syntax, may_be_copied
 from regionmir.pixels.guarded import transcoded_to_any
 from regionmir.scu.sending import Outgoing
@@ -45,6 +46,8 @@ class Shipment:
     stored: dict[str, StoredInstance]
     """What leaves, by the SOP Instance UID that it is sent under."""
     node: "Node"
+    corrected: Mapping[str, PatientValues] = field(default_factory=dict)
+    """Whose those instances are that do not leave as they are stored, by their SOP Instance UIDs."""
     boxes: Mapping[str, RegionBoxes] = field(default_factory=dict)
     """What draws the regions of a film, by the SOP Instance UID that it is sent under."""
     why: str = ""
@@ -66,6 +69,9 @@ class Shipment:
         """Return the instance, or the copy of it, in one of the accepted transfer syntaxes."""
         if not outgoing.copied:
             return transcoded_to_any(outgoing.path, accepted)
+        if outgoing.sop_instance_uid in self.corrected:
+            values, syntax = self.corrected[outgoing.sop_instance_uid], UID(outgoing.transfer_syntax_uid)
+            return corrected_for(outgoing.path, values, self.node.settings.ae_title, syntax, accepted)
         if outgoing.sop_instance_uid in self.boxes:
             return self.boxes[outgoing.sop_instance_uid].made(self.node, accepted)
         copy = copy_of(self.node, outgoing.path, self.copies[outgoing.sop_instance_uid])
@@ -89,8 +95,9 @@ def shipment(
     if disclosure is Disclosure.IDENTIFIED:
         whole: dict[str, StoredInstance] = {one.sop_instance_uid: one for one in found if one.whole}
         gone = [one.sop_instance_uid for one in found if not one.whole]
-        stored = [_outgoing(node, one, one.sop_instance_uid) for one in whole.values()]
-        return Shipment(stored, gone, {uid: uid for uid in whole}, {}, whole, node, why=NOT_KEPT)
+        corrected: dict[str, PatientValues] = {uid: one.corrected for uid, one in whole.items() if one.corrected}
+        stored = [_outgoing(node, one, uid, copied=uid in corrected) for uid, one in whole.items()]
+        return Shipment(stored, gone, {uid: uid for uid in whole}, {}, whole, node, corrected, why=NOT_KEPT)
     allowed = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
     may_leave = [one for one in allowed if one.whole]
     if found and not allowed:

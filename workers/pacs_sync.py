@@ -47,7 +47,7 @@ class PacsSync:
             if api.has_study(remote_id):
                 return 0
         with self._database.session() as session:
-            return pacs_.deleted(session, name, remote_id)
+            return pacs_.deleted(session, name, remote_id, deletes=self._settings.pacs_deleted == "delete")
 
     def stop(self) -> None:
         """End after the study that is being imported."""

@@ -10,6 +10,7 @@ from db.deliveries import Result
 from db.engine import Database
 from db.result_films import ResultFilm
 from db.retrieve import copy_identities
+from regionmir.archive.correction import film_attributes
 from regionmir.core.errors import InvalidBox, InvalidHeader, NotIndexable, ResultError, Transient
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import AETitle, Uid
@@ -18,7 +19,6 @@ from regionmir.core.records import Caller, Disclosure, Rights
 from regionmir.deid.copies import NoCopy, pseudonymous_attributes
 from regionmir.deid.identity import Substitution
 from regionmir.pixels.decode import DisplayValues
-from regionmir.pixels.guarded import attributes
 from regionmir.query.disclosure import seen_age, seen_view
 from regionmir.query.search import Answer, reopen
 from regionmir.results.crops import stored_crop
@@ -100,7 +100,7 @@ class ResultMaker:
         """Return the film's attributes as the result bears them: its own, or those of its de-identified copy."""
         path = self.objects.path(film.storage_key)
         if disclosure is Disclosure.IDENTIFIED:
-            return attributes(path, max_pixels=self.max_pixels)
+            return film_attributes(path, film.corrected, self.max_pixels)
 
         def uid_of(kind: str, uid: Uid) -> Uid:
             return pseudonyms.uid_for(session, kind, uid, self.pseudonymizer)

@@ -17,6 +17,7 @@ from celery.signals import setup_logging, worker_shutting_down
 from db import embeddings
 from db.engine import Database
 from db.migrate import wait_current
+from regionmir.archive.removing import remove_objects
 from regionmir.archive.retention import Retention, terms_of
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.readiness import tell_ready
@@ -125,6 +126,7 @@ def serve_light(settings: Settings) -> int:
             Periodic("reconcile", settings.reconcile_s, look_after, immediately=True),
             Periodic("wanted-answers", _ANSWER_S, partial(_answer, answering, deliverer), immediately=True),
             Periodic("forget-uploads", min(_HOUSEKEEPING_S, settings.upload_keep_s), forget_uploads, immediately=True),
+            Periodic("remove-deleted", _HOUSEKEEPING_S, partial(remove_objects, database, objects), immediately=True),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
         stopping = Event()

@@ -20,14 +20,18 @@ _SHOWN = 50
 def fsck(
     deep: bool = typer.Option(False, "--deep", help="Read every object and compare its hash with the one received."),
     set_aside: bool = typer.Option(
-        False, "--set-aside", help="Move files that no row speaks of to the folder 'unreferenced' of the data folder."
+        False,
+        "--set-aside",
+        help="Move files that no row speaks of to the folder 'unreferenced' of the data folder; end deletions that "
+        "were cut off.",
     ),
     older_than_h: float = typer.Option(
         24.0, "--older-than", min=0.02, help="Hours: younger files without a row may be arriving and are passed over."
     ),
     as_json: bool = JSON,
 ) -> None:
-    """Compare the objects on the disk with the database, both ways. Safe while everything runs; nothing is deleted.
+    """Compare the objects on the disk with the database, both ways. Safe while everything runs; nothing is deleted but
+    what was deleted already.
 
     Exit code 1 where an object that was acknowledged is missing or damaged: get it again from its PACS or a backup.
 
@@ -37,6 +41,7 @@ def fsck(
     with open_database(settings) as database:
         findings, objects = _checked(settings, database, deep, older_than_h * _HOUR_S)
         moved = _set_aside(settings, findings, older_than_h * _HOUR_S) if set_aside else 0
+        ended = _end_deletions(settings, database) if set_aside else 0
         _audit(database, findings, moved, deep)
     faults = Counter(finding.fault.value for finding in findings)
     if as_json:
@@ -46,11 +51,12 @@ def fsck(
                 "deep": deep,
                 "faults": dict(faults),
                 "set_aside": moved,
+                "removed": ended,
                 "findings": [_line(finding) for finding in findings],
             }
         )
     else:
-        _print(findings, objects, faults, moved)
+        _print(findings, objects, faults, moved, ended)
     if faults["missing"] or faults["damaged"]:
         raise typer.Exit(1)
 
@@ -81,6 +87,14 @@ def _set_aside(settings: "Settings", findings: list["Finding"], older_than_s: fl
     return sum(store.set_aside(finding.storage_key, older_than_s) for finding in left_over)
 
 
+def _end_deletions(settings: "Settings", database: "Database") -> int:
+    """Remove what is left of deleted instances; return how many objects."""
+    from regionmir.archive.removing import remove_objects
+    from regionmir.storage import FileStore
+
+    return remove_objects(database, FileStore(settings.data_dir))
+
+
 def _audit(database: "Database", findings: list["Finding"], moved: int, deep: bool) -> None:
     from db import audit
 
@@ -98,14 +112,18 @@ def _line(finding: "Finding") -> dict[str, str]:
     }
 
 
-def _print(findings: list["Finding"], objects: int, faults: Counter[str], moved: int) -> None:
+def _print(findings: list["Finding"], objects: int, faults: Counter[str], moved: int, ended: int) -> None:
     for finding in findings[:_SHOWN]:
         name = finding.sop_instance_uid or finding.storage_key
         console.print(f"{finding.fault.value:<12} {name}  {finding.what}")
     if len(findings) > _SHOWN:
         console.print(f"... and {len(findings) - _SHOWN} more (--json lists all)")
     told = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items())) or "all as it should be"
-    console.print(f"{objects} objects: {told}" + (f"; {moved} set aside" if moved else ""))
+    console.print(
+        f"{objects} objects: {told}"
+        + (f"; {moved} set aside" if moved else "")
+        + (f"; {ended} removed" if ended else "")
+    )
 
 
 def add_to(app: typer.Typer) -> None:

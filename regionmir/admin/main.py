@@ -15,6 +15,7 @@ from regionmir.admin import (
     capacity_commands,
     conformance_commands,
     db_commands,
+    delete_commands,
     deliveries_commands,
     demo_commands,
     dicomize_commands,
@@ -29,6 +30,7 @@ from regionmir.admin import (
     model_explain_command,
     ohif_commands,
     pacs_commands,
+    patient_commands,
     peers_commands,
     query_commands,
     resolve_commands,
@@ -77,6 +79,8 @@ send_commands.add_to(app)
 query_commands.add_to(app)
 resolve_commands.add_to(app)
 app.add_typer(instances_commands.app, name="instances")
+delete_commands.add_to(app)
+app.add_typer(patient_commands.app, name="patient")
 app.add_typer(peers_commands.app, name="peers")
 app.add_typer(users_commands.app, name="users")
 app.add_typer(tokens_commands.app, name="tokens")

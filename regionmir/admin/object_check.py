@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
+from db import removed
 from db.engine import Database
 from db.objects import ExpectedObject, expected, is_expected
 from regionmir.core.errors import StorageUnavailable
@@ -20,6 +21,8 @@ class Fault(StrEnum):
     """Its size or its hash is not what the row says."""
     UNREFERENCED = "unreferenced"
     """No row speaks of it: what a transfer left whose sender was never told Success."""
+    UNREMOVED = "unremoved"
+    """It was deleted, and the removal of its object was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,9 @@ def check_objects(
         rows = groupby(expected(session), key=lambda row: row.storage_key)
         for key, group, on_disk in _merged(rows, store.keys()):
             if not group:
-                if _is_left_over(database, store, key, older_than_s):
+                if _is_to_go(database, key):
+                    yield Finding(Fault.UNREMOVED, key, "", "deleted, and still on the disk")
+                elif _is_left_over(database, store, key, older_than_s):
                     yield Finding(Fault.UNREFERENCED, key, "", f"{store.size(key)} bytes, no row speaks of it")
                 continue
             checked.objects += 1
@@ -105,6 +110,12 @@ def _fault(store: FileStore, row: ExpectedObject, *, deep: bool, on_disk: bool) 
     except StorageUnavailable as error:
         return Fault.DAMAGED, f"cannot be read: {error}"
     return None
+
+
+def _is_to_go(database: Database, key: str) -> bool:
+    """Return whether the object is of an instance that was deleted, and still has to be removed."""
+    with database.session() as session:
+        return removed.is_left(session, key)
 
 
 def _is_left_over(database: Database, store: FileStore, key: str, older_than_s: float) -> bool:

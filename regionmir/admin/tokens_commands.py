@@ -25,6 +25,7 @@ class _Scope(StrEnum):
     QUERY = "query"
     READ = "read"
     WRITE = "write"
+    ADMIN = "admin"
 
 
 @app.command()
@@ -32,7 +33,7 @@ def add(
     name: str = _NAME,
     scope: list[_Scope] = typer.Option(
         [_Scope.QUERY, _Scope.READ],
-        help="query: ask; read: see instances, pictures, answers; write: upload films. May be repeated.",
+        help="query: ask; read: see instances, pictures, answers; write: upload films; admin: delete. May be repeated.",
     ),
     disclosure: Disclosure = typer.Option(Disclosure.PSEUDONYMOUS, help="What answers reveal to its holder."),
     days: int = typer.Option(90, min=1, max=_LONGEST_DAYS, help="Days after which it expires."),

@@ -1,5 +1,6 @@
 """`regionmir reconcile` and `regionmir reindex`: set work going again."""
 
+import datetime as dt
 import time
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from regionmir.admin.context import JSON, console, open_database, print_json, settings_in_force
+from regionmir.admin.reconcile_pacs import reconcile_pacs
 from regionmir.core.errors import BrokerUnavailable, ConfigurationError
 from regionmir.core.identifiers import parse_uid
 from regionmir.core.records import InstanceState
@@ -16,13 +18,33 @@ if TYPE_CHECKING:
     from db.engine import Database
 
 _POLL_S = 0.5
+_DATES = ["%Y-%m-%d", "%Y%m%d"]
 
 
-def reconcile(as_json: bool = JSON) -> None:
+def reconcile(
+    pacs: str | None = typer.Option(None, metavar="NAME", help="Compare with this archive (`regionmir pacs list`)."),
+    repair: bool = typer.Option(False, "--repair", help="Fetch what is missing here, hide what is gone there."),
+    agree: bool = typer.Option(False, "--agree", help="Hide all that is gone, however many they are."),
+    since: dt.datetime | None = typer.Option(None, formats=_DATES, help="First study date; only for plain DICOM."),
+    until: dt.datetime | None = typer.Option(None, formats=_DATES, help="Last study date; only for plain DICOM."),
+    as_json: bool = JSON,
+) -> None:
     """Give back what dead workers held, and wake the workers if anything waits. The light worker does this by itself.
 
-    Example: regionmir reconcile
+    With --pacs: compare what is here with what an archive has, both ways. Exit code 1 where something is left.
+
+    Examples: regionmir reconcile; regionmir reconcile --pacs main --repair
     """
+    if pacs is not None:
+        first, last = since and since.date(), until and until.date()
+        reconcile_pacs(pacs, first, last, repair=repair, agree=agree, as_json=as_json)
+        return
+    if repair or agree or since or until:
+        raise ConfigurationError("--repair, --agree, --since and --until need --pacs NAME")
+    _give_back(as_json)
+
+
+def _give_back(as_json: bool) -> None:
     from regionmir.queue import CeleryQueue
     from workers.reconcile import reconcile as put_right
 

@@ -8,7 +8,8 @@ class NotAuthorized(RegionMirError):
 
 
 class NotToCorrect(NotAuthorized):
-    """Another version of the instance (or of its study) is stored, and the sender may not correct it."""
+    """Another version of the instance (or of its study) is stored, and the sender may not correct it; or it was deleted
+    for good."""
 
 
 class InstanceTooLarge(RegionMirError):

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from db import instances
+from db import instances, rejection
 from db.engine import Session
 from db.instances import Receipt
 from regionmir.archive.archive import Archive
 from regionmir.archive.errors import NotToCorrect, SopMismatch
 from regionmir.core.header import read_header
 from regionmir.core.records import Caller, InstanceHeader
+from regionmir.core.rejection import KEY_OBJECT_SELECTION, RejectionNote, read_note
 from regionmir.monitoring.figures import RECEIVED_BYTES
 from regionmir.monitoring.stages import stage
 from regionmir.pixels.guarded import same_pixels_and_header
@@ -17,6 +18,10 @@ from regionmir.storage.scan import scan_dataset
 
 AndThen = Callable[[Session, InstanceHeader], None]
 """What else is to be written down with an instance, in the same transaction."""
+
+_FILED = ("new", "duplicate", "corrected")
+_ANEW = ("new", "corrected")
+"""Outcomes after which an instance is filed, and those after which there is work."""
 
 
 def read_incoming(incoming: Incoming, sop_class_uid: str, sop_instance_uid: str) -> InstanceHeader:
@@ -47,6 +52,8 @@ def file_instance(
     uid = header.sop_instance_uid
     with stage("keep", uid):
         stored = archive.store.keep(incoming)
+    is_document = header.sop_class_uid == KEY_OBJECT_SELECTION
+    note = read_note(archive.store.path(stored.key)) if is_document else None
     with stage("file", uid), archive.database.session() as session:
         receipt = instances.receive(
             session,
@@ -58,16 +65,29 @@ def file_instance(
             pseudonymizer=archive.pseudonymizer,
             may_correct=caller.rights.correct,
             same_content=lambda old, new: same_pixels_and_header(archive.store.path(old), archive.store.path(new)),
+            is_stored=archive.store.exists,
         )
-        if receipt.outcome != "conflict" and and_then is not None:
+        if receipt.outcome in _FILED and note is not None:
+            _reject(archive, session, note, header, caller)
+        elif receipt.outcome in _FILED and and_then is not None:
             and_then(session, header)
     RECEIVED_BYTES.inc(stored.size_bytes)
-    if receipt.outcome not in ("conflict", "duplicate"):
+    if receipt.outcome in _ANEW:
         archive.queue.wake()
     return receipt
 
 
+def _reject(archive: Archive, session: Session, note: RejectionNote, header: InstanceHeader, caller: Caller) -> None:
+    """Do what a rejection note says, for a sender that may correct; from others it is an ordinary document."""
+    sender = {"source_ae": caller.ae_title, "source_address": caller.address}
+    if not caller.rights.correct:
+        rejection.refused(session, header, "no right to correct", **sender)
+        return
+    rejection.reject(session, note, header, archive.settings.reactions()[note.title.code], **sender)
+
+
 def refuse_conflict(receipt: Receipt) -> None:
-    """Raise `NotToCorrect` for another version of what is filed, by a sender that may not correct it."""
-    if receipt.outcome == "conflict":
+    """Raise `NotToCorrect` for another version of what is filed, by a sender that may not correct it, and for what was
+    deleted for good."""
+    if receipt.outcome in ("conflict", "refused"):
         raise NotToCorrect(receipt.comment)

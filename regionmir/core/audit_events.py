@@ -12,6 +12,7 @@ AUDIT_LOG_USED: Final = Code("110101", "Audit Log Used")
 BEGIN_TRANSFERRING: Final = Code("110102", "Begin Transferring DICOM Instances")
 INSTANCES_ACCESSED: Final = Code("110103", "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED: Final = Code("110104", "DICOM Instances Transferred")
+STUDY_DELETED: Final = Code("110105", "DICOM Study Deleted")
 QUERY: Final = Code("110112", "Query")
 SECURITY_ALERT: Final = Code("110113", "Security Alert")
 USER_AUTHENTICATION: Final = Code("110114", "User Authentication")
@@ -42,6 +43,7 @@ ALERTS: Final[Mapping[str, Code]] = {
     "pacs removed": NETWORK_CONFIGURATION,
     "anchor refused": USE_OF_RESTRICTED_FUNCTION,
     "instance refused": USE_OF_RESTRICTED_FUNCTION,
+    "rejection refused": USE_OF_RESTRICTED_FUNCTION,
 }
 """Kinds of event that are a Security Alert, and of which type, where whoever records them has no message."""
 
@@ -122,6 +124,12 @@ def instances_accessed(
     """Return that somebody looked at, or changed, instances of one patient (A.5.3.4)."""
     participants = (user.as_participant(is_requestor=True),)
     return AuditMessage(INSTANCES_ACCESSED, action, participants, _objects(patient_id, studies))
+
+
+def study_deleted(user: Endpoint, patient_id: str, studies: Sequence[Study]) -> AuditMessage:
+    """Return that somebody deleted whole studies of one patient (A.5.3.8)."""
+    participants = (user.as_participant(is_requestor=True),)
+    return AuditMessage(STUDY_DELETED, Action.DELETE, participants, _objects(patient_id, studies))
 
 
 def instances_transferred(

@@ -109,6 +109,17 @@ class CopyIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class PatientValues:
+    """Who a patient is. `name` with its component groups joined by `=` (PS3.5 6.2.1.1)."""
+
+    patient_id: str
+    issuer: str
+    name: str
+    birth_date: dt.date | None
+    sex: str
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceHeader:
     """What is read from a data set to file it. Text is decoded; dates and times are DICOM strings as received."""
 

@@ -19,6 +19,7 @@ from regionmir.core.errors import ConfigurationError, InvalidAETitle, UnknownAna
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.keeping import StoragePolicy
 from regionmir.core.pseudonyms import Pseudonymizer
+from regionmir.core.rejection import DEFAULT_RULES, Reaction, parse_rules
 from regionmir.core.tls import TlsFiles
 
 CONFIG_FILE_VARIABLE = "REGIONMIR_CONFIG"
@@ -42,6 +43,14 @@ def _region_names(text: str) -> str:
         return ",".join(anatomy.short for anatomy in _regions(text))
     except UnknownAnatomy as error:
         raise ValueError(str(error)) from None  # what pydantic turns into its own error
+
+
+def _rules(text: str) -> str:
+    try:
+        parse_rules(text)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None  # what pydantic turns into its own error
+    return text
 
 
 def _default_data_dir() -> Path:
@@ -157,6 +166,12 @@ class Settings(BaseSettings):
     )
     recall_probe_s: float = Field(3600.0, ge=0, description="pause between two probes of recall; 0: none")
     trace: bool = Field(False, description="send OpenTelemetry traces; where to is said by OTEL_* variables")
+    pacs_deleted: Literal["hide", "delete"] = Field(
+        "hide", description="what becomes of a study that the last PACS that had it deletes"
+    )
+    rejection_rules: Annotated[str, AfterValidator(_rules)] = Field(
+        DEFAULT_RULES, description="what rejection notes do, by title: ignore, hide, hide-for-good or delete"
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="lowest level logged")
     log_json: bool | None = Field(None, description="log JSON lines; unset: when not on a terminal")
 
@@ -210,6 +225,10 @@ class Settings(BaseSettings):
     @property
     def site_key_path(self) -> Path:
         return self.site_key_file or self.data_dir / "site.key"
+
+    def reactions(self) -> dict[str, Reaction]:
+        """Return what rejection notes do, by the code of their titles."""
+        return parse_rules(self.rejection_rules)
 
     def pseudonymizer(self) -> Pseudonymizer:
         """Return the pseudonymizer under the site key, made at first use (mode 0600)."""

@@ -11,9 +11,10 @@ from db import pacs as pacs_
 from db.engine import Database
 from db.pacs import Pacs, RemoteStudy
 from regionmir.core.errors import InvalidUid, PeerRefused, PeerUnavailable
-from regionmir.core.identifiers import AETitle, parse_uid
+from regionmir.core.identifiers import AETitle, Uid, parse_uid
 from regionmir.core.tls import NO_TLS_FILES, TlsFiles
 from regionmir.pacs.following import AT_ONCE, TAKEN_FOR_S, Followed
+from regionmir.pacs.listed import ListedStudy
 from regionmir.scu.find import find
 from regionmir.scu.move import move
 from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts, address_of
@@ -41,7 +42,7 @@ class DicomBackfill:
         """
         for number in range((last - first).days + 1):
             day = first + dt.timedelta(days=number)
-            uids = self._of_day(day)
+            uids = [one.study_instance_uid for one in self.listed(day)]
             with self.database.session() as session:
                 pacs_.found(session, self.pacs.name, dict.fromkeys(uids, ""))
             yield day, len(uids)
@@ -58,16 +59,19 @@ class DicomBackfill:
                 self._move(study, done)
                 progress()
 
-    def _of_day(self, day: dt.date) -> list[str]:
+    def listed(self, day: dt.date) -> list[ListedStudy]:
+        """Return the studies of a day with whose they are. Raises `PeerUnavailable`, `PeerRefused`."""
         keys = Dataset()
         keys.QueryRetrieveLevel = "STUDY"
         keys.StudyDate = f"{day:%Y%m%d}"
         keys.StudyInstanceUID = ""
+        keys.PatientID = ""
         keys.ModalitiesInStudy = list(self.pacs.modalities) if len(self.pacs.modalities) == 1 else ""
         answer = find(self.peer, self.own_ae, keys, timeouts=self.timeouts)
         if not answer.status.is_success:
             raise PeerRefused(f"{self.peer} does not answer the query for {day}: {answer.status}")
-        return [uid for match in answer.matches if self._is_wanted(match) for uid in _uids(match)]
+        wanted = [match for match in answer.matches if self._is_wanted(match)]
+        return [ListedStudy(uid, str(match.get("PatientID") or "")) for match in wanted for uid in _uids(match)]
 
     def _is_wanted(self, match: Dataset) -> bool:
         """Return whether a study may have a series that we want; an archive need not tell its modalities."""
@@ -106,7 +110,7 @@ def dicom_backfill(
     return DicomBackfill(database, pacs, address_of(peer, tls_files), own_ae)
 
 
-def _uids(match: Dataset) -> list[str]:
+def _uids(match: Dataset) -> list[Uid]:
     try:
         return [parse_uid(str(match.get("StudyInstanceUID", "")))]
     except InvalidUid:

@@ -1,18 +1,20 @@
 """Filing an instance that we fetched ourselves, by the same steps as one that was sent to us."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from db import instances
+from db import instances, rejection
 from db.engine import Database
 from db.instances import Receipt
 from regionmir.core.errors import InvalidHeader
 from regionmir.core.header import read_header
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.pseudonyms import Pseudonymizer
+from regionmir.core.rejection import KEY_OBJECT_SELECTION, Reaction, read_note
 from regionmir.pixels.guarded import same_pixels_and_header
 from regionmir.storage import FileStore, Incoming
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
@@ -29,6 +31,8 @@ class Filer:
     source_ae: str
     source_address: str
     may_correct: bool = False
+    reactions: Mapping[str, Reaction] = field(default_factory=dict)
+    """What rejection notes do, by the code of their titles."""
 
     def file(self, content: bytes) -> Receipt:
         """Return what became of an instance: durably stored, then filed.
@@ -53,8 +57,10 @@ class Filer:
             file.seek(incoming.dataset_offset)
             header = read_header(scan_dataset(file, incoming.transfer_syntax_uid), incoming.transfer_syntax_uid)
         stored = self.store.keep(incoming)
+        is_document = header.sop_class_uid == KEY_OBJECT_SELECTION
+        note = read_note(self.store.path(stored.key)) if is_document and self.may_correct else None
         with self.database.session() as session:
-            return instances.receive(
+            receipt = instances.receive(
                 session,
                 header,
                 stored,
@@ -64,7 +70,12 @@ class Filer:
                 pseudonymizer=self.pseudonymizer,
                 may_correct=self.may_correct,
                 same_content=lambda old, new: same_pixels_and_header(self.store.path(old), self.store.path(new)),
+                is_stored=self.store.exists,
             )
+            if note is not None and receipt.outcome in ("new", "duplicate", "corrected"):
+                sender = {"source_ae": self.source_ae, "source_address": self.source_address}
+                rejection.reject(session, note, header, self.reactions.get(note.title.code, Reaction.IGNORE), **sender)
+        return receipt
 
 
 def _read_meta(content: bytes) -> tuple[int, Uid, Uid, Uid]:

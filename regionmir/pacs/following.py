@@ -13,6 +13,7 @@ import structlog
 
 from db import instances as instances_
 from db import pacs as pacs_
+from db import removed
 from db.engine import Database
 from db.pacs import Compared, Pacs, RemoteStudy
 from regionmir.core.errors import (
@@ -61,6 +62,8 @@ class Follower:
     filer: Filer
     pacs: Pacs
     stopping: Callable[[], bool] = field(default=lambda: False)
+    deletes: bool = False
+    """What the PACS has deleted is deleted here, not hidden."""
 
     def look(self, *, agreed: bool = False, compare: bool | None = None, progress: Progress = lambda: None) -> Followed:
         """Read the log, compare the full list if that is due (or `compare`), and import what waits.
@@ -90,7 +93,7 @@ class Follower:
         """Compare the full list: new studies wait to be imported, those that are gone are hidden."""
         count, studies = self.api.study_count(), self.api.studies()
         with self.database.session() as session:
-            compared = pacs_.compare(session, self.pacs.name, studies, agreed=agreed)
+            compared = pacs_.compare(session, self.pacs.name, studies, agreed=agreed, deletes=self.deletes)
             pacs_.counted(session, self.pacs.name, count)
         if compared.stopped:
             log.error("nothing is hidden until someone agrees", pacs=self.pacs.name, why=compared.stopped)
@@ -183,7 +186,8 @@ class Follower:
         """Fetch the instances of a study that are not here yet, and return how many it has."""
         wanted = list(self.api.instances(study.remote_id, self.pacs.modalities))
         with self.database.session() as session:
-            here = instances_.present(session, [one.sop_instance_uid for one in wanted])
+            uids = [one.sop_instance_uid for one in wanted]
+            here = instances_.present(session, uids) | removed.unwanted(session, uids)
         for one in wanted:
             if one.sop_instance_uid not in here:
                 self.filer.file(self.api.file(one.remote_id))

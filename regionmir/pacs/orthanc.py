@@ -10,6 +10,7 @@ from pyorthanc import Orthanc
 
 from regionmir.core.errors import ConfigurationError, InvalidUid, PeerRefused, PeerUnavailable
 from regionmir.core.identifiers import Uid, parse_uid
+from regionmir.pacs.listed import ListedStudy
 
 TIMEOUT_S = 60.0
 PAGE = 1000
@@ -63,7 +64,11 @@ class OrthancApi:
 
     def studies(self) -> dict[str, str]:
         """Return all studies: Study Instance UID and Orthanc's identifier. Those without a valid UID are left out."""
-        found: dict[str, str] = {}
+        return {one.study_instance_uid: one.remote_id for one in self.listed()}
+
+    def listed(self) -> list[ListedStudy]:
+        """Return all studies with whose they are. Those without a valid UID are left out."""
+        found: dict[str, ListedStudy] = {}
         since = 0
         while True:
             # Listing shifts while studies come and go; a page overlaps the one before by half, so that none is missed.
@@ -71,9 +76,10 @@ class OrthancApi:
             for study in page:
                 uid = _uid(study)
                 if uid is not None:
-                    found[uid] = str(study["ID"])
+                    patient_id = str(study.get("PatientMainDicomTags", {}).get("PatientID", ""))
+                    found[uid] = ListedStudy(uid, patient_id, str(study["ID"]))
             if len(page) < PAGE:
-                return found
+                return list(found.values())
             since += PAGE // 2
 
     def study_count(self) -> int:

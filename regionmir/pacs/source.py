@@ -22,7 +22,8 @@ def follower(
     settings: Settings, database: Database, pacs: Pacs, stopping: Callable[[], bool] = lambda: False
 ) -> Follower:
     """Return what follows this Orthanc."""
-    return Follower(database, orthanc_api(pacs), filer(settings, database, pacs), pacs, stopping)
+    made = filer(settings, database, pacs)
+    return Follower(database, orthanc_api(pacs), made, pacs, stopping, deletes=settings.pacs_deleted == "delete")
 
 
 def filer(settings: Settings, database: Database, pacs: Pacs) -> Filer:
@@ -36,6 +37,7 @@ def filer(settings: Settings, database: Database, pacs: Pacs) -> Filer:
         source_ae=pacs.ae_title or pacs.name,
         source_address=urlsplit(pacs.url).hostname or "",
         may_correct=peer.can_correct if peer else False,
+        reactions=settings.reactions(),
     )
 
 

@@ -45,7 +45,7 @@ class NotAccepted(RegionMirError):
 class Outgoing:
     """One instance on disk that is to be sent. `exact`: a Part 10 file whose meta group agrees with its data set.
 
-    `copied`: what is sent is what the converter makes of it, never the file; `sop_instance_uid` is then the copy's.
+    `copied`: what is sent is what the converter makes of it, never the file; `sop_instance_uid` is that one's.
     """
 
     path: Path

@@ -7,7 +7,7 @@ folder of copies on the local disk, which may be emptied at any time.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,7 +25,7 @@ from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.records import StoredObject
 from regionmir.storage.files import Files, storage_errors
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
-from regionmir.storage.store import CHUNK, KEY, FileStore
+from regionmir.storage.store import CHUNK, KEY, FileStore, digest_of
 
 SCHEME = "s3://"
 _TIMEOUT_S = 10
@@ -114,10 +114,46 @@ class BucketStore(FileStore):
     def age_s(self, key: str) -> float:
         return float(time.time() - self._head(key)["LastModified"].timestamp())
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> bool:
+        if not self.exists(key):
+            return False
         with _bucket_errors():
             self._client.delete_object(Bucket=self._url.bucket, Key=self._name(key))
         super().path(key).unlink(missing_ok=True)
+        return True
+
+    def remove(self, key: str, older_than_s: float, wanted: Callable[[str], bool]) -> bool:
+        try:
+            if self.age_s(key) < older_than_s or wanted(key):
+                return False
+        except FileNotFoundError:
+            return True
+        self._move(self._name(key), self._removed(key))
+        super().path(key).unlink(missing_ok=True)
+        return not self._settle(key, wanted)
+
+    def sweep_removed(self, wanted: Callable[[str], bool]) -> None:
+        pages = self._client.get_paginator("list_objects_v2")
+        with _bucket_errors():
+            found = list(pages.paginate(Bucket=self._url.bucket, Prefix=self._removed("")))
+        for one in (one for page in found for one in page.get("Contents", [])):
+            self._settle(str(one["Key"]).removeprefix(self._removed("")).replace("_", "/", 2), wanted)
+
+    def bring(self, key: str, source: Path) -> None:
+        digest = sha256()
+        with source.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            digest.update(head[dataset_offset(head) :])
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+            if digest.hexdigest() != digest_of(key):
+                raise ValueError("its content is not what was received: the hash differs")
+            file.seek(0)
+            self._put(key, file, source.stat().st_size)
+
+    def link(self, key: str, source: Path) -> None:
+        """Put a file into the bucket: nothing there can be linked to a file."""
+        self.bring(key, source)
 
     def keys(self) -> Iterator[str]:
         pages = self._client.get_paginator("list_objects_v2")
@@ -131,11 +167,7 @@ class BucketStore(FileStore):
     def set_aside(self, key: str, older_than_s: float) -> bool:
         if self.age_s(key) < older_than_s:
             return False
-        target = f"{self._url.prefix}unreferenced/{key.replace('/', '_')}"
-        source = {"Bucket": self._url.bucket, "Key": self._name(key)}
-        with _bucket_errors():
-            self._client.copy_object(Bucket=self._url.bucket, Key=target, CopySource=source)
-            self._client.delete_object(**source)
+        self._move(self._name(key), f"{self._url.prefix}unreferenced/{key.replace('/', '_')}")
         super().path(key).unlink(missing_ok=True)
         return True
 
@@ -147,14 +179,38 @@ class BucketStore(FileStore):
         key = f"{digest[:2]}/{digest[2:4]}/{digest}_{parse_uid(transfer_syntax_uid)}.dcm"
         with storage_errors():
             size = source.stat().st_size
-        with _bucket_errors(), source.open("rb") as file:
-            self._client.put_object(Bucket=self._url.bucket, Key=self._name(key), Body=file, ContentLength=size)
+        with source.open("rb") as file:
+            self._put(key, file, size)
         copy = super().path(key)
         with storage_errors():
             copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._files.rename(source, copy)  # the workers of this machine need not fetch it
         self._count(size)
         return StoredObject(key, digest, size, transfer_syntax_uid)
+
+    def _put(self, key: str, file: BinaryIO, size: int) -> None:
+        with _bucket_errors():
+            self._client.put_object(Bucket=self._url.bucket, Key=self._name(key), Body=file, ContentLength=size)
+
+    def _move(self, name: str, target: str) -> None:
+        source = {"Bucket": self._url.bucket, "Key": name}
+        with _bucket_errors():
+            self._client.copy_object(Bucket=self._url.bucket, Key=target, CopySource=source)
+            self._client.delete_object(**source)
+
+    def _settle(self, key: str, wanted: Callable[[str], bool]) -> bool:
+        """Put an object that lies aside back where it is `wanted`, else delete it; return whether it is back."""
+        aside = self._removed(key)
+        if wanted(key):
+            self._move(aside, self._name(key))
+            return True
+        with _bucket_errors():
+            self._client.delete_object(Bucket=self._url.bucket, Key=aside)
+        return False
+
+    def _removed(self, key: str) -> str:
+        """Return the name in the bucket of an object between the decision to remove it and its deletion."""
+        return f"{self._url.prefix}removed/{key.replace('/', '_')}"
 
     def _fetch(self, key: str, copy: Path) -> None:
         arriving = self._new_path()

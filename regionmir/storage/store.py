@@ -197,10 +197,15 @@ class FileStore:
     def exists(self, key: str) -> bool:
         return self.path(key).is_file()
 
-    def delete(self, key: str) -> None:
-        """Delete the object; one that is gone is no error."""
+    def delete(self, key: str) -> bool:
+        """Delete the object, durably; False for one that is gone. Raises `StorageUnavailable`."""
+        path = self.path(key)
         with storage_errors():
-            self._files.remove(self.path(key))
+            if not path.exists():
+                return False
+            self._files.remove(path)
+            self._files.sync_folder(path.parent)
+        return True
 
     def keys(self) -> Iterator[str]:
         """Yield the keys of all objects, in the order of their bytes. Raises `StorageUnavailable`."""

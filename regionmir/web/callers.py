@@ -37,6 +37,8 @@ class Scope(StrEnum):
     """See instances, regions, pictures and kept answers."""
     WRITE = "write"
     """Upload films, and have answers kept under a code."""
+    ADMIN = "admin"
+    """Delete instances, studies and patients."""
 
 
 class NotSignedIn(RegionMirError):
@@ -126,6 +128,7 @@ def find_bearer(database: Database) -> FindBearer:
 def _signed_in(visitor: WebCaller) -> Caller:
     """Return the caller that a signed-in user is here."""
     scopes = {Scope.QUERY, Scope.READ} | ({Scope.WRITE} if visitor.may_write else set())
+    scopes |= {Scope.ADMIN} if visitor.is_admin else set()
     return Caller(visitor.name, visitor.address, visitor.disclosure, frozenset(scopes))
 
 

@@ -66,6 +66,22 @@ def key_image(film: Dataset) -> Dataset:
     return made
 
 
+def rejection_note(title: str, *films: Dataset) -> Dataset:
+    """Return a Key Object Selection that rejects films of one patient; `title`: a code of CID 7010."""
+    made = _made(films[0], KOS, "KO")
+    made.ValueType, made.ConceptNameCodeSequence = "CONTAINER", [code(title, "DCM", "Rejected")]
+    made.ContentSequence = [content("IMAGE", "CONTAINS", ReferencedSOPSequence=[reference(film)]) for film in films]
+    made.CurrentRequestedProcedureEvidenceSequence = [_evidence(film) for film in films]
+    return made
+
+
+def _evidence(film: Dataset) -> Dataset:
+    study, series = Dataset(), Dataset()
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = film.SeriesInstanceUID, [reference(film)]
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = film.StudyInstanceUID, [series]
+    return study
+
+
 def reference(film: Dataset) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID

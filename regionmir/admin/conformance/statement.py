@@ -5,6 +5,7 @@ from string import Template
 
 from regionmir.admin.conformance.bad_input import bad_input_table
 from regionmir.admin.conformance.keys import disclosure_table, key_table
+from regionmir.admin.conformance.rejections import rejection_titles
 from regionmir.admin.conformance.services import (
     accepted_classes,
     called_titles,
@@ -34,6 +35,7 @@ from regionmir.scu.peer import DEFAULT_TIMEOUTS
 SETTINGS_OF_INTEREST = (
     "ae_title", "dicom_host", "dicom_port", "max_associations", "network_timeout_s", "acse_timeout_s",
     "max_instance_bytes", "find_cap", "default_k", "last_within_s", "quiet_s",
+    "rejection_rules",
 )  # fmt: skip
 """Settings that change what a peer sees."""
 
@@ -76,6 +78,7 @@ def _tables() -> dict[str, str]:
         "refusals": refusals_of_associations(),
         "echo_statuses": statuses(status.ECHO),
         "store_statuses": statuses(STORE),
+        "rejection_titles": rejection_titles(),
         "find_statuses": statuses(status.FIND),
         "similar_statuses": similarity_statuses(),
         "retrieve_statuses": statuses(status.RETRIEVE),

@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 import regionmir
-from regionmir.web.api import films, instances, queries, service
+from regionmir.web.api import films, instances, queries, removals, service
 from regionmir.web.api.contained import Contained
 from regionmir.web.api.errors import add_handlers
 from regionmir.web.api.schemas import Problem
@@ -33,7 +33,7 @@ def make_api(site: Site) -> ASGIApp:
         redoc_url=None,
     )
     api.state.site = site
-    for module in (service, queries, instances, films):
+    for module in (service, queries, instances, films, removals):
         api.include_router(module.router)
     add_handlers(api)
     api.openapi = lambda: _described(api)  # type: ignore[method-assign]

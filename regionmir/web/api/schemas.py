@@ -167,6 +167,35 @@ class Lookup(_Model):
     anchor: str = Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["4711"])
 
 
+class RemovalModel(_Model):
+    """What is to be deleted, with all that was made of it, and why."""
+
+    level: Literal["instance", "study", "patient"]
+    id: str = Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="`id` of an instance, or `study` or `patient` of one",
+        examples=["RGN-ABCDEFGH23"],
+    )
+    reason: str = Field(min_length=3, max_length=500, description="kept in the audit trail")
+    block: bool = Field(default=False, description="refuse it if it is ever sent again; else it is then new")
+    dry_run: bool = Field(default=False, description="only say what would be deleted")
+
+
+class ExtentModel(_Model):
+    """What was deleted, or would be."""
+
+    instances: int
+    studies: int
+    patients: int
+    objects: int = Field(description="objects on the disk, of all versions")
+    bytes: int
+    answers: int = Field(description="kept answers that started from one of the instances")
+    deliveries: int = Field(description="results about them, sent or not")
+    dry_run: bool
+
+
 class AnatomyModel(_Model):
     """A region that can be searched."""
 

@@ -13,10 +13,11 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from db.retrieve import Key, StoredInstance, Wanted, copy_identities, find_instances
 from regionmir.archive.copies import ONLY_FILMS, copy_of
+from regionmir.archive.correction import correct, corrected
 from regionmir.archive.errors import NotAuthorized
 from regionmir.archive.on_demand import fetch_missing
 from regionmir.core.errors import StorageUnavailable
-from regionmir.core.records import Caller, CopyIdentity, Disclosure
+from regionmir.core.records import Caller, CopyIdentity, Disclosure, PatientValues
 from regionmir.deid.copies import encoded, may_be_copied
 from regionmir.pixels.guarded import attributes, transcoded
 from regionmir.pixels.layout import is_decodable
@@ -62,13 +63,18 @@ class Held:
         if self._is_deflated:
             return self._attributes()
         with opened(self.path) as file, quiet_pydicom():
-            return dcmread(file, stop_before_pixels=True)
+            header = dcmread(file, stop_before_pixels=True)
+            if self.stored.corrected is not None:
+                correct(header, self.stored.corrected)
+            return header
 
     def dataset(self) -> FileDataset:
         """Return the instance, or its copy, in the transfer syntax that it has. Raises as `copy_of` does."""
         if self.identity is None and self._is_deflated:
             return self._converted(ExplicitVRLittleEndian)
         with quiet_pydicom():
+            if self.stored.corrected is not None and self.identity is None:
+                return self._corrected(self.stored.corrected)
             if self.identity is None:
                 with opened(self.path) as file:
                     return dcmread(file)
@@ -93,6 +99,8 @@ class Held:
         """
         if self.identity is not None:
             return self._copy_in(syntax)
+        if self.stored.corrected is not None:
+            return syntax, iter((self._corrected_in(syntax, self.stored.corrected),))
         if syntax == UID(self.stored.transfer_syntax_uid):
             return syntax, _pieces(self.path)
         return syntax, iter((encoded(self._converted(syntax)).getvalue(),))
@@ -112,6 +120,19 @@ class Held:
             return transcoded(self.path, syntax)
         except OSError:
             raise _unreadable() from None
+
+    def _corrected(self, values: PatientValues) -> FileDataset:
+        """Return the instance with the values of the patient whose it is."""
+        try:
+            return corrected(self.path, values, self.service.archive.settings.ae_title)
+        except OSError:
+            raise _unreadable() from None
+
+    def _corrected_in(self, syntax: UID, values: PatientValues) -> bytes:
+        made = encoded(self._corrected(values)).getvalue()
+        if syntax == UID(self.stored.transfer_syntax_uid):
+            return made
+        return encoded(transcoded(made, syntax)).getvalue()
 
     def _copy_in(self, syntax: UID) -> tuple[UID, Iterator[bytes]]:
         copy = self._copy()

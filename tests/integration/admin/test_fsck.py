@@ -101,7 +101,7 @@ def test_a_file_without_a_row_is_set_aside_once_it_is_old_and_never_deleted(arch
     left_over.write_bytes(b"left over")
     assert archive.run("--set-aside") == (
         0,
-        {"objects": 1, "deep": False, "faults": {}, "set_aside": 0, "findings": []},
+        {"objects": 1, "deep": False, "faults": {}, "set_aside": 0, "removed": 0, "findings": []},
     )
     for path in (left_over, kept):
         age(path, 2 * DAY_S)
