@@ -93,7 +93,7 @@ def shipment(
     Raises `NotAuthorized` where some were found and none of them may leave as a pseudonymous copy.
     """
     if disclosure is Disclosure.IDENTIFIED:
-        whole: dict[str, StoredInstance] = {one.sop_instance_uid: one for one in found if one.whole}
+        whole: dict[Uid, StoredInstance] = {one.sop_instance_uid: one for one in found if one.whole}
         gone = [one.sop_instance_uid for one in found if not one.whole]
         corrected: dict[str, PatientValues] = {uid: one.corrected for uid, one in whole.items() if one.corrected}
         stored = [_outgoing(node, one, uid, copied=uid in corrected) for uid, one in whole.items()]

@@ -19,7 +19,8 @@ from regionmir.core.records import InstanceState
 from regionmir.pixels.decode import PIPELINE_HASH
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
 from workers.models import InUse, Models
-from workers.pipeline import Film, ObjectPaths, Outcome, judge, read_film
+from workers.pipeline import ObjectPaths, Outcome, judge, read_film
+from workers.reading import Film
 
 _COMPARE_S = 600.0
 """A film that arrived while a generation was being proposed may be on no list: it is found when they are compared."""
