@@ -93,10 +93,12 @@ def shipment(
     Raises `NotAuthorized` where some were found and none of them may leave as a pseudonymous copy.
     """
     if disclosure is Disclosure.IDENTIFIED:
-        whole: dict[Uid, StoredInstance] = {one.sop_instance_uid: one for one in found if one.whole}
+        whole: dict[str, StoredInstance] = {one.sop_instance_uid: one for one in found if one.whole}
         gone = [one.sop_instance_uid for one in found if not one.whole]
         corrected: dict[str, PatientValues] = {uid: one.corrected for uid, one in whole.items() if one.corrected}
-        stored = [_outgoing(node, one, uid, copied=uid in corrected) for uid, one in whole.items()]
+        stored = [
+            _outgoing(node, one, one.sop_instance_uid, copied=one.corrected is not None) for one in whole.values()
+        ]
         return Shipment(stored, gone, {uid: uid for uid in whole}, {}, whole, node, corrected, why=NOT_KEPT)
     allowed = [one for one in found if may_be_copied(one.sop_class_uid, one.burned_in_annotation)]
     may_leave = [one for one in allowed if one.whole]
