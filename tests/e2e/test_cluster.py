@@ -260,12 +260,12 @@ def _assert_objects_are_whole(cluster: Cluster) -> None:
     assert [key for key, sha256 in rows if store.dataset_sha256(key) != sha256] == []
 
 
-def test_every_host_is_at_work_again_afterwards(cluster: Cluster, deadline_s: float = 300.0) -> None:
+def test_every_host_is_at_work_again_afterwards(cluster: Cluster) -> None:
     """Each node and each worker host has a connection to the database: nobody was given up for dead."""
     wanted = {host.address for host in (*cluster.nodes, *cluster.workers)}
     for node in cluster.nodes:
         wait_for_port(node.address, PORT)
-    end = time.monotonic() + deadline_s
+    end = time.monotonic() + 300
     while missing := wanted - cluster.connected():
         assert time.monotonic() < end, missing
         time.sleep(0.5)
