@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     last_within_s: float = Field(900.0, gt=0, description="how old the study behind LAST may be")
     batch_size: int = Field(16, ge=1, le=256, description="films in one forward pass")
     lease_s: float = Field(60.0, ge=5, description="how long a worker holds a claimed row without renewing")
+    delivery_lease_s: float = Field(180.0, ge=10, description="how long a sender holds a delivery without renewing")
     reconcile_s: float = Field(15.0, gt=0, description="pause between two reconciliations")
     quiet_s: float = Field(60.0, ge=0, description="a study without new instances for so long is complete")
     pacs_sync_s: float = Field(30.0, gt=0, description="pause between two looks at each Orthanc")
