@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     max_associations: int = Field(64, ge=1, description="associations accepted at once")
     network_timeout_s: float = Field(60.0, gt=0, description="an idle association is aborted after this time")
     acse_timeout_s: float = Field(30.0, gt=0, description="longest wait for an association message")
+    max_associations_per_peer: int = Field(48, ge=1, description="associations accepted at once from one address")
+    message_timeout_s: float = Field(1800.0, gt=0, description="longest time for one message to arrive")
     max_instance_bytes: int = Field(2**31, ge=2**20, description="a larger instance is refused")
     max_pixels: int = Field(100_000_000, ge=2**16, description="an image declaring more is not decoded")
     find_cap: int = Field(2000, ge=1, description="most answers to one ordinary C-FIND")

@@ -17,11 +17,12 @@ from tests.faults.answers import answers, differences, undisturbed_answers
 from tests.faults.films import Film, endless_films
 from tests.faults.memory import MemoryCurve, draw
 from tests.faults.run import Report, disturb
+from tests.faults.volume import run_in_own_namespace
 from tests.faults.world import World, running_world
 
 _PICTURES = 250
 _ANCHORS = 12
-_CALM_PART = 0.25
+_CALM_PART = 0.2
 _VOLUME_MIB = 4096
 _SETTLE_S = 600.0
 
@@ -29,6 +30,7 @@ _SETTLE_S = 600.0
 def main(arguments: list[str]) -> int:
     """Run it; 0 if nothing that was acknowledged was lost, doubled or answered otherwise."""
     asked = _parse(arguments)
+    run_in_own_namespace("tests.faults", ["--seed", str(asked.seed), *arguments])
     print(f"seed {asked.seed}: repeat with --seed {asked.seed} --faults {asked.faults}", flush=True)
     report = Report(asked.seed)
     with tempfile.TemporaryDirectory(prefix="soak") as name:

@@ -18,6 +18,7 @@ _FILMS_PER_FAULT = (1, 3)
 _LONGEST_WAIT_S = 2.5
 _PAUSE_S = (0.1, 1.0)
 _MOST_UNSENT = 80
+_TELL_EVERY = 25
 _MOST_IN_VAIN = 200
 
 
@@ -83,6 +84,8 @@ def disturb(world: World, films: Iterator[Film], report: Report, *, faults: int,
         if _one(world, films, fault, own):
             report.injected[fault.name] += 1
             vain = 0
+            if report.faults % _TELL_EVERY == 0:
+                print(f"{report.faults} faults, {world.oracle.count()} acknowledged", flush=True)
         else:  # what is to be hit is down from an earlier fault: later
             plan.append(fault)
             vain += 1

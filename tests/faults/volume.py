@@ -8,7 +8,8 @@ import fcntl
 import os
 import struct
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ MIB = 2**20
 _SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 _WITHOUT_FLUSH = 2
 _LEFT_WHEN_FULL = 4096
-_TOOLS = ("mkfs.ext4", "mount", "umount")
+_TOOLS = ("mkfs.ext4", "mount", "umount", "unshare")
+_OWN_NAMESPACE = "REGIONMIR_TEST_NAMESPACE"
 
 
 @dataclass
@@ -70,10 +72,22 @@ class Volume:
 
 
 def can_mount() -> bool:
-    """Return whether this account may mount images: it is root, with loop devices, outside a strict sandbox."""
-    if os.geteuid() != 0 or any(which(tool) is None for tool in _TOOLS):
-        return False
-    return Path("/dev/loop-control").exists()
+    """Return whether this process may mount images: it is root, with loop devices, in a mount namespace of its own.
+
+    The namespace matters: a sandbox that another program makes keeps a copy of each mount, and a file system that lost
+    its power lives on there.
+    """
+    return _OWN_NAMESPACE in os.environ and Path("/dev/loop-control").exists()
+
+
+def run_in_own_namespace(module: str, arguments: Sequence[str]) -> None:
+    """Become the same program in a mount namespace of its own, where this account may do that; else return."""
+    if os.geteuid() != 0 or _OWN_NAMESPACE in os.environ or any(which(tool) is None for tool in _TOOLS):
+        return
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", module, *arguments]
+    tried = subprocess.run([*command[:4], "true"], capture_output=True, check=False)
+    if tried.returncode == 0:
+        os.execvpe(command[0], command, {**os.environ, _OWN_NAMESPACE: "1"})
 
 
 @contextmanager
