@@ -7,7 +7,7 @@ EXTRAS := node,worker,web,dev
 OUT ?= demo-output
 TOOLS := build/tools
 
-.PHONY: demo up ohif test leak-test lint bench train lock audit sbom clean help
+.PHONY: demo up ohif test soak orthanc-kill leak-test lint bench train lock audit sbom clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,8 @@ help:
 	@echo "make ohif            install the OHIF viewer, served at /ohif/ by make up"
 	@echo "make test            run the tests (PYTEST='-k store' narrows them)"
 	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
+	@echo "make soak            faults for MINUTES (60) in the order of SEED; writes build/soak.json, .md and -memory.png"
+	@echo "make orthanc-kill    kill -9 and power cuts while films arrive: this node and Orthanc, side by side"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
 	@echo "make audit           compare the pinned packages with known vulnerabilities"
@@ -42,6 +44,12 @@ test: $(STAMP)
 
 leak-test: $(STAMP)
 	REGIONMIR_LEAK_QUERIES=$(or $(QUERIES),1000) $(BIN)/python -m pytest -s tests/e2e/test_leaks.py $(PYTEST)
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.faults --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+orthanc-kill: $(STAMP)
+	$(BIN)/python -m tests.faults.orthanc_kill $(if $(ROUNDS),--rounds $(ROUNDS))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

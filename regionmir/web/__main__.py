@@ -3,10 +3,12 @@
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 
-from regionmir.core.errors import RegionMirError
+from db.durability import require_durable
+from regionmir.core.errors import DatabaseUnavailable, RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import load_settings
@@ -30,6 +32,8 @@ def main() -> int:
         settings = load_settings()
         configure_logging(settings, "web")
         site = make_site(settings)
+        with suppress(DatabaseUnavailable):  # it may come later
+            require_durable(site.database)
     except RegionMirError as error:
         print(f"regionmir web: {error}", file=sys.stderr)
         return 2

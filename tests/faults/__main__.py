@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from tests.faults.answers import answers, differences, undisturbed_answers
+from tests.faults.faults import drawn
 from tests.faults.films import Film, endless_films
 from tests.faults.memory import MemoryCurve, draw
 from tests.faults.run import Report, disturb
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
             sent = sorted(world.oracle.films.values(), key=lambda film: film.sop_instance_uid)
             anchors = random.Random(asked.seed).sample(sent, min(_ANCHORS, len(sent)))
             ours = answers(world.instance, sent, anchors)
+        _write(report, asked.out)  # the comparison takes long
         report.answers_differ = differences(ours, undisturbed_answers(folder / "peace", sent, anchors))
     _write(report, asked.out)
     return 0 if report.faultless else 1
@@ -49,7 +51,8 @@ def _drive(world: World, films: Iterator[Film], report: Report, asked: argparse.
     began, seconds = time.monotonic(), asked.minutes * 60
     curve = MemoryCurve(world)
     curve.start()
-    disturb(world, films, report, faults=asked.faults, until=began + seconds * (1 - _CALM_PART))
+    plan = drawn(random.Random(asked.seed), asked.faults, with_volume=world.volume is not None)
+    disturb(world, films, report, plan, until=began + seconds * (1 - _CALM_PART))
     world.settle(_SETTLE_S)
     calm_since_s = curve.now_s()
     _calm(world, films, max(began + seconds, time.monotonic() + seconds * _CALM_PART / 2))

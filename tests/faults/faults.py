@@ -4,6 +4,7 @@ import random
 import resource
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -207,11 +208,20 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-def drawn(choice: random.Random, count: int, *, with_volume: bool) -> list[Fault]:
+def drawn(choice: random.Random, count: int, *, with_volume: bool) -> deque[Fault]:
     """Return so many faults in random order; each kind comes once before any comes twice, as far as they reach."""
     usable = [fault for fault in FAULTS if with_volume or not fault.needs_volume]
     first = choice.sample(usable, min(count, len(usable)))
     rest = choice.choices(usable, [fault.weight for fault in usable], k=count - len(first))
     together = [*first, *rest]
     choice.shuffle(together)
-    return together
+    return deque(together)
+
+
+def quick(choice: random.Random, count: int) -> deque[Fault]:
+    """Return so many of the faults from which the system recovers soon, and a kill of the node and of PostgreSQL."""
+    light = [fault for fault in FAULTS if not (fault.heavy or fault.needs_volume)]
+    killed = [fault for fault in FAULTS if fault.name in ("kill -9 node", "kill -9 postgres")]
+    together = [*killed, *choice.sample(light, count - len(killed))]
+    choice.shuffle(together)
+    return deque(together)

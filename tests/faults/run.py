@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from tests.faults.faults import Fault, drawn
+from tests.faults.faults import Fault
 from tests.faults.films import Film
 from tests.faults.oracle import Judgement
 from tests.faults.world import World
@@ -70,10 +70,9 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-def disturb(world: World, films: Iterator[Film], report: Report, *, faults: int, until: float) -> None:
-    """Inject so many faults, or as many as there is time for (`until`: monotonic), while films are sent."""
+def disturb(world: World, films: Iterator[Film], report: Report, plan: deque[Fault], *, until: float) -> None:
+    """Inject these faults, or as many as there is time for (`until`: monotonic), while films are sent."""
     choice = random.Random(report.seed)
-    plan = deque(drawn(choice, faults, with_volume=world.volume is not None))
     vain = 0
     while plan and vain < _MOST_IN_VAIN:
         if time.monotonic() > until:
