@@ -7,7 +7,7 @@ EXTRAS := node,worker,web,dev
 OUT ?= demo-output
 TOOLS := build/tools
 
-.PHONY: demo up ohif test soak orthanc-kill leak-test lint bench train lock audit sbom clean help
+.PHONY: demo up ohif test soak orthanc-kill load leak-test lint bench train lock audit sbom clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
 	@echo "make soak            faults for MINUTES (60) in the order of SEED; writes build/soak.json, .md and -memory.png"
 	@echo "make orthanc-kill    kill -9 and power cuts while films arrive: this node and Orthanc, side by side"
+	@echo "make load            memory of the node while 64 associations send at once"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
 	@echo "make audit           compare the pinned packages with known vulnerabilities"
@@ -50,6 +51,9 @@ soak: $(STAMP)
 
 orthanc-kill: $(STAMP)
 	$(BIN)/python -m tests.faults.orthanc_kill $(if $(ROUNDS),--rounds $(ROUNDS))
+
+load: $(STAMP)
+	$(BIN)/python -m tests.faults.load
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
