@@ -161,8 +161,14 @@ def claim(
 
 
 def renew(session: Session, owner: str, claimed: Claimed, lease_s: float) -> bool:
-    """Extend the lease on one delivery; False where it was lost."""
-    return _count(session, update(DeliveryRow).where(*_held(owner, claimed)).values(lease_until=_in_seconds(lease_s)))
+    """Extend the leases on all that `owner` holds; False where the one on this delivery was lost.
+
+    All: a slow object must not let those expire that wait behind it, each time as one more attempt.
+    """
+    row = DeliveryRow
+    held = row.state == DeliveryState.SENDING, row.lease_owner == owner
+    session.execute(update(row).where(*held).values(lease_until=_in_seconds(lease_s)))
+    return session.scalar(select(row.pk).where(*_held(owner, claimed))) is not None
 
 
 def release(session: Session, owner: str) -> int:

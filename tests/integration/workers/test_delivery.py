@@ -183,6 +183,18 @@ def test_what_a_dead_sender_held_waits_again_and_it_can_not_finish_it(database: 
     assert outbox(database)[0].state.value == "waiting"
 
 
+def test_a_slow_object_lets_no_lease_behind_it_expire(database: Database) -> None:
+    enqueue(database, make_results(database, 2))
+    with database.session() as session:
+        title = AETitle(AE_TITLE)
+        first, second = deliveries.claim(session, "slow", title, limit=5, lease_s=60, max_senders=1)
+        session.execute(text("UPDATE delivery SET lease_until = now() - interval '1 s'"))
+        assert deliveries.renew(session, "slow", first, 60)
+        assert deliveries.requeue_expired(session) == 0
+        assert deliveries.finish_delivered(session, "slow", second, sop_class_uid="1.2")
+        assert not deliveries.renew(session, "slow", second, 60)
+
+
 def test_no_delivery_waits_for_a_clock_that_was_moved_back(database: Database) -> None:
     enqueue(database, make_results(database, 2))
     with database.session() as session:
