@@ -131,6 +131,6 @@ def configured(folder: Path) -> tuple[Path, str, int]:
         "DicomAlwaysAllowStore": True,
         "Plugins": [],
     }
-    path = folder / "orthanc.json"
+    path = folder.with_name(f"{folder.name}.orthanc.json")  # beside it: the folder may lose its power
     path.write_text(json.dumps(values))
     return path, f"http://127.0.0.1:{http_port}", dicom_port
