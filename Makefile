@@ -8,7 +8,7 @@ OUT ?= demo-output
 TOOLS := build/tools
 JOBS ?= 2
 
-.PHONY: demo up ohif test leak-test hostile fuzz cluster-test lint bench bench-large train lock audit deploy-check sbom clean help
+.PHONY: demo up ohif test soak orthanc-kill load leak-test hostile fuzz cluster-test lint bench bench-large train lock audit deploy-check sbom clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,9 @@ help:
 	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
 	@echo "make hostile         try INPUTS=6000 bad inputs (SEED=1) and count crashes and hangs"
 	@echo "make fuzz            fuzz our readers by coverage, SECONDS=60 each (TARGET=name: one of them)"
+	@echo "make soak            faults for MINUTES (60) in the order of SEED; writes build/soak.json, .md and -memory.png"
+	@echo "make orthanc-kill    kill -9 and power cuts while films arrive: this node and Orthanc, side by side"
+	@echo "make load            memory of the node while 64 associations send at once"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed"
 	@echo "make bench-large     the search among ten million regions: hours, 40 GB of disk"
@@ -61,6 +64,15 @@ fuzz: build/fuzz/.installed
 
 cluster-test: $(STAMP)
 	REGIONMIR_CLUSTER=1 $(BIN)/python -m pytest -s tests/e2e/test_cluster.py $(PYTEST)
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.faults --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+orthanc-kill: $(STAMP)
+	$(BIN)/python -m tests.faults.orthanc_kill $(if $(ROUNDS),--rounds $(ROUNDS))
+
+load: $(STAMP)
+	$(BIN)/python -m tests.faults.load
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

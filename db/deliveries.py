@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Select, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db.clock import expired_lease, later_than_any
 from db.filing import clean
 from db.tables import DeliveryRow, StudyRow
 from db.visibility import of_visible_study
@@ -21,6 +22,9 @@ from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import Disclosure
 
 MAX_REASON = 200
+
+LONGEST_WAIT_S = 2400.0
+"""No sender lets a delivery wait so long before it tries again."""
 
 
 class DeliveryState(StrEnum):
@@ -157,8 +161,14 @@ def claim(
 
 
 def renew(session: Session, owner: str, claimed: Claimed, lease_s: float) -> bool:
-    """Extend the lease on one delivery; False where it was lost."""
-    return _count(session, update(DeliveryRow).where(*_held(owner, claimed)).values(lease_until=_in_seconds(lease_s)))
+    """Extend the leases on all that `owner` holds; False where the one on this delivery was lost.
+
+    All: a slow object must not let those expire that wait behind it, each time as one more attempt.
+    """
+    row = DeliveryRow
+    held = row.state == DeliveryState.SENDING, row.lease_owner == owner
+    session.execute(update(row).where(*held).values(lease_until=_in_seconds(lease_s)))
+    return session.scalar(select(row.pk).where(*_held(owner, claimed))) is not None
 
 
 def release(session: Session, owner: str) -> int:
@@ -198,11 +208,20 @@ def hold_back(session: Session, destination: AETitle, after_s: float) -> None:
     )
 
 
-def requeue_expired(session: Session) -> int:
-    """Let deliveries wait again whose sender let its lease expire; return how many."""
+def requeue_expired(session: Session, lease_s: float | None = None) -> int:
+    """Let deliveries wait again whose sender let its lease expire; return how many.
+
+    With `lease_s`, how long leases last, also those that end later than any can: the clock was moved back since. What
+    waits longer than any pause is due then.
+    """
     row = DeliveryRow
+    if lease_s is not None:
+        waits_too_long = row.state == DeliveryState.WAITING, later_than_any(row.next_try_at, LONGEST_WAIT_S)
+        session.execute(update(row).where(*waits_too_long).values(next_try_at=func.now()))
     statement = (
-        update(row).where(row.state == DeliveryState.SENDING, row.lease_until < func.now()).values(**_waiting_again())
+        update(row)
+        .where(row.state == DeliveryState.SENDING, expired_lease(row.lease_until, lease_s))
+        .values(**_waiting_again())
     )
     return int(session.execute(statement).rowcount)  # type: ignore[attr-defined]
 

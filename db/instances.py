@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from db import analyses
 from db import regions as regions_
+from db.clock import expired_lease
 from db.filing import clean
 from db.ingest import Receipt, receive
 from db.regions import FiledRegion
@@ -224,15 +225,17 @@ def finish_failed(session: Session, claimed: ClaimedInstance, *, owner: str, rea
     return _finish(session, claimed, owner, InstanceState.FAILED, reason, {})
 
 
-def requeue_expired(session: Session) -> int:
+def requeue_expired(session: Session, lease_s: float | None = None) -> int:
     """Let instances wait again whose worker let its lease expire; return how many.
+
+    With `lease_s`, how long leases last, also those that end later than any can: the clock was moved back since.
 
     One that did so in `MAX_ATTEMPTS` attempts is marked failed: it probably kills its worker.
     """
     row = InstanceRow
     expired = (
         select(row.pk)
-        .where(row.state == InstanceState.INDEXING, row.lease_until < func.now())
+        .where(row.state == InstanceState.INDEXING, expired_lease(row.lease_until, lease_s))
         .order_by(row.pk)
         .with_for_update(skip_locked=True)
         .scalar_subquery()

@@ -8,6 +8,7 @@ from threading import Event
 import structlog
 
 from db import migrate
+from db.durability import require_durable
 from db.engine import Database
 from dicom_node import audit_trail
 from dicom_node.node import Node
@@ -81,13 +82,17 @@ def run(settings: Settings, stop: Event) -> None:
 
 
 def _database_is_ready(database: Database, stop: Event) -> bool:
-    """Return True once the database answers and has our schema, False where the process is to stop before."""
+    """Return True once the database answers and has our schema, False where the process is to stop before.
+
+    Raises `ConfigurationError` where it could lose what was acknowledged.
+    """
     deadline = time.monotonic() + DATABASE_DEADLINE_S
     log.info("waiting for the database")
     while not stop.is_set():
         try:
             database.wait_ready(1.0)
             migrate.wait_current(database, 1.0)
+            require_durable(database)
             return True
         except DatabaseUnavailable:
             if time.monotonic() > deadline:

@@ -32,7 +32,9 @@ class Refusal:
 CALLING_AE_UNKNOWN = Refusal(0x01, 0x01, 0x03, "calling AE title not recognized")
 CALLED_AE_UNKNOWN = Refusal(0x01, 0x01, 0x07, "called AE title not recognized")
 TOO_MANY_ASSOCIATIONS = Refusal(0x02, 0x03, 0x02, "more than `REGIONMIR_MAX_ASSOCIATIONS` associations; try again")
-"""Given by pynetdicom itself."""
+TOO_MANY_OF_ONE_PEER = Refusal(
+    0x02, 0x03, 0x02, "more than `REGIONMIR_MAX_ASSOCIATIONS_PER_PEER` associations from one address; try again"
+)
 
 
 def is_called(title: str, own_title: str) -> bool:

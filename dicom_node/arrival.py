@@ -1,6 +1,9 @@
 """Receiving C-STORE data sets: fragments go to the disk as they come, and one bad object harms no other."""
 
+import time
 from collections.abc import Iterable
+from contextlib import suppress
+from queue import Empty
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+MAX_QUEUED = 8
+"""Requests of one association that may wait. A peer waits for each answer, as no window was negotiated (PS3.7 D.3.3.3);
+one that does not would fill memory and disk."""
+
 _COMMAND = 0b01
 _LAST = 0b10
 """Bits of the message control header (PS3.8 E.2)."""
@@ -36,15 +43,29 @@ class NodeDimse(DIMSEServiceProvider):
     A C-STORE command without usable UIDs gets its answer here: pynetdicom would abort the association.
     """
 
-    def __init__(self, assoc: "Association", store: FileStore, limit_bytes: int) -> None:
+    def __init__(self, assoc: "Association", store: FileStore, limit_bytes: int, limit_s: float) -> None:
         super().__init__(assoc)
         self._store = store
-        self._limit_bytes = limit_bytes
+        self._limit_bytes, self._limit_s = limit_bytes, limit_s
+        self._began: float | None = None
         self._arrival: Arrival | None = None
         self._answers = PendingAnswers()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Process one P-DATA of the peer (called by the upper layer's thread)."""
+        if self._began is None:
+            self._began = time.monotonic()
+        elif time.monotonic() - self._began > self._limit_s:  # it is never idle, and never done
+            self._abort("a message takes too long")
+            return
+        if self.msg_queue.qsize() > MAX_QUEUED:
+            self._abort("requests come without waiting for answers")
+            return
+        self._receive_fragments(primitive)
+        if self._arrival is None and self.message is None:
+            self._began = None
+
+    def _receive_fragments(self, primitive: P_DATA) -> None:
         for context_id, data in primitive.presentation_data_value_list:
             if self._arrival is not None and not data[0] & _COMMAND:
                 self._arrival.write(memoryview(data)[1:])
@@ -62,10 +83,18 @@ class NodeDimse(DIMSEServiceProvider):
             self.dul.send_pdu(pdata)
 
     def discard(self) -> None:
-        """Delete a data set of which only a part arrived."""
-        arrival, self._arrival = self._arrival, None
-        if arrival is not None:
-            arrival.discard()
+        """Delete a data set of which only a part arrived, and those of requests that nobody will answer."""
+        left, self._arrival = [self._arrival], None
+        with suppress(Empty):
+            while True:
+                left.append(arrival_of(self.msg_queue.get_nowait()[1]))
+        for arrival in left:
+            if arrival is not None:
+                arrival.discard()
+
+    def _abort(self, why: str) -> None:
+        log.warning("association aborted", why=why, peer=self.assoc.requestor.ae_title)
+        self.dul.event_queue.put("Evt19")
 
     def _encoded(self, primitive: DIMSEPrimitive, context_id: int) -> tuple[DIMSEMessage, Iterable[P_DATA]]:
         if isinstance(primitive, C_FIND) and is_pending(primitive):
@@ -82,8 +111,7 @@ class NodeDimse(DIMSEServiceProvider):
         try:
             super().receive_primitive(single)
         except Exception as error:  # a command set that does not decode; its text may be anything
-            log.warning("undecodable DIMSE command, association aborted", error=type(error).__name__)
-            self.dul.event_queue.put("Evt19")
+            self._abort(f"undecodable DIMSE command ({type(error).__name__})")
             return
         if isinstance(self.message, C_STORE_RQ):
             context = self.assoc._accepted_cx.get(context_id)

@@ -20,6 +20,7 @@ from dicom_node.access import Refusal
 from dicom_node.arrival import NodeDimse
 from dicom_node.contexts import is_storage, preferred_syntax
 from dicom_node.handshake import Handshakes
+from dicom_node.limits import Client, Limits
 from dicom_node.retrieve_service import RetrievingAssociation
 from dicom_node.waiting import Checkpoint, NotifyingQueue, WaitingDul
 from regionmir.core.errors import DatabaseUnavailable
@@ -51,6 +52,7 @@ class NodeServer(ThreadedAssociationServer):
     """Listens; an accepted socket has a deadline and sends small messages at once. `tls`: None for plain TCP."""
 
     node: "Node"
+    limits: Limits
     tls: Handshakes | None = None
     request_queue_size = 128
     daemon_threads = True
@@ -62,6 +64,13 @@ class NodeServer(ThreadedAssociationServer):
         client.settimeout(self.ae.network_timeout)
         return client, address
 
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Return whether there is room for this connection; else it is closed."""
+        if self.limits.connected(client_address[:2]):
+            return True
+        log.warning("connection closed: too many without an association", address=client_address[0])
+        return False
+
 
 class NodeRequestHandler(RequestHandler):
     """Makes one association per connection."""
@@ -70,16 +79,22 @@ class NodeRequestHandler(RequestHandler):
 
     def handle(self) -> None:
         """Do the handshake, where there is one, and start the association."""
-        tls = self.server.tls
-        if tls is not None:
-            secured = tls.secured(self.request, str(self.client_address[0]), self.server.node)
-            if secured is None:
-                return
-            self.request = secured
-        super().handle()
+        started = False
+        try:
+            tls = self.server.tls
+            if tls is not None:
+                secured = tls.secured(self.request, str(self.client_address[0]), self.server.node)
+                if secured is None:
+                    return
+                self.request = secured
+            super().handle()
+            started = True
+        finally:
+            if not started:
+                self.server.limits.ended(self.client_address[:2])
 
     def _create_association(self) -> "NodeAssociation":
-        assoc = NodeAssociation(self.ae, self.server.node)
+        assoc = NodeAssociation(self.ae, self.server.node, self.server.limits, self.client_address[:2])
         assoc._server = self.server
         assoc.name = f"AcceptorThread@{self.client_address[0]}:{self.client_address[1]}"
         assoc.set_socket(NodeSocket(assoc, client_socket=self.request))
@@ -104,39 +119,58 @@ class NodeRequestHandler(RequestHandler):
 class NodeSocket(TlsAssociationSocket):
     """Reads a PDU in large steps, within a deadline for the whole of it, and none of absurd length.
 
+    Until an association is requested, one deadline is for all that comes: the ARTIM timer (PS3.8 9.1.5) does not run
+    while a read waits.
+
     It acknowledges at once: else a peer with Nagle's algorithm on sends the keys of a query 40 ms after its command.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._opened = time.monotonic()
 
     def recv(self, nr_bytes: int) -> bytearray:
         if nr_bytes > LARGEST_READ:
             raise OSError(f"PDU of {nr_bytes} bytes")
         peer = cast(socket.socket, self.socket)
-        deadline = time.monotonic() + (self.assoc.network_timeout or 3600.0)
+        deadline = self._deadline()
         received = bytearray(nr_bytes)
         view = memoryview(received)
         at = 0
         while at < nr_bytes:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            peer.settimeout(left)
             count = self.read_into(view[at:])
-            if count == 0 or time.monotonic() > deadline:
+            if count == 0:
                 break
             at += count
+        peer.settimeout(self.assoc.network_timeout)
         if ACKNOWLEDGE_AT_ONCE is not None:
             peer.setsockopt(socket.IPPROTO_TCP, ACKNOWLEDGE_AT_ONCE, 1)
         view.release()
         del received[at:]
         return received
 
+    def _deadline(self) -> float:
+        """Return when the PDU that begins now must be whole, on the monotonic clock."""
+        if self.assoc.requestor.primitive is None:
+            return self._opened + (self.assoc.acse_timeout or 3600.0)
+        return time.monotonic() + (self.assoc.network_timeout or 3600.0)
+
 
 class NodeAssociation(RetrievingAssociation):
     """An association with the node as acceptor. `caller` is None until it is known who calls."""
 
-    def __init__(self, ae: ApplicationEntity, node: "Node") -> None:
+    def __init__(self, ae: ApplicationEntity, node: "Node", limits: Limits, client: Client) -> None:
         super().__init__(ae, "acceptor")
-        self.node = node
+        self.node, self.limits, self.client = node, limits, client
         self.caller: Caller | Refusal | None = None
         self.certificate: Certificate | None = None
         self.acse = NodeAcse(self)
-        self.dimse = NodeDimse(self, node.store, node.settings.max_instance_bytes)
+        settings = node.settings
+        self.dimse = NodeDimse(self, node.store, settings.max_instance_bytes, settings.message_timeout_s)
         self._wait_for_work()
         self.bind(evt.EVT_CONN_CLOSE, _stop_waiting)
         self.bind(evt.EVT_DIMSE_SENT, _restart_idle_timer)
@@ -159,6 +193,7 @@ class NodeAssociation(RetrievingAssociation):
             with ASSOCIATIONS_OPEN.track_inprogress(), span("association"):
                 super().run_reactor()
         finally:
+            self.limits.ended(self.client)
             cast(NodeDimse, self.dimse).discard()
             audit_trail.received(self.node, self)
 
@@ -228,7 +263,7 @@ class NodeAcse(ACSE):
             )
         except DatabaseUnavailable as error:  # let it in: every operation asks again, and says what is wrong
             log.warning("caller not looked up", why=str(error))
-        return assoc.caller if isinstance(assoc.caller, Refusal) else None
+        return assoc.caller if isinstance(assoc.caller, Refusal) else assoc.limits.associated(assoc.client)
 
 
 def _stop_waiting(event: Event) -> None:

@@ -1,6 +1,7 @@
 """The DICOM server: one port, our AE title and those of the regions, handlers that translate, call and answer."""
 
 import logging
+import sys
 import time
 import warnings
 from threading import Thread
@@ -17,6 +18,7 @@ from dicom_node.contexts import service_contexts
 from dicom_node.find import handle_find
 from dicom_node.handshake import Handshakes
 from dicom_node.identifier import accept_extended
+from dicom_node.limits import Limits
 from dicom_node.measuring import counted, measured, measured_answers
 from dicom_node.node import Node
 from dicom_node.release import handle_released
@@ -96,15 +98,16 @@ def serve(node: Node, *, tls_port: int | None = None) -> Server:
     ae = AE(settings.ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.maximum_associations = settings.max_associations
+    ae.maximum_associations = sys.maxsize  # `Limits` counts, and not those that only connect
     ae.maximum_pdu_size = MAX_PDU_BYTES
     ae.network_timeout = settings.network_timeout_s
     ae.acse_timeout = settings.acse_timeout_s
     ae.dimse_timeout = settings.network_timeout_s
     handshakes = _handshakes(settings) if secured_port is not None else None
-    plain = None if settings.dicom_tls_only else _listener(ae, node, settings.dicom_port)
+    limits = Limits(settings.max_associations, settings.max_associations_per_peer)
+    plain = None if settings.dicom_tls_only else _listener(ae, node, settings.dicom_port, limits)
     try:
-        secured = None if secured_port is None else _listener(ae, node, secured_port, handshakes)
+        secured = None if secured_port is None else _listener(ae, node, secured_port, limits, handshakes)
     except ConfigurationError:
         if plain is not None:
             plain.server_close()
@@ -117,7 +120,7 @@ def _handshakes(settings: Settings) -> Handshakes:
     return Handshakes(context, at_once=settings.max_associations, deadline_s=settings.acse_timeout_s)
 
 
-def _listener(ae: AE, node: Node, port: int, handshakes: Handshakes | None = None) -> NodeServer:
+def _listener(ae: AE, node: Node, port: int, limits: Limits, handshakes: Handshakes | None = None) -> NodeServer:
     """Return a bound listener that takes what is configured for the node. Raises `ConfigurationError`."""
     host = node.settings.dicom_host
     try:
@@ -131,7 +134,7 @@ def _listener(ae: AE, node: Node, port: int, handshakes: Handshakes | None = Non
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     listener = cast(NodeServer, made)
-    listener.node, listener.tls = node, handshakes
+    listener.node, listener.limits, listener.tls = node, limits, handshakes
     ae._servers.append(listener)
     return listener
 

@@ -79,6 +79,15 @@ def databases(postgres_url: str) -> "TestDatabases":
     return TestDatabases(postgres_url)
 
 
+@pytest.fixture(scope="session")
+def durable_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of a migrated database on a server that a node's process accepts: it waits for the disk."""
+    from tests.support.postgres import TestDatabases, durable_server
+
+    with durable_server(tmp_path_factory.mktemp("durable")) as server:
+        yield TestDatabases(server.url).migrated()
+
+
 @pytest.fixture
 def database_factory(databases: "TestDatabases") -> Iterator[Callable[[], str]]:
     """Return a function that makes a fresh migrated database and returns its URL; all are dropped at the end."""

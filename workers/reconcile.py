@@ -21,14 +21,16 @@ class Reconciled:
     woken: bool
 
 
-def reconcile(database: Database, queue: IndexQueue) -> Reconciled:
+def reconcile(database: Database, queue: IndexQueue, *, lease_s: float, delivery_lease_s: float) -> Reconciled:
     """Give expired leases back, wake the index workers if anything waits, and return what was found.
+
+    `lease_s`, `delivery_lease_s`: how long the leases of index workers and of senders last.
 
     Safe at any time and twice. Raises `DatabaseUnavailable`; a broker that is away is only logged.
     """
     with database.session() as session:
-        requeued = instances.requeue_expired(session)
-        unsent = deliveries.requeue_expired(session)
+        requeued = instances.requeue_expired(session, lease_s)
+        unsent = deliveries.requeue_expired(session, delivery_lease_s)
         waiting = instances.waiting(session)
     woken = waiting > 0 and _wake(queue)
     if requeued or unsent:

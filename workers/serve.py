@@ -104,11 +104,14 @@ def serve_light(settings: Settings) -> int:
         database = at_end.enter_context(_database(settings, "regionmir light worker"))
         pseudonymizer = settings.pseudonymizer()
         answering = Answering(database, settings.default_k, ResultOutbox(pseudonymizer))
-        look_after = partial(reconcile, database, queue)
+        look_after = partial(
+            reconcile, database, queue, lease_s=settings.lease_s, delivery_lease_s=settings.delivery_lease_s
+        )
         own_ae = parse_ae_title(settings.ae_title)
         objects, tls_files = at_end.enter_context(closing(open_store(settings))), settings.tls_files
         maker = ResultMaker(database, objects, pseudonymizer, settings.max_pixels)
         deliverer = Deliverer(database, own_ae, dict.fromkeys(KINDS, maker), tls_files=tls_files)
+        deliverer.lease_s = settings.delivery_lease_s
         at_end.callback(deliverer.close)
         policy = settings.storage_policy
         reporter = CommitmentReporter(database, objects, own_ae, tls_files=tls_files, storage_policy=policy)

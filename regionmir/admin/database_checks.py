@@ -5,19 +5,15 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from db.durability import MUST_BE_ON, refusal
 from regionmir.core.errors import ConfigurationError, DatabaseUnavailable
-
-_MUST_BE_ON = ("fsync", "full_page_writes", "synchronous_commit")
-_OFF = "off"
 
 
 def require_durable(database_url: str) -> None:
     """Return if a commit survives a power failure. Raises `ConfigurationError`, or `DatabaseUnavailable`."""
-    for name in _MUST_BE_ON:
-        if _ask(database_url, "SELECT current_setting(%s)", name) == _OFF:
-            raise ConfigurationError(
-                f"PostgreSQL runs with {name} = off: an instance that was acknowledged could be lost; set it to on"
-            )
+    for name in MUST_BE_ON:
+        if _ask(database_url, "SELECT current_setting(%s)", name) == "off":
+            raise refusal(name)
 
 
 def update_pgvector(superuser_url: str) -> None:

@@ -3,10 +3,12 @@
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 
-from regionmir.core.errors import RegionMirError
+from db.durability import require_durable
+from regionmir.core.errors import DatabaseUnavailable, RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import load_settings
@@ -33,6 +35,8 @@ def main() -> int:
         configure_logging(settings, "web")
         limit_decoding(settings)
         site = make_site(settings)
+        with suppress(DatabaseUnavailable):  # it may come later
+            require_durable(site.database)
         stop_tracing = start_tracing(settings, "web")
     except RegionMirError as error:
         print(f"regionmir web: {error}", file=sys.stderr)

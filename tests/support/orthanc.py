@@ -113,3 +113,24 @@ def _wait(http: httpx.Client, process: "subprocess.Popen[bytes]", folder: Path) 
             assert process.poll() is None, (folder / "orthanc.log").read_text()
             assert time.monotonic() < end, "Orthanc does not answer"
             time.sleep(0.1)
+
+
+def configured(folder: Path) -> tuple[Path, str, int]:
+    """Write the configuration of an Orthanc on free ports that takes all that is sent; all else is as Orthanc has it.
+
+    Returns its path, the URL of the REST API, and the DICOM port.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    http_port, dicom_port = free_port(), free_port()
+    values = {
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "HttpPort": http_port,
+        "DicomPort": dicom_port,
+        "AuthenticationEnabled": False,
+        "DicomAlwaysAllowStore": True,
+        "Plugins": [],
+    }
+    path = folder.with_name(f"{folder.name}.orthanc.json")  # beside it: the folder may lose its power
+    path.write_text(json.dumps(values))
+    return path, f"http://127.0.0.1:{http_port}", dicom_port

@@ -65,9 +65,18 @@ class _Hurried(LocalPostgres):
 
 
 @contextmanager
+def durable_server(folder: Path) -> Iterator[LocalPostgres]:
+    """Yield a running server in `folder` that waits for the disk, as those do that a node accepts."""
+    yield from _running(LocalPostgres(folder / "data", folder / "socket"))
+
+
+@contextmanager
 def throw_away_server(folder: Path) -> Iterator[LocalPostgres]:
     """Yield a running server in `folder`; it is stopped at the end."""
-    server = _Hurried(folder / "data", folder / "socket")
+    yield from _running(_Hurried(folder / "data", folder / "socket"))
+
+
+def _running(server: LocalPostgres) -> Iterator[LocalPostgres]:
     server.start()
     try:
         yield server

@@ -33,8 +33,8 @@ from regionmir.scu.association import MAX_PDU_BYTES as REQUESTED_PDU_BYTES
 from regionmir.scu.peer import DEFAULT_TIMEOUTS
 
 SETTINGS_OF_INTEREST = (
-    "ae_title", "dicom_host", "dicom_port", "max_associations", "network_timeout_s", "acse_timeout_s",
-    "max_instance_bytes", "find_cap", "default_k", "last_within_s", "quiet_s",
+    "ae_title", "dicom_host", "dicom_port", "max_associations", "max_associations_per_peer", "network_timeout_s",
+    "acse_timeout_s", "message_timeout_s", "max_instance_bytes", "find_cap", "default_k", "last_within_s", "quiet_s",
     "rejection_rules",
 )  # fmt: skip
 """Settings that change what a peer sees."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from dicom_node.access import CALLED_AE_UNKNOWN, CALLING_AE_UNKNOWN, TOO_MANY_ASSOCIATIONS
+from dicom_node.access import CALLED_AE_UNKNOWN, CALLING_AE_UNKNOWN, TOO_MANY_ASSOCIATIONS, TOO_MANY_OF_ONE_PEER
 from regionmir.admin.conformance.tables import markdown_table
 from regionmir.archive.status import SIMILAR, Line
 from regionmir.scu.commitment import FAILURE_REASONS
@@ -31,7 +31,7 @@ def refusals_of_associations() -> str:
     """Return why an association is rejected."""
     rows = [
         (str(one.result), str(one.source), str(one.diagnostic), one.why)
-        for one in (CALLED_AE_UNKNOWN, CALLING_AE_UNKNOWN, TOO_MANY_ASSOCIATIONS)
+        for one in (CALLED_AE_UNKNOWN, CALLING_AE_UNKNOWN, TOO_MANY_ASSOCIATIONS, TOO_MANY_OF_ONE_PEER)
     ]
     return markdown_table(("result", "source", "reason", "when"), rows)
 

@@ -126,6 +126,17 @@ def test_a_renewed_lease_does_not_expire(database: Database) -> None:
         assert instances.requeue_expired(session) == 0
 
 
+def test_a_lease_from_before_the_clock_was_moved_back_does_not_hold_its_instance(database: Database) -> None:
+    fill(database, 2)
+    assert len(claim(database, "worker")) == 2
+    with database.session() as session:
+        assert instances.requeue_expired(session, lease_s=60) == 0
+        session.execute(text("UPDATE instance SET lease_until = lease_until + interval '1 hour'"))
+        assert instances.requeue_expired(session, lease_s=3600) == 0
+        assert instances.requeue_expired(session, lease_s=60) == 2
+    assert len(claim(database, "quick")) == 2
+
+
 def test_an_instance_that_crashes_its_worker_five_times_is_marked_failed(database: Database) -> None:
     fill(database, 1)
     for _ in range(5):

@@ -45,12 +45,12 @@ def line_with(process: subprocess.Popen[str], event: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_where_it_listens_serves_without_a_broker_and_stops_cleanly(
-    tmp_path: Path, database_factory: Callable[[], str], number: signal.Signals
+    tmp_path: Path, durable_database: str, number: signal.Signals
 ) -> None:
     port = free_port()
     broker = f"redis+socket://{tmp_path}/nowhere.sock"
     with node_process(
-        tmp_path, database_url=database_factory(), redis_url=broker, dicom_port=str(port), ae_title="OURS"
+        tmp_path, database_url=durable_database, redis_url=broker, dicom_port=str(port), ae_title="OURS"
     ) as process:
         line = line_with(process, "listening")
         assert (line["ae_title"], line["port"]) == ("OURS", port)
@@ -64,10 +64,10 @@ def test_it_says_where_it_listens_serves_without_a_broker_and_stops_cleanly(
         assert "Test^Patient" not in log
 
 
-def test_a_taken_port_is_one_clear_line(tmp_path: Path, database_factory: Callable[[], str], running) -> None:
+def test_a_taken_port_is_one_clear_line(tmp_path: Path, durable_database: str, running) -> None:
     with node_process(
         tmp_path,
-        database_url=database_factory(),
+        database_url=durable_database,
         redis_url=f"redis+socket://{tmp_path}/nowhere.sock",
         dicom_port=str(running.port),
     ) as process:
@@ -88,3 +88,16 @@ def test_it_can_be_stopped_while_it_waits_for_the_database(tmp_path: Path) -> No
         line_with(process, "waiting for the database")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def test_a_database_that_could_lose_a_commit_is_refused(tmp_path: Path, database_factory: Callable[[], str]) -> None:
+    hurried = database_factory()  # as tests have it: it does not wait for the disk
+    with node_process(
+        tmp_path,
+        database_url=hurried,
+        redis_url=f"redis+socket://{tmp_path}/nowhere.sock",
+        dicom_port=str(free_port()),
+    ) as process:
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert log.strip().splitlines()[-1].startswith("regionmir node: PostgreSQL runs with fsync = off")

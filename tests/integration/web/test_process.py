@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -79,3 +80,10 @@ def test_what_it_cannot_start_with_is_one_line(tmp_path: Path, settings: dict[st
     assert process.returncode == 2
     assert said in errors
     assert len(errors.strip().splitlines()) == 1
+
+
+def test_a_database_that_could_lose_a_commit_is_refused(tmp_path: Path, database_factory: Callable[[], str]) -> None:
+    process = start(tmp_path, database_url=database_factory(), redis_url=f"redis+socket://{tmp_path}/nowhere.sock")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "regionmir web: PostgreSQL runs with fsync = off" in errors

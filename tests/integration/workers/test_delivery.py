@@ -183,6 +183,31 @@ def test_what_a_dead_sender_held_waits_again_and_it_can_not_finish_it(database: 
     assert outbox(database)[0].state.value == "waiting"
 
 
+def test_a_slow_object_lets_no_lease_behind_it_expire(database: Database) -> None:
+    enqueue(database, make_results(database, 2))
+    with database.session() as session:
+        title = AETitle(AE_TITLE)
+        first, second = deliveries.claim(session, "slow", title, limit=5, lease_s=60, max_senders=1)
+        session.execute(text("UPDATE delivery SET lease_until = now() - interval '1 s'"))
+        assert deliveries.renew(session, "slow", first, 60)
+        assert deliveries.requeue_expired(session) == 0
+        assert deliveries.finish_delivered(session, "slow", second, sop_class_uid="1.2")
+        assert not deliveries.renew(session, "slow", second, 60)
+
+
+def test_no_delivery_waits_for_a_clock_that_was_moved_back(database: Database) -> None:
+    enqueue(database, make_results(database, 2))
+    with database.session() as session:
+        deliveries.claim(session, "dead", AETitle(AE_TITLE), limit=1, lease_s=60, max_senders=1)
+        hours = "interval '3 hours'"
+        session.execute(text(f"UPDATE delivery SET lease_until = lease_until + {hours}, next_try_at = now() + {hours}"))
+        assert deliveries.due_destinations(session) == []
+        assert deliveries.requeue_expired(session, lease_s=60) == 1
+    with database.session() as session:  # the one that was being sent waits like the other, for reconcile's next turn
+        deliveries.requeue_expired(session, lease_s=60)
+        assert len(deliveries.claim(session, "other", AETitle(AE_TITLE), limit=5, lease_s=60, max_senders=1)) == 2
+
+
 def test_what_an_operator_dropped_is_neither_sent_nor_made_again(database: Database) -> None:
     results = make_results(database, 2)
     enqueue(database, results)

@@ -1,0 +1,171 @@
+"""Everything that a run drives: RegionMIR, its destination PACS, the proxy before it, clients, and the oracle."""
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import psycopg
+import redis
+
+from models.registry import shipped_folder
+from regionmir.admin.demo.instance import Instance
+from tests.faults.oracle import FINAL, Judgement, Oracle
+from tests.faults.pacs import FaultyPacs, faulty_pacs
+from tests.faults.proxy import CuttingProxy, cutting_proxy
+from tests.faults.sending import SENDER, Senders, Target
+from tests.faults.volume import Volume, can_mount, mounted_volume
+from tests.support.end_to_end import command
+
+PACS, READER = "PACS", "READER"
+LEASE_S = 5
+SETTINGS = {
+    "REGIONMIR_LEASE_S": str(LEASE_S),
+    "REGIONMIR_DELIVERY_LEASE_S": "20",
+    "REGIONMIR_RECONCILE_S": "3",
+    "REGIONMIR_QUIET_S": "1",
+    "REGIONMIR_ANONYMOUS_STORE": "true",
+    "REGIONMIR_TORCH_THREADS": "1",
+    "REGIONMIR_LOG_LEVEL": "warning",
+}
+ROLES = {
+    "node": ("dicom_node",),
+    "index worker": ("workers", "index"),
+    "light worker": ("workers", "light"),
+    "web": ("regionmir.web",),
+    "postgres": ("postgres",),
+    "redis": ("redis-server",),
+}
+
+
+@dataclass
+class World:
+    """A running system. `volume`: the file system of its data folder, None where none can be mounted."""
+
+    folder: Path
+    instance: Instance
+    pacs: FaultyPacs
+    proxy: CuttingProxy
+    senders: Senders
+    oracle: Oracle
+    volume: Volume | None
+    model: Path
+    notes: list[str] = field(default_factory=list)
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """Return the main process of each role that runs now, and the supervisor."""
+        found: dict[str, psutil.Process] = {}
+        try:
+            supervisor = psutil.Process(self.instance.pid)
+            children = supervisor.children()
+        except psutil.NoSuchProcess:
+            return found
+        found["supervisor"] = supervisor
+        for child in children:
+            role = _role(child)
+            if role:
+                found[role] = child
+        return found
+
+    def signal(self, role: str, number: signal.Signals, *, family: bool = False) -> bool:
+        """Send a signal to a role's process (`family`: its children too); False where it does not run now."""
+        process = self.processes().get(role)
+        if process is None:
+            return False
+        try:
+            for one in [*(process.children(recursive=True) if family else []), process]:
+                one.send_signal(number)
+        except psutil.NoSuchProcess:
+            return False
+        return True
+
+    def redis(self) -> "redis.Redis":
+        url = self.instance.settings().require_redis_url()
+        return redis.Redis(unix_socket_path=url.split("://", 1)[1].split("?")[0])
+
+    def execute(self, *statements: str) -> None:
+        """Run statements in the database."""
+        url = self.instance.settings().require_database_url()
+        with psycopg.connect(url, connect_timeout=3) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def settle(self, deadline_s: float) -> None:
+        """Undo what is broken, and wait until all is sent, final and delivered, as far as it will be."""
+        end = time.monotonic() + deadline_s
+        self.pacs.revive()
+        (self.pacs.folder / "mode").unlink(missing_ok=True)
+        self.senders.wait_until_sent(deadline_s)
+        retried = 0.0
+        while time.monotonic() < end:
+            try:
+                if self._is_settled():
+                    return
+                if time.monotonic() - retried > 20:
+                    retried = time.monotonic()
+                    command(self.instance, "deliveries", "retry", "--all", check=False)
+            except psycopg.OperationalError:
+                pass
+            time.sleep(1)
+
+    def judge(self) -> Judgement:
+        return self.oracle.judge(self.instance.settings(), PACS, self.pacs.stored())
+
+    def _is_settled(self) -> bool:
+        with psycopg.connect(self.instance.settings().require_database_url(), connect_timeout=3) as connection:
+            unfinished = "SELECT count(*) FROM instance WHERE state <> ALL(%s)"
+            unsent = "SELECT count(*) FROM delivery WHERE state IN ('waiting', 'sending')"
+            planned = (
+                "SELECT count(*) FROM instance i WHERE state = 'indexed' AND source_ae = %s "
+                "AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.instance_pk = i.pk)"
+            )
+            left = [
+                connection.execute(unfinished, [list(FINAL)]).fetchone(),
+                connection.execute(unsent).fetchone(),
+                connection.execute(planned, [SENDER]).fetchone(),
+            ]
+        return all(row == (0,) for row in left)
+
+
+def _role(process: psutil.Process) -> str | None:
+    try:
+        line = process.cmdline()
+    except psutil.Error:
+        return None
+    names = {Path(word).name for word in line[:1]} | set(line)
+    if "redis-server" in " ".join(line[:1]):
+        return "redis"
+    return next((role for role, words in ROLES.items() if all(word in names for word in words)), None)
+
+
+@contextmanager
+def running_world(folder: Path, *, seed: int, volume_mib: int = 0) -> Iterator[World]:
+    """Run everything below `folder`. `volume_mib`: size of an ext4 for the data folder, where one can be mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder / "model"
+    shutil.copytree(next(shipped_folder().iterdir()), model)
+    with ExitStack() as stack:
+        volume = stack.enter_context(mounted_volume(folder, volume_mib)) if volume_mib and can_mount() else None
+        data = (volume.root if volume else folder) / "data"
+        pacs = stack.enter_context(faulty_pacs(folder / "pacs"))
+        instance = stack.enter_context(Instance(data, {**SETTINGS, "REGIONMIR_MODEL": str(model)}))
+        register(instance, pacs.port)
+        proxy = stack.enter_context(cutting_proxy(instance.dicom_port))
+        oracle = Oracle()
+        target = Target("REGIONMIR", proxy.port, f"http://127.0.0.1:{instance.http_port}/dicom-web")
+        senders = Senders(target, oracle.acknowledge, seed)
+        senders.start()
+        stack.callback(senders.stop)
+        yield World(folder, instance, pacs, proxy, senders, oracle, volume, model)
+
+
+def register(instance: Instance, pacs_port: int) -> None:
+    """Register the sender, whose results go to the PACS, and a reader that sees original identities."""
+    here = ("--source", "127.0.0.1", "--disclosure", "identified")
+    command(instance, "peers", "add", PACS, "--host", "127.0.0.1", "--port", str(pacs_port), "--results", "sr", *here)
+    command(instance, "peers", "add", SENDER, "--results-to", PACS, *here)
+    command(instance, "peers", "add", READER, *here)
