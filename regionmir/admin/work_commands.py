@@ -52,7 +52,7 @@ def _give_back(as_json: bool) -> None:
     queue = CeleryQueue(settings.require_redis_url())
     try:
         with open_database(settings) as database:
-            found = put_right(database, queue)
+            found = put_right(database, queue, lease_s=settings.lease_s, delivery_lease_s=settings.delivery_lease_s)
     finally:
         queue.close()
     if as_json:

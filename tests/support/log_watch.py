@@ -63,15 +63,23 @@ class LogWatch:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Search what processes wrote to the standard error that they have from us."""
-        self.search(report.nodeid, report.capstderr.encode("utf-8", "replace"))
+        if not hasattr(report, "node"):  # else a worker of pytest-xdist has done so
+            self.search(report.nodeid, report.capstderr.encode("utf-8", "replace"))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         for path, test in self._files.items():
             if path.is_file():
                 self.search(f"{test} ({path.name})", path.read_bytes())
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[MARKER] = self.found
         if self.found and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a worker of pytest-xdist found."""
+        self.found += [(where, what) for where, what in getattr(node, "workeroutput", {}).get(MARKER, ())]
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.found:

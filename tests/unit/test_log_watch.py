@@ -63,13 +63,13 @@ PLANTED = {
 }
 
 
-def run(folder: Path, marker: str = "") -> "subprocess.CompletedProcess[str]":
+def run(folder: Path, marker: str = "", *options: str) -> "subprocess.CompletedProcess[str]":
     """Run one test for each way; each logs a patient, and passes."""
     tests = [f"def test_{way}(tmp_path):\n    {body.format('Canary7^Real').strip()}\n" for way, body in PLANTED.items()]
     (folder / "test_planted.py").write_text("\n".join(["import pytest", marker, *tests]))
     (folder / "conftest.py").write_text(CONFTEST)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(folder), f"--rootdir={folder}"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(folder), f"--rootdir={folder}", *options],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
@@ -90,6 +90,13 @@ def test_tests_that_log_a_patient_on_purpose_are_passed_over(tmp_path: Path) -> 
     done = run(tmp_path, "pytestmark = pytest.mark.plants_leaks")
     assert done.returncode == 0, done.stdout
     assert f"{len(PLANTED)} passed" in done.stdout
+
+
+@pytest.mark.parametrize(("marker", "code"), [("", 1), ("pytestmark = pytest.mark.plants_leaks", 0)])
+def test_what_processes_of_a_parallel_run_find_counts_as_well(tmp_path: Path, marker: str, code: int) -> None:
+    done = run(tmp_path, marker, "-p", "xdist", "-n", "1")
+    assert done.returncode == code, done.stdout
+    assert ("patients in logs" in done.stdout) == bool(code)
 
 
 @pytest.mark.parametrize("patient", INVENTED)
