@@ -215,6 +215,7 @@ def main(arguments: list[str]) -> int:
                 volume = stack.enter_context(mounted_volume(folder, 2048)) if can_mount() else None
                 archive = make(volume.root if volume else folder)
                 outcomes.append(survive(kind, archive, volume, films, asked.seed, asked.rounds))
+                print(outcomes[-1], flush=True)
     _tell(outcomes, asked.seed, asked.out)
     lost = sum(one.lost_by_kills + one.lost_by_power_cuts for one in outcomes if one.name == "RegionMIR")
     return 0 if lost == 0 else 1

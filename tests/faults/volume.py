@@ -103,7 +103,7 @@ def mounted_volume(folder: Path, mib: int) -> Iterator[Volume]:
     try:
         yield volume
     finally:
-        volume.unmount()
+        _run("umount", "--lazy", str(volume.root))  # what still ends holds it for a moment
         volume.image.unlink()
 
 
