@@ -18,6 +18,7 @@ from regionmir.admin import (
     dicomize_commands,
     doctor_commands,
     export_commands,
+    feedback_commands,
     findings_commands,
     fsck_commands,
     instances_commands,
@@ -76,6 +77,7 @@ app.add_typer(tokens_commands.app, name="tokens")
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(deliveries_commands.app, name="deliveries")
 app.add_typer(findings_commands.app, name="findings")
+app.add_typer(feedback_commands.app, name="feedback")
 work_commands.add_to(app)
 fsck_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)
