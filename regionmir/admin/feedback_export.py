@@ -7,6 +7,7 @@ from typing import Final
 
 from db.browse import BrowsedInstance
 from db.feedback import Judged
+from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import ConfigurationError
 from regionmir.core.geometry import Box
 from regionmir.core.records import GenerationInfo
@@ -26,8 +27,7 @@ Row = dict[str, str | int]
 def rows_of(judged: Iterable[Judged], model: GenerationInfo) -> Iterator[Row]:
     """Give one row for each pair of a model; boxes are fractions of the film as viewed, empty where none is known."""
     for one in judged:
-        pair, found = one.pair, one.query.region(one.pair.anatomy)
-        hit = one.hit.region(pair.anatomy)
+        pair = one.pair
         yield {
             "model": model.name,
             "model_version": model.version,
@@ -35,10 +35,10 @@ def rows_of(judged: Iterable[Judged], model: GenerationInfo) -> Iterator[Row]:
             "drawn": int(pair.box is not None),
             "query_image": one.query.uid,
             "query_patient": one.query_patient,
-            **_box("query", one.query, pair.box or (found and found.box)),
+            **_box("query", one.query, pair.box or _found(one.query, pair.anatomy)),
             "hit_image": one.hit.uid,
             "hit_patient": one.hit_patient,
-            **_box("hit", one.hit, hit and hit.box),
+            **_box("hit", one.hit, _found(one.hit, pair.anatomy)),
             "relevant": one.relevant,
             "not_relevant": one.not_relevant,
         }
@@ -58,6 +58,11 @@ def write_csv(rows: Iterable[Row], file: Path) -> int:
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from None
     return written
+
+
+def _found(film: BrowsedInstance, anatomy: Anatomy) -> Box | None:
+    region = film.region(anatomy)
+    return None if region is None else region.box
 
 
 def _box(side: str, film: BrowsedInstance, box: Box | None) -> Row:
