@@ -110,6 +110,17 @@ def identities(session: Session, study_pks: Collection[int]) -> dict[int, Identi
     return {pk: Identity(name, number, accession, date) for pk, name, number, accession, date in found}
 
 
+def patients_of(session: Session, study_pks: Collection[int]) -> dict[int, str]:
+    """Return the pseudonyms of the patients of these studies, by the studies' keys."""
+    query = (
+        select(StudyRow.pk, PseudonymRow.pseudonym)
+        .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
+        .join(PseudonymRow, and_(PseudonymRow.kind == PATIENT, PseudonymRow.original == PatientRow.key))
+        .where(StudyRow.pk.in_(list(study_pks)))
+    )
+    return {pk: pseudonym for pk, pseudonym in session.execute(query)}  # noqa: C416 - rows are no pairs for mypy
+
+
 def list_studies(
     session: Session, *, model_pk: int | None, limit: int, offset: int = 0, wanted: StudyFilter = EVERY_STUDY
 ) -> list[BrowsedStudy]:

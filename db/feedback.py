@@ -1,6 +1,5 @@
 """Relevance feedback: what people say of hits, one opinion per person and pair; training reads it later."""
 
-import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -8,8 +7,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db.browse import BrowsedInstance, instances_by_pk, patients_of
 from db.tables import RelevanceFeedbackRow
-from regionmir.core.anatomy import Anatomy
+from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.geometry import Box
 
 
@@ -25,13 +25,16 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """What one person said of one pair."""
+class Judged:
+    """A pair and how many people said of it that the hit is relevant, and that it is not. Patients are pseudonyms."""
 
-    actor: str
     pair: Pair
-    relevant: bool
-    given_at: dt.datetime
+    query: BrowsedInstance
+    query_patient: str
+    hit: BrowsedInstance
+    hit_patient: str
+    relevant: int
+    not_relevant: int
 
 
 def give(session: Session, actor: str, pair: Pair, *, relevant: bool) -> None:
@@ -57,6 +60,31 @@ def given(session: Session, actor: str, asked: Pair, hit_instance_pks: Collectio
         row.actor == actor, *same, row.hit_instance_pk.in_(list(hit_instance_pks))
     )
     return dict(session.execute(query).all())
+
+
+def judged(session: Session, model_pk: int) -> list[Judged]:
+    """Return all pairs of a model of which somebody said something, the oldest first; none of a hidden study."""
+    row = RelevanceFeedbackRow
+    pair = (row.anatomy_pk, row.query_instance_pk, row.hit_instance_pk, row.box)
+    yes = func.count().filter(row.relevant)
+    query = select(*pair, yes, func.count() - yes).where(row.model_pk == model_pk)
+    found = list(session.execute(query.group_by(*pair).order_by(func.min(row.pk))))
+    pks = {pk for _, query_pk, hit_pk, *_ in found for pk in (query_pk, hit_pk)}
+    films = instances_by_pk(session, pks, model_pk=model_pk)
+    patients = patients_of(session, {film.study_pk for film in films.values()})
+    return [
+        Judged(
+            Pair(model_pk, anatomy_by_key(anatomy_pk), query_pk, hit_pk, None if box is None else Box(*box)),
+            films[query_pk],
+            patients[films[query_pk].study_pk],
+            films[hit_pk],
+            patients[films[hit_pk].study_pk],
+            relevant,
+            not_relevant,
+        )
+        for anatomy_pk, query_pk, hit_pk, box, relevant, not_relevant in found
+        if query_pk in films and hit_pk in films
+    ]
 
 
 def _key(pair: Pair) -> dict[str, object]:

@@ -21,6 +21,7 @@ from regionmir.admin import (
     dicomize_commands,
     doctor_commands,
     export_commands,
+    feedback_commands,
     findings_commands,
     fsck_commands,
     generation_commands,
@@ -89,6 +90,7 @@ app.add_typer(deliveries_commands.app, name="deliveries")
 app.add_typer(findings_commands.app, name="findings")
 app.add_typer(retention_commands.app, name="retention")
 app.add_typer(findings_commands.app, name="labels", help="The same as `findings`.")
+app.add_typer(feedback_commands.app, name="feedback")
 work_commands.add_to(app)
 fsck_commands.add_to(app)
 backup_commands.add_to(app)

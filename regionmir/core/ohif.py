@@ -16,12 +16,22 @@ INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6
 ROOT = "/ohif/"
 """Where the web process serves the viewer; its build expects to live at the root of a host."""
 _BUILT = "package/dist/"
-_MOVED = {
-    "*.js": ('__webpack_require__.p = "/";', f'__webpack_require__.p = "{ROOT}";'),
-    "*.css": ("url(/", f"url({ROOT}"),
-    "manifest.json": ('"/assets/', f'"{ROOT}assets/'),
-}
-"""Addresses in the built viewer, and what they become."""
+_CHANGED = (
+    ("*.js", '__webpack_require__.p = "/";', f'__webpack_require__.p = "{ROOT}";'),
+    ("*.css", "url(/", f"url({ROOT}"),
+    ("manifest.json", '"/assets/', f'"{ROOT}assets/'),
+    # Metadata without what must not leave are Partial Content (PS3.18 10.4.3); the viewer's client takes 200 alone.
+    (
+        "*.js",
+        "} else if (request.status === 202) {",
+        "} else if (request.status === 206) {\nresolve(request.response);\n} else if (request.status === 202) {",
+    ),
+    # The list of studies filters what the server has matched once more: hits do not bear the text that asked for them.
+    ("*.js", "manualFiltering = false,", "manualFiltering = true,"),
+    # The source of one answer reads studies from another parameter than the one that the viewer's own links carry.
+    ("*.js", "query.get('studyInstanceUIDs') ||", "query.getAll('StudyInstanceUIDs').join(';') ||"),
+)
+"""What becomes of texts in the built viewer: names of its files, what is there, what it becomes."""
 
 
 def ohif_folder(data_dir: Path) -> Path:
@@ -44,7 +54,7 @@ def install_package(package: Path, data_dir: Path, integrity: str = INTEGRITY) -
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent) as temporary:
             built = _unpack(package, Path(temporary))
-            _move_to_root(built)
+            _adapt(built)
             shutil.rmtree(folder, ignore_errors=True)
             built.rename(folder)
     except (OSError, tarfile.TarError) as error:
@@ -62,10 +72,13 @@ def _unpack(package: Path, into: Path) -> Path:
     return built
 
 
-def _move_to_root(built: Path) -> None:
-    """Tell the viewer's scripts, styles and manifest that they live under `ROOT`."""
-    for names, (there, here) in _MOVED.items():
-        for file in built.glob(names):
-            text = file.read_text(encoding="utf-8")
-            if there in text:
-                file.write_text(text.replace(there, here), encoding="utf-8")
+def _adapt(built: Path) -> None:
+    """Change the texts of `_CHANGED` in the viewer's scripts, styles and manifest."""
+    for pattern in dict.fromkeys(names for names, _, _ in _CHANGED):
+        changes = [(there, here) for names, there, here in _CHANGED if names == pattern]
+        for file in built.glob(pattern):
+            text = was = file.read_text(encoding="utf-8")
+            for there, here in changes:
+                text = text.replace(there, here)
+            if text != was:
+                file.write_text(text, encoding="utf-8")

@@ -5,9 +5,11 @@ this machine is anonymous: pseudonymous and read-only.
 """
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -26,6 +28,7 @@ from regionmir.web.site import Site, SiteOf
 
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
 _AE_PREFIX: Final = "API:"
+_NOT_IN_TITLES: Final = re.compile(r"[^\x20-\x5b\x5d-\x7e]")
 
 
 class Scope(StrEnum):
@@ -72,7 +75,7 @@ class Caller:
     @property
     def ae_title(self) -> AETitle:
         """Return the name under which queries are logged and limited, beside the AE titles of DICOM callers."""
-        return parse_ae_title(f"{_AE_PREFIX}{self.name}"[:16])
+        return parse_ae_title(_AE_PREFIX + _in_title(self.name))
 
     def asker(self) -> Asker:
         """Return the caller as queries know it."""
@@ -145,6 +148,15 @@ def _bearer(site: Site, authorization: str, address: str) -> Caller:
     with site.writable.session() as session:
         api_tokens.note_used(session, found.name)
     return Caller(found.name, address, found.disclosure, frozenset(map(Scope, found.scopes)))
+
+
+def _in_title(name: str) -> str:
+    """Return a name in at most 12 characters of an AE title (PS3.5 6.2); a digest tells apart what does not fit."""
+    plain = _NOT_IN_TITLES.sub("?", name)
+    if plain == name and len(name) <= 16 - len(_AE_PREFIX):
+        return name
+    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{plain[:6]}~{digest[:5]}"
 
 
 def _is_local(request: Request, site: Site) -> bool:

@@ -38,6 +38,7 @@ _WORKER_SETUP = re.compile(r"<script[^>]*init-service-worker\.js[^>]*></script>"
 _SETUP = f"""window.PUBLIC_URL = "{ROOT}";
 window.browserImportFunction = name => import(name);
 """
+_SCRIPTS = "".join(f'<script src="{src}"></script>' for src in (f"{ROOT}regionmir-setup.js", "/static/viewer.js"))
 _CACHED = {"Cache-Control": "private, max-age=31536000, immutable"}
 """For files that have a hash in their name."""
 _HASHED = re.compile(r"[.-]?[0-9a-f]{16}\.")
@@ -64,8 +65,10 @@ def setup() -> Response:
 
 @router.api_route(ROOT + "app-config.js", methods=_READ)
 def configuration() -> Response:
-    """The viewer's configuration."""
-    return Response(f"window.config = {json.dumps(viewer_config(), indent=2)};\n", media_type="text/javascript")
+    """The viewer's configuration; `static/viewer.js` has the function that says why something is not shown."""
+    values = json.dumps(viewer_config(), indent=2)
+    script = f"window.config = {values};\nwindow.config.httpErrorHandler = window.sayWhy;\n"
+    return Response(script, media_type="text/javascript")
 
 
 @router.api_route("/api/v1/ohif/{code}.json", methods=_READ)
@@ -101,7 +104,7 @@ def viewer_page(page: str) -> str:
     """Return the viewer's page `page` as it must be to live under `ROOT`: no inline script, no service worker."""
     page = _WORKER_SETUP.sub("", _INLINE.sub("", page))
     page = _ROOTED.sub(rf'\1="{ROOT}', page)
-    return page.replace("<head>", f'<head><base href="{ROOT}"><script src="{ROOT}regionmir-setup.js"></script>', 1)
+    return page.replace("<head>", f'<head><base href="{ROOT}">{_SCRIPTS}', 1)
 
 
 def viewer_config() -> dict[str, object]:

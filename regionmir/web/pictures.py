@@ -25,6 +25,8 @@ _CROP_MARGIN = 0.35
 """A crop is the box grown by this fraction of its size, so that the box is seen in its surroundings."""
 
 _DECODED_AT_ONCE = 2
+"""Of films, and beside them of small pictures: a page's ten thumbnails do not wait for its two films."""
+
 _CACHE_BYTES = 64 * 2**20
 _RADIOGRAPHS = frozenset({CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING})
 
@@ -87,12 +89,13 @@ def why_withheld(instance: BrowsedInstance) -> str:
 
 
 class Pictures:
-    """Renders pictures, two films at a time, and keeps the newest pictures in memory."""
+    """Renders pictures, few at a time, and keeps the newest in memory."""
 
     def __init__(self, objects: ObjectPaths, max_pixels: int) -> None:
         self._objects = objects
         self._max_pixels = max_pixels
-        self._decoding = threading.BoundedSemaphore(_DECODED_AT_ONCE)
+        self._large = threading.BoundedSemaphore(_DECODED_AT_ONCE)
+        self._small = threading.BoundedSemaphore(_DECODED_AT_ONCE)
         self._kept = Kept(_CACHE_BYTES)
 
     def film(self, instance: BrowsedInstance) -> bytes:
@@ -122,7 +125,7 @@ class Pictures:
         kept = self._kept.get(key)
         if kept is not None:
             return kept
-        with self._decoding:
+        with self._small if kind.endswith("thumbnail") else self._large:
             path = self._objects.path(instance.storage_key)
             picture = render(display_image(path, max_pixels=self._max_pixels))
         return self._kept.put(key, picture)

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from regionmir.core.anatomy import Anatomy, anatomy_by_short
 from regionmir.core.errors import InvalidUid, UnknownAnatomy
 from regionmir.core.identifiers import Uid, parse_uid
-from regionmir.web.viewers import ohif_path
+from regionmir.web.viewers import ohif_link, ohif_path
 from regionmir.web.visitors import visitor_of
 
 
@@ -46,5 +46,6 @@ def anatomy_in_path(short: str) -> Anatomy:
 def templates() -> Environment:
     """Return the templates of all pages; a value that is not given is an error."""
     environment = Environment(loader=PackageLoader("regionmir.web"), autoescape=True, undefined=StrictUndefined)
+    environment.globals["ohif_link"] = ohif_link
     environment.trim_blocks = environment.lstrip_blocks = True
     return environment

@@ -19,6 +19,9 @@ _CHARSET: Final = 0x00080005
 _PIXEL_GROUP: Final = 0x7FE0
 PIXEL_DATA: Final = "7FE00010"
 
+_SPACINGS: Final = (0x00280030, 0x00181164, 0x00182010)
+"""PixelSpacing, ImagerPixelSpacing, NominalScannedPixelSpacing: positive (PS3.3 10.7.1.3), or viewers show nothing."""
+
 _PATH = re.compile(r"[0-9A-F]{8}(?:/(?:0|[1-9][0-9]{0,5})/[0-9A-F]{8}){0,16}")
 """A tag, or items and tags below it: `00081140/0/00280010`."""
 
@@ -26,8 +29,14 @@ Model = dict[str, Any]
 
 
 def model_of(dataset: Dataset, bulk_url: str) -> Model:
-    """Return the JSON model of a data set; values that cannot be read are empty. `bulk_url` is before each path."""
+    """Return the JSON model of a data set; values that cannot be read, and spacings that are none, are empty.
+
+    `bulk_url` is before each path.
+    """
     model = _elements(dataset, bulk_url, "")
+    for spacing in (f"{tag:08X}" for tag in _SPACINGS):
+        if not all(_is_positive(value) for value in model.get(spacing, {}).get("Value", ())):
+            model[spacing] = {"vr": model[spacing]["vr"]}
     model[f"{_CHARSET:08X}"] = {"vr": "CS", "Value": [UTF8]}  # JSON is UTF-8, whatever the instance is (F.2.1)
     return dict(sorted(model.items()))
 
@@ -65,6 +74,10 @@ def element_model(element: DataElement) -> Model:
     if element.VR in _FLOATS and "Value" in model:
         model["Value"] = [value if value is None or math.isfinite(value) else str(value) for value in model["Value"]]
     return model
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 def _elements(dataset: Dataset, bulk_url: str, path: str) -> Model:

@@ -1,6 +1,8 @@
 """What people do on the pages: rating hits, sending results, drawing boxes, asking for maps, administration."""
 
+import csv
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +14,13 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 from sqlalchemy import text
+from typer.testing import CliRunner
 
 from db import audit, deliveries, findings, peers, visibility
 from db.engine import Database
 from db.findings import Named
 from db.peers import Peer
+from regionmir.admin.main import app as commands
 from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Disclosure, Role
 from regionmir.core.settings import Settings
@@ -25,7 +29,7 @@ from regionmir.web.app import make_app, make_site
 from regionmir.web.site import Site
 from tests.support.answering import working
 from tests.support.doors import url_of
-from tests.support.fake_model import FakeModel
+from tests.support.fake_model import PLACES, FakeModel
 from tests.support.filing import PSEUDONYMIZER, file_film
 from tests.support.films import synthetic_film
 from tests.support.signed_in import signed_in
@@ -122,6 +126,30 @@ def test_an_opinion_of_a_drawn_box_is_another_than_of_the_region(desk: Desk) -> 
     desk.rate(client, "yes")
     desk.rate(client, "no", box="10,10,60,60")
     assert desk.count("relevance_feedback") == 2
+
+
+def test_the_exported_opinions_name_pairs_and_counts_but_nobody(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for client in (desk.user(), desk.user(Role.ADMIN)):
+        desk.rate(client, "yes")
+    desk.rate(desk.user(), "no", box="24,32,48,64")
+    monkeypatch.setenv("REGIONMIR_DATABASE_URL", url_of(desk.database))
+    monkeypatch.setenv("REGIONMIR_DATA_DIR", str(desk.folder))
+    out = tmp_path / "feedback.csv"
+    result = CliRunner().invoke(commands, ["feedback", "export", "--out", str(out), "--json"])
+    assert json.loads(result.output)["pairs"] == 2
+    with out.open(encoding="utf-8", newline="") as file:
+        region, drawn = csv.DictReader(file)
+    assert (region["query_image"], region["hit_image"]) == (desk.uid(0), desk.uid(1))
+    assert (region["anatomy"], region["drawn"]) == ("left lower lung zone", "0")
+    assert (region["relevant"], region["not_relevant"]) == ("2", "0")
+    assert [float(region[f"hit_{name}"]) for name in ("x0", "y0", "x1", "y1")] == pytest.approx(PLACES["LLLZ"])
+    assert (drawn["drawn"], drawn["relevant"], drawn["not_relevant"]) == ("1", "0", "1")
+    assert [float(drawn[f"query_{name}"]) for name in ("x0", "y0", "x1", "y1")] == [0.25, 0.25, 0.5, 0.5]
+    told = out.read_text(encoding="utf-8")
+    originals = [str(film[tag].value) for film in desk.films for tag in ("PatientID", "PatientName", "SOPInstanceUID")]
+    assert not any(secret in told for secret in ("reader", "admin", *originals))
 
 
 def test_without_a_script_an_opinion_leads_back_to_its_page_and_nowhere_else(desk: Desk) -> None:

@@ -48,6 +48,19 @@ def test_scripts_and_manifest_are_told_where_they_live(tmp_path: Path) -> None:
     assert (folder / "a.css").read_text() == "url(/ohif/f.woff2)"
 
 
+def test_the_viewer_takes_partial_answers_and_leaves_matching_to_the_server(tmp_path: Path) -> None:
+    script = """if (request.status === 200) {
+a();
+} else if (request.status === 202) {
+  manualFiltering = false,
+const uids = query.get('studyInstanceUIDs') || query.get('studyInstanceUids');"""
+    package, integrity = packed(tmp_path, {"package/dist/index.html": "", "package/dist/1.js": script})
+    changed = (install_package(package, tmp_path, integrity) / "1.js").read_text()
+    assert "request.status === 206) {\nresolve(request.response);\n} else if (request.status === 202)" in changed
+    assert "manualFiltering = true," in changed
+    assert "query.getAll('StudyInstanceUIDs').join(';') || query.get('studyInstanceUids')" in changed
+
+
 def test_another_package_is_refused_and_the_present_viewer_stays(tmp_path: Path) -> None:
     package, integrity = packed(tmp_path, {"package/dist/index.html": "right"})
     install_package(package, tmp_path, integrity)

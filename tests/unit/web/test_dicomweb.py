@@ -176,6 +176,13 @@ def test_bulk_data_in_an_item_are_found_by_the_address_in_the_model() -> None:
     assert element.value == bytes(4096)
 
 
+@pytest.mark.parametrize(("stated", "told"), [([0, 0], None), ([0.2, -0.2], None), ([0.2, 0.15], [0.2, 0.15])])
+def test_a_pixel_spacing_that_is_none_is_empty_in_metadata(stated: list[float], told: list[float] | None) -> None:
+    dataset = Dataset()
+    dataset.ImagerPixelSpacing = stated
+    assert model_of(dataset, "http://x")["00181164"].get("Value") == told
+
+
 def test_every_refusal_is_an_error_of_http() -> None:
     assert set(REFUSALS.values()) <= {400, 404, 429, 503}
 

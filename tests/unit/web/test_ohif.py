@@ -58,6 +58,7 @@ def test_every_view_gets_the_page_with_addresses_of_ours(client: WebClient, path
     assert '<base href="/ohif/">' in answer.text
     assert 'src="/ohif/app.bundle.0f6159c501addfe9.js"' in answer.text
     assert 'href="/ohif/manifest.json"' in answer.text
+    assert '<script src="/static/viewer.js"></script>' in answer.text
     assert "<script>" not in answer.text
     assert "service-worker" not in answer.text
     assert "script-src 'self'" in answer.headers["content-security-policy"]
@@ -90,7 +91,9 @@ def test_without_the_viewer_the_page_says_how_to_install_it(client: WebClient) -
 @pytest.mark.usefixtures("folder")
 def test_the_configuration_names_our_services_and_no_others(client: WebClient) -> None:
     text = client.get("/ohif/app-config.js").text
-    config = json.loads(text.removeprefix("window.config = ").removesuffix(";\n"))
+    values, _, handler = text.removeprefix("window.config = ").removesuffix(";\n").partition(";\n")
+    config = json.loads(values)
+    assert handler == "window.config.httpErrorHandler = window.sayWhy"
     assert config["routerBasename"] == "/ohif"
     assert [source["sourceName"] for source in config["dataSources"]] == ["archive", "similar", "answer"]
-    assert "http" not in text
+    assert "http" not in values
