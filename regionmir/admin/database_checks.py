@@ -5,12 +5,13 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from db.durability import MUST_BE_ON, refusal
 from regionmir.core.errors import ConfigurationError, DatabaseUnavailable
 
 
 def require_durable(database_url: str) -> None:
     """Return if a commit survives a power failure. Raises `ConfigurationError`, or `DatabaseUnavailable`."""
+    from db.durability import MUST_BE_ON, refusal
+
     for name in MUST_BE_ON:
         if _ask(database_url, "SELECT current_setting(%s)", name) == "off":
             raise refusal(name)

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from regionmir.admin.postgres import LocalPostgres
+from regionmir.admin.scraping import targets
 from regionmir.core.errors import RegionMirError
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.scu.echo import echo
@@ -178,7 +179,10 @@ def test_every_process_runs_and_none_listens_where_it_should_not(instance: Insta
     children = instance.children()
     assert set(children) == set(PROGRAMS)
     ports = {c.laddr.port for child in children.values() for c in child.net_connections("inet") if c.status == "LISTEN"}
-    assert ports == {instance.dicom_port, int(instance.environment["REGIONMIR_HTTP_PORT"])}
+    figures = [target.address.rpartition(":") for target in targets(instance.data / "run" / "metrics")]
+    assert {host for host, _, _ in figures} == {"127.0.0.1"}
+    told = {int(port) for _, _, port in figures}
+    assert ports == {instance.dicom_port, int(instance.environment["REGIONMIR_HTTP_PORT"])} | told
 
 
 def test_other_commands_find_the_running_instance(instance: Instance) -> None:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from db import audit, commitments, instances, removed
 from db.removed import RemovedInstance
 from regionmir.archive.removing import remove_objects
+from regionmir.core.keeping import StoragePolicy
 from regionmir.core.records import Disclosure
 from tests.support.annotations import rejection_note
 from tests.support.fake_model import FakeModel
@@ -86,7 +87,7 @@ def test_a_rejected_film_vanishes_from_answers_and_stays_away_when_it_is_sent_ag
     assert "Success" in archive.send(FILMS[1], note, calling="MODALITY")
     assert not archive.is_filed(FILMS[1])
     with archive.node.database.session() as session:
-        kept = commitments.kept(session, [FILMS[1].SOPInstanceUID, note.SOPInstanceUID])
+        kept = commitments.kept(session, [FILMS[1].SOPInstanceUID, note.SOPInstanceUID], StoragePolicy.KEEP)
         told = audit.listing(session, kinds=["instances hidden"])
     assert len(kept) == 2, "its storage is still committed to"
     assert any(FILMS[1].PatientID in one.message and 'EventActionCode="D"' in one.message for one in told)

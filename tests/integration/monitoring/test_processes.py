@@ -22,7 +22,7 @@ from tests.conftest import absent
 from tests.support.dicom import associate, store
 from tests.support.films import synthetic_film
 from tests.support.peers import free_port, wait_for_port
-from tests.support.postgres import TestDatabases
+from tests.support.postgres import TestDatabases, durable_server
 
 ROOT = Path(__file__).resolve().parents[3]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
@@ -87,10 +87,16 @@ def films() -> list[Dataset]:
 
 
 @pytest.fixture(scope="module")
+def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with durable_server(tmp_path_factory.mktemp("durable")) as server:
+        yield TestDatabases(server.url).migrated()
+
+
+@pytest.fixture(scope="module")
 def site(
-    databases: TestDatabases, redis_url: str, films: list[Dataset], tmp_path_factory: pytest.TempPathFactory
+    durable: str, redis_url: str, films: list[Dataset], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    folder, url, dicom_port, http_port = tmp_path_factory.mktemp("site"), databases.migrated(), free_port(), free_port()
+    folder, url, dicom_port, http_port = tmp_path_factory.mktemp("site"), durable, free_port(), free_port()
     settings = {
         "DATA_DIR": str(folder),
         "DATABASE_URL": url,
@@ -118,7 +124,6 @@ def site(
     finally:
         site.stop()
         database.close()
-        databases.drop(url)
 
 
 def _send(port: int, films: list[Dataset]) -> None:
