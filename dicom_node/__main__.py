@@ -1,5 +1,6 @@
 """The node's process: `python -m dicom_node`."""
 
+import gc
 import signal
 import sys
 import time
@@ -66,6 +67,7 @@ def run(settings: Settings, stop: Event) -> None:
         audit_trail.activity(node, started=True)
         listening = {"host": settings.dicom_host, "port": server.port, "tls_port": server.tls_port}
         log.info("listening", ae_title=settings.ae_title, **listening, swept=swept)
+        gc.freeze()  # what is there now stays: no collection needs to look at it again
         tell_ready()
         queue.wake()  # for what a killed node filed without waking anyone
         stop.wait()
