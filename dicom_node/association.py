@@ -21,8 +21,9 @@ from dicom_node.arrival import NodeDimse
 from dicom_node.contexts import is_storage, preferred_syntax
 from dicom_node.fragments import HEAD_BYTES, P_DATA_TF, Fragment, fragments_of
 from dicom_node.handshake import Handshakes
-from dicom_node.limits import Client, Limits
+from dicom_node.limits import Limits
 from dicom_node.retrieve_service import RetrievingAssociation
+from dicom_node.sharing import Client
 from dicom_node.waiting import Checkpoint, NotifyingQueue, WaitingDul
 from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.records import Caller
@@ -55,8 +56,26 @@ class NodeServer(ThreadedAssociationServer):
     node: "Node"
     limits: Limits
     tls: Handshakes | None = None
+    inherited: socket.socket | None = None
+    """A socket that is bound already, and at which other processes accept too."""
     request_queue_size = 128
     daemon_threads = True
+
+    def server_bind(self) -> None:
+        if self.inherited is None:
+            super().server_bind()
+            return
+        cast(socket.socket, self.socket).close()
+        self.socket = self.inherited.dup()
+        self.socket.setblocking(False)  # another process may have taken the connection that woke this one
+        self.server_address = self.socket.getsockname()
+
+    def server_close(self) -> None:
+        """Listen no more; the other processes at an inherited socket do, so that it is not shut down."""
+        if self.inherited is None:
+            super().server_close()
+        else:
+            cast(socket.socket, self.socket).close()
 
     def service_actions(self) -> None:
         """Do nothing: pynetdicom collects garbage here, and every association waits for that."""
