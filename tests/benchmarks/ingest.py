@@ -55,8 +55,8 @@ class Load:
     why: str
 
 
-_SMALL = "Python's share of each object: half of it the database, see the profile in docs/ingest.md"
-_LARGE = "SHA-256, checksums and fsync of each object, which dcmtk leaves out: see docs/ingest.md"
+_SMALL = "Python's work for each object, whatever its size, and three flushes to the disk: see docs/ingest.md"
+_LARGE = "SHA-256 and flush of each object, which dcmtk leaves out: see docs/ingest.md"
 LOADS = (
     Load("ingest_512k_1", "512 KiB, 1 association", 512, 1, 400, 1.5, 0.35, _SMALL),
     Load("ingest_512k_8", "512 KiB, 8 associations", 512, 8, 200, 1.5, 0.35, _SMALL),
