@@ -110,3 +110,10 @@ def test_a_quantile_lies_straight_between_two_bounds() -> None:
     assert times.quantile(0.7) == pytest.approx(0.15)
     assert times.quantile(0.99) == pytest.approx(0.2)  # beyond the bounds: the largest finite one
     assert Distribution(0, 0.0, ()).quantile(0.5) is None
+
+
+def test_the_times_of_two_processes_are_added_up() -> None:
+    one, other = (
+        Distribution(count, total, ((0.1, count), (float("inf"), count))) for count, total in ((2, 0.1), (6, 0.5))
+    )
+    assert one + other == Distribution(8, 0.6, ((0.1, 8), (float("inf"), 8)))
