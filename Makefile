@@ -23,7 +23,7 @@ help:
 	@echo "make orthanc-kill    kill -9 and power cuts while films arrive: this node and Orthanc, side by side"
 	@echo "make load            memory of the node while 64 associations send at once"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
-	@echo "make bench           measure, against peers where they are installed"
+	@echo "make bench           measure, against peers where they are installed (BENCH=ingest: only that)"
 	@echo "make bench-large     the search among ten million regions: hours, 40 GB of disk"
 	@echo "make audit           compare the pinned packages with known vulnerabilities"
 	@echo "make deploy-check    lint and render the container files, Helm chart, units, alert rules"
@@ -81,7 +81,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 bench-large: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.large

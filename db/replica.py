@@ -12,6 +12,8 @@ from regionmir.core.errors import DatabaseUnavailable
 PAUSE_S = 5.0
 """A replica that failed is left alone for so long: what asks meanwhile asks the primary at once."""
 
+POOL_SIZE = 5
+
 log = structlog.get_logger(__name__)
 _Found = TypeVar("_Found")
 
@@ -19,7 +21,7 @@ _Found = TypeVar("_Found")
 class Replica:
     """A hot standby. Safe for many threads."""
 
-    def __init__(self, url: str, *, application_name: str, pool_size: int = 5) -> None:
+    def __init__(self, url: str, *, application_name: str, pool_size: int = POOL_SIZE) -> None:
         self._database = Database(url, application_name=application_name, pool_size=pool_size, read_only=True)
         self._closed_until = 0.0
 

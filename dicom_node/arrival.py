@@ -15,6 +15,7 @@ from pynetdicom.dimse_primitives import C_FIND, C_STORE, DIMSEPrimitive
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_node.answers import PendingAnswers, is_pending
+from dicom_node.fragments import Fragment
 from dicom_node.status import status_of
 from regionmir.archive.arrival import Arrival
 from regionmir.archive.errors import InvalidCommand
@@ -52,7 +53,11 @@ class NodeDimse(DIMSEServiceProvider):
         self._answers = PendingAnswers()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Process one P-DATA of the peer (called by the upper layer's thread)."""
+        """Process one P-DATA of the peer."""
+        self.receive_fragments((one, memoryview(data)) for one, data in primitive.presentation_data_value_list)
+
+    def receive_fragments(self, fragments: Iterable[Fragment]) -> None:
+        """Process the fragments of one PDU (called by the upper layer's thread); they are not kept."""
         if self._began is None:
             self._began = time.monotonic()
         elif time.monotonic() - self._began > self._limit_s:  # it is never idle, and never done
@@ -61,18 +66,18 @@ class NodeDimse(DIMSEServiceProvider):
         if self.msg_queue.qsize() > MAX_QUEUED:
             self._abort("requests come without waiting for answers")
             return
-        self._receive_fragments(primitive)
+        self._take(fragments)
         if self._arrival is None and self.message is None:
             self._began = None
 
-    def _receive_fragments(self, primitive: P_DATA) -> None:
-        for context_id, data in primitive.presentation_data_value_list:
+    def _take(self, fragments: Iterable[Fragment]) -> None:
+        for context_id, data in fragments:
             if self._arrival is not None and not data[0] & _COMMAND:
-                self._arrival.write(memoryview(data)[1:])
+                self._arrival.write(data[1:])
                 if data[0] & _LAST:
                     self._arrived()
             else:
-                self._receive_command(context_id, data)
+                self._receive_command(context_id, bytes(data))
 
     def send_msg(self, primitive: DIMSEPrimitive, context_id: int) -> None:  # type: ignore[override]
         """Send a message; command and data set each in PDUs of their own, though one might hold both (PS3.8 9.3.5.1):

@@ -19,9 +19,11 @@ from dicom_node import access, audit_trail
 from dicom_node.access import Refusal
 from dicom_node.arrival import NodeDimse
 from dicom_node.contexts import is_storage, preferred_syntax
+from dicom_node.fragments import HEAD_BYTES, P_DATA_TF, Fragment, fragments_of
 from dicom_node.handshake import Handshakes
-from dicom_node.limits import Client, Limits
+from dicom_node.limits import Limits
 from dicom_node.retrieve_service import RetrievingAssociation
+from dicom_node.sharing import Client
 from dicom_node.waiting import Checkpoint, NotifyingQueue, WaitingDul
 from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.records import Caller
@@ -54,8 +56,29 @@ class NodeServer(ThreadedAssociationServer):
     node: "Node"
     limits: Limits
     tls: Handshakes | None = None
+    inherited: socket.socket | None = None
+    """A socket that is bound already, and at which other processes accept too."""
     request_queue_size = 128
     daemon_threads = True
+
+    def server_bind(self) -> None:
+        if self.inherited is None:
+            super().server_bind()
+            return
+        cast(socket.socket, self.socket).close()
+        self.socket = self.inherited.dup()
+        self.socket.setblocking(False)  # another process may have taken the connection that woke this one
+        self.server_address = self.socket.getsockname()
+
+    def server_close(self) -> None:
+        """Listen no more; the other processes at an inherited socket do, so that it is not shut down."""
+        if self.inherited is None:
+            super().server_close()
+        else:
+            cast(socket.socket, self.socket).close()
+
+    def service_actions(self) -> None:
+        """Do nothing: pynetdicom collects garbage here, and every association waits for that."""
 
     def get_request(self) -> tuple[socket.socket, Any]:
         client, address = super().get_request()
@@ -128,16 +151,49 @@ class NodeSocket(TlsAssociationSocket):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._opened = time.monotonic()
+        self._buffer = bytearray(MAX_PDU_BYTES)
+        self._unread = b""
 
     def recv(self, nr_bytes: int) -> bytearray:
-        if nr_bytes > LARGEST_READ:
-            raise OSError(f"PDU of {nr_bytes} bytes")
+        _refuse_absurd(nr_bytes)
+        again, self._unread = self._unread[:nr_bytes], self._unread[nr_bytes:]
+        received = bytearray(nr_bytes)
+        received[: len(again)] = again
+        with memoryview(received) as view:
+            at = len(again) + self._fill(view[len(again) :])
+        del received[at:]
+        return received
+
+    def fragments(self) -> list[Fragment] | None:
+        """Read one PDU and return its fragments, which are valid until the next read, if it is a P-DATA-TF.
+
+        Any other PDU, one that is malformed, and a part of one are returned by `recv` afterwards: None. Raises
+        `OSError` as `recv`.
+        """
+        head = bytes(self.recv(HEAD_BYTES))
+        length = int.from_bytes(head[2:], "big")
+        if len(head) < HEAD_BYTES or head[0] != P_DATA_TF:
+            self._unread = head
+            return None
+        body = self._room(length)
+        received = self._fill(body)
+        found = fragments_of(body) if received == length else None
+        if found is None:
+            self._unread = head + bytes(body[:received])
+        return found
+
+    def _room(self, length: int) -> memoryview:
+        """Return so many bytes to read into. The buffer stays as large as the largest PDU that we ask for."""
+        _refuse_absurd(length)
+        buffer = self._buffer if length <= len(self._buffer) else bytearray(length)
+        return memoryview(buffer)[:length]
+
+    def _fill(self, view: memoryview) -> int:
+        """Read until `view` is full; return how many bytes, fewer at the end of the connection or of the time."""
         peer = cast(socket.socket, self.socket)
         deadline = self._deadline()
-        received = bytearray(nr_bytes)
-        view = memoryview(received)
         at = 0
-        while at < nr_bytes:
+        while at < len(view):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -149,15 +205,18 @@ class NodeSocket(TlsAssociationSocket):
         peer.settimeout(self.assoc.network_timeout)
         if ACKNOWLEDGE_AT_ONCE is not None:
             peer.setsockopt(socket.IPPROTO_TCP, ACKNOWLEDGE_AT_ONCE, 1)
-        view.release()
-        del received[at:]
-        return received
+        return at
 
     def _deadline(self) -> float:
         """Return when the PDU that begins now must be whole, on the monotonic clock."""
         if self.assoc.requestor.primitive is None:
             return self._opened + (self.assoc.acse_timeout or 3600.0)
         return time.monotonic() + (self.assoc.network_timeout or 3600.0)
+
+
+def _refuse_absurd(nr_bytes: int) -> None:
+    if nr_bytes > LARGEST_READ:
+        raise OSError(f"PDU of {nr_bytes} bytes")
 
 
 class NodeAssociation(RetrievingAssociation):

@@ -1,9 +1,12 @@
 """The DICOM server: one port, our AE title and those of the regions, handlers that translate, call and answer."""
 
 import logging
+import os
+import socket
 import sys
 import time
 import warnings
+from dataclasses import dataclass
 from threading import Thread
 from typing import cast
 
@@ -85,16 +88,64 @@ class Server:
             time.sleep(0.02)
 
 
-def serve(node: Node, *, tls_port: int | None = None) -> Server:
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Bound sockets at which several processes accept: of the plain port, of the one for TLS, or both."""
+
+    plain: socket.socket | None
+    secured: socket.socket | None
+
+    def close(self) -> None:
+        """Close them in this process."""
+        for one in (self.plain, self.secured):
+            if one is not None:
+                one.close()
+
+
+def bound_sockets(settings: Settings) -> Sockets:
+    """Return the sockets that the settings say. Raises `ConfigurationError` where a port is taken."""
+    _require_a_port(settings, settings.dicom_tls_port or None)
+    plain = None if settings.dicom_tls_only else _bound(settings.dicom_host, settings.dicom_port)
+    try:
+        secured = _bound(settings.dicom_host, settings.dicom_tls_port) if settings.dicom_tls_port else None
+    except ConfigurationError:
+        if plain is not None:
+            plain.close()
+        raise
+    return Sockets(plain, secured)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=NodeServer.request_queue_size)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+    return ConfigurationError(f"cannot listen on {host}:{port}: {why}")
+
+
+def _require_a_port(settings: Settings, secured_port: int | None) -> None:
+    if settings.dicom_tls_only and secured_port is None:
+        raise ConfigurationError("REGIONMIR_DICOM_TLS_ONLY needs REGIONMIR_DICOM_TLS_PORT")
+
+
+def serve(
+    node: Node, *, tls_port: int | None = None, inherited: Sockets | None = None, limits: Limits | None = None
+) -> Server:
     """Listen as the settings say and return the running server. Raises `ConfigurationError` if it cannot.
 
-    `tls_port` stands in for the setting; 0 is then any free one.
+    `tls_port` stands in for the setting; 0 is then any free one. `inherited`: accept at these sockets. `limits`: those
+    of all processes that accept at them.
     """
     configure_pynetdicom()
     settings = node.settings
     secured_port = settings.dicom_tls_port or None if tls_port is None else tls_port
-    if settings.dicom_tls_only and secured_port is None:
-        raise ConfigurationError("REGIONMIR_DICOM_TLS_ONLY needs REGIONMIR_DICOM_TLS_PORT")
+    _require_a_port(settings, secured_port)
+    sockets = inherited or Sockets(None, None)
     ae = AE(settings.ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -104,10 +155,12 @@ def serve(node: Node, *, tls_port: int | None = None) -> Server:
     ae.acse_timeout = settings.acse_timeout_s
     ae.dimse_timeout = settings.network_timeout_s
     handshakes = _handshakes(settings) if secured_port is not None else None
-    limits = Limits(settings.max_associations, settings.max_associations_per_peer)
-    plain = None if settings.dicom_tls_only else _listener(ae, node, settings.dicom_port, limits)
+    limits = limits or Limits(settings.max_associations, settings.max_associations_per_peer)
+    plain = None if settings.dicom_tls_only else _listener(ae, node, settings.dicom_port, limits, sockets.plain)
     try:
-        secured = None if secured_port is None else _listener(ae, node, secured_port, limits, handshakes)
+        secured = (
+            None if secured_port is None else _listener(ae, node, secured_port, limits, sockets.secured, handshakes)
+        )
     except ConfigurationError:
         if plain is not None:
             plain.server_close()
@@ -120,7 +173,9 @@ def _handshakes(settings: Settings) -> Handshakes:
     return Handshakes(context, at_once=settings.max_associations, deadline_s=settings.acse_timeout_s)
 
 
-def _listener(ae: AE, node: Node, port: int, limits: Limits, handshakes: Handshakes | None = None) -> NodeServer:
+def _listener(
+    ae: AE, node: Node, port: int, limits: Limits, inherited: socket.socket | None, handshakes: Handshakes | None = None
+) -> NodeServer:
     """Return a bound listener that takes what is configured for the node. Raises `ConfigurationError`."""
     host = node.settings.dicom_host
     try:
@@ -128,11 +183,11 @@ def _listener(ae: AE, node: Node, port: int, limits: Limits, handshakes: Handsha
             (host, port),
             contexts=service_contexts(),
             evt_handlers=_handlers(node),
-            server_class=NodeServer,
+            server_class=type("Listener", (NodeServer,), {"inherited": inherited}),
             request_handler=NodeRequestHandler,
         )
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        raise _cannot_listen(host, port, error) from None
     listener = cast(NodeServer, made)
     listener.node, listener.limits, listener.tls = node, limits, handshakes
     ae._servers.append(listener)

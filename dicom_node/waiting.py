@@ -6,14 +6,16 @@ looks a second. Here the upper layer's thread waits for its socket or something 
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import Queue
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
+
+from dicom_node.fragments import Fragment
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -21,10 +23,30 @@ if TYPE_CHECKING:
 LONGEST_WAIT_S = 0.1
 """After this, timers and flags that nobody announces (idle time, a thread that ended) are looked at again."""
 
+_PYNETDICOMS_DELAY_S = 0.001
+
+_MOST_PDUS = 64
+"""Read in one turn, before timers and flags are looked at again."""
+
 log = structlog.get_logger(__name__)
 
 _DATA_TRANSFER = "Sta6"
 """The state in which requests are answered (PS3.8 9.2.1); in all others pynetdicom's own loop is left alone."""
+
+
+class Fragments(Protocol):
+    """A connection that gives the fragments of its next PDU."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    def fragments(self) -> list[Fragment] | None: ...
+
+
+class TakesFragments(Protocol):
+    """A DIMSE provider that takes fragments as they come."""
+
+    def receive_fragments(self, fragments: Iterable[Fragment]) -> None: ...
 
 
 class NotifyingQueue(Queue[Any]):
@@ -116,13 +138,36 @@ class WaitingDul(DULServiceProvider):
         self._wait()
         return super()._process_recv_primitive()
 
+    def _read_pdu_data(self) -> None:
+        """Read PDUs, as long as they come and nothing is to be sent. Fragments of messages go straight to the DIMSE
+        provider, which changes no state (PS3.8 9.2.2: DT-2); all else takes pynetdicom's way."""
+        if self.state_machine.current_state != _DATA_TRANSFER:
+            super()._read_pdu_data()
+            return
+        connection = cast(Fragments, self.socket)
+        for _ in range(_MOST_PDUS):
+            try:
+                fragments = connection.fragments()
+            except OSError:
+                self.event_queue.put("Evt17")  # transport connection closed
+                return
+            if fragments is None:
+                super()._read_pdu_data()
+                return
+            cast(TakesFragments, self.assoc.dimse).receive_fragments(fragments)
+            if self.to_provider_queue.queue or self.event_queue.queue or not connection.ready:
+                return
+
     def _wait(self) -> None:
+        # a turn that read fragments leaves no event, after which pynetdicom sleeps; here it is waited instead
+        transferring = self.state_machine.current_state == _DATA_TRANSFER
+        self._run_loop_delay = 0.0 if transferring else _PYNETDICOMS_DELAY_S
         connection = self.socket
         peer = connection.socket if connection else None
         pending = self.to_provider_queue.queue or self.event_queue.queue or self._kill_thread
         if connection is None or peer is None or pending or connection.ready:
             return
-        if self.state_machine.current_state != _DATA_TRANSFER:
+        if not transferring:
             return
         try:
             ready, _, _ = select.select([peer, self._woken], [], [], LONGEST_WAIT_S)

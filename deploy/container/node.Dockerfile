@@ -18,7 +18,8 @@ RUN groupadd --gid 10001 regionmir && useradd --uid 10001 --gid 10001 --no-creat
     && install -d -o regionmir -g regionmir -m 0700 /data
 COPY --from=build /opt/regionmir /opt/regionmir
 ENV PATH=/opt/regionmir/bin:$PATH PYTHONUNBUFFERED=1 REGIONMIR_DATA_DIR=/data REGIONMIR_LOG_JSON=true \
-    REGIONMIR_DICOM_HOST=0.0.0.0 REGIONMIR_METRICS_HOST=0.0.0.0 REGIONMIR_METRICS_PORT=9464
+    REGIONMIR_DICOM_HOST=0.0.0.0 REGIONMIR_METRICS_HOST=0.0.0.0 REGIONMIR_METRICS_PORT=9464 \
+    REGIONMIR_DICOM_PROCESSES=1
 USER 10001:10001
 VOLUME /data
 EXPOSE 11112 9464

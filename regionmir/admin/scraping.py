@@ -29,6 +29,12 @@ class Distribution:
     total: float
     buckets: tuple[tuple[float, float], ...]
 
+    def __add__(self, other: "Distribution") -> "Distribution":
+        """Return both together; they must have the same bounds."""
+        pairs = zip(self.buckets, other.buckets, strict=True)
+        both = tuple((bound, ours + theirs) for (bound, ours), (_, theirs) in pairs)
+        return Distribution(self.count + other.count, self.total + other.total, both)
+
     @property
     def mean(self) -> float:
         return self.total / self.count if self.count else 0.0

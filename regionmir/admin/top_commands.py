@@ -8,7 +8,7 @@ import typer
 from rich.live import Live
 
 from regionmir.admin.context import JSON, console, open_database, print_json, settings_in_force
-from regionmir.admin.scraping import Figures, fetch, targets
+from regionmir.admin.scraping import Distribution, Figures, fetch, targets
 from regionmir.admin.status_commands import disk, wake_ups
 from regionmir.admin.top_view import view
 from regionmir.core.errors import ConfigurationError, DatabaseUnavailable
@@ -81,14 +81,17 @@ def look(settings: Settings, database: "Database") -> dict[str, Any]:
 
 
 def _stages(told: list[Figures]) -> dict[str, dict[str, float | None]]:
-    """Return each stage's count and times since its process started; a stage of two processes is the first one's."""
-    found: dict[str, dict[str, float | None]] = {}
+    """Return each stage's count and times since its processes started, of all of them together."""
+    found: dict[str, Distribution] = {}
     for figures in told:
         for (name, labels), times in figures.distributions.items():
             if name == _STAGE and times.count:
-                stage = {"count": times.count, "mean_s": times.mean, "p95_s": times.quantile(0.95)}
-                found.setdefault(dict(labels)["stage"], stage)
-    return found
+                stage = dict(labels)["stage"]
+                found[stage] = found[stage] + times if stage in found else times
+    return {
+        stage: {"count": times.count, "mean_s": times.mean, "p95_s": times.quantile(0.95)}
+        for stage, times in found.items()
+    }
 
 
 def _watch(settings: Settings, database: "Database", every_s: float) -> None:

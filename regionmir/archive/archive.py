@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from db.engine import Database
-from db.replica import Replica
+from db.replica import POOL_SIZE, Replica
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.settings import Settings
 from regionmir.query.limits import FailedAnchors
@@ -25,8 +25,8 @@ class Archive:
     """Where neighbours are looked for, if there is one."""
 
 
-def replica_of(settings: Settings, process: str) -> Replica | None:
-    """Return the read replica that the settings name, None without one."""
+def replica_of(settings: Settings, process: str, shared_by: int = 1) -> Replica | None:
+    """Return the read replica that the settings name, None without one. So many processes share out its connections."""
     url = settings.database_replica_url
-    pool = {"pool_size": settings.database_pool} if settings.database_pool else {}
-    return Replica(url, application_name=f"regionmir {process} replica", **pool) if url else None
+    pool_size = max(1, (settings.database_pool or POOL_SIZE) // shared_by)
+    return Replica(url, application_name=f"regionmir {process} replica", pool_size=pool_size) if url else None

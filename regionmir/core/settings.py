@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     tls_certificate: Path | None = Field(None, description="our certificate with its chain, PEM")
     tls_key: Path | None = Field(None, description="key of our certificate, PEM, without a password")
     tls_authorities: Path | None = Field(None, description="certificates of the authorities that we believe, PEM")
+    dicom_processes: int = Field(
+        0, ge=0, le=64, description="processes of the DICOM node at its port; 0: one for each core, at most 8"
+    )
     audit_syslog: str = Field(
         "", description="where audit messages go too: udp://host:514 or tls://host:6514; empty: nowhere"
     )
@@ -165,7 +168,10 @@ class Settings(BaseSettings):
     retention_run_s: float = Field(86400.0, gt=0, description="pause between two runs of these rules")
     metrics_host: str = Field("127.0.0.1", description="address on which each process tells its figures")
     metrics_port: int = Field(
-        0, ge=0, le=65000, description="port for that (node; index worker +1, light worker +2); 0: any, see <data>/run"
+        0,
+        ge=0,
+        le=65000,
+        description="port for that (node; index worker +1, light +2, node's next +3...); 0: any, see <data>/run",
     )
     recall_probe_s: float = Field(3600.0, ge=0, description="pause between two probes of recall; 0: none")
     trace: bool = Field(False, description="send OpenTelemetry traces; where to is said by OTEL_* variables")

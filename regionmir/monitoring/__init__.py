@@ -11,14 +11,15 @@ __all__ = ["monitored"]
 
 
 @contextmanager
-def monitored(settings: Settings, process: str) -> Iterator[None]:
+def monitored(settings: Settings, process: str, number: int = 0) -> Iterator[None]:
     """Tell figures and, if the settings say so, traces of this process until the block ends.
 
-    `process`: one of `exporter.PROCESSES`. Raises `ConfigurationError` where traces are wanted and cannot be had.
+    `process`: one of `exporter.PROCESSES`; `number`: of several processes of a node, which. Raises
+    `ConfigurationError` where traces are wanted and cannot be had.
     """
     stop_tracing = start_tracing(settings, process)
     try:
-        with Exporter(settings, process):
+        with Exporter(settings, process, number):
             yield
     finally:
         stop_tracing()

@@ -27,11 +27,11 @@ log = structlog.get_logger(__name__)
 
 
 class Exporter:
-    """Serves `/metrics` of this process inside a `with` block."""
+    """Serves `/metrics` of this process inside a `with` block. `number`: of several processes of a node, which."""
 
-    def __init__(self, settings: Settings, process: str) -> None:
+    def __init__(self, settings: Settings, process: str, number: int = 0) -> None:
         self._host = settings.metrics_host
-        self._port = settings.metrics_port and settings.metrics_port + PROCESSES.index(process)
+        self._port = settings.metrics_port and settings.metrics_port + _offset(process, number)
         self._process = process
         self._folder = metrics_folder(settings)
         self._running: tuple[WSGIServer, Thread] | None = None
@@ -71,6 +71,11 @@ class Exporter:
         new = self._file.with_suffix(".new")
         new.write_text(json.dumps(found), encoding="utf-8")
         new.replace(self._file)
+
+
+def _offset(process: str, number: int) -> int:
+    """Return how far its port is from the first; further processes of a node follow those of all kinds."""
+    return len(PROCESSES) + number - 1 if number else PROCESSES.index(process)
 
 
 def metrics_folder(settings: Settings) -> Path:

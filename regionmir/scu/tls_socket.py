@@ -6,7 +6,9 @@ bytes of the application may be decrypted already where the connection is not re
 """
 
 import select
+import socket
 import ssl
+from contextlib import suppress
 from typing import Any, cast
 
 from pynetdicom import evt
@@ -95,6 +97,14 @@ class TlsAssociationSocket(AssociationSocket):
                 at += count
         del received[at:]
         return received
+
+    def _shutdown_socket(self) -> None:
+        """Close the socket, also where its peer was first: pynetdicom then leaves it open."""
+        if self.socket is None:
+            return
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
 
 
 class CallingSocket(TlsAssociationSocket):

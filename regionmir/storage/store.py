@@ -158,7 +158,7 @@ class FileStore:
             finally:
                 self._files.remove(temp)
                 self._files.close(descriptor)
-            self._files.sync_folder(target.parent)
+            self._sync_entries(target.parent)
 
     def link(self, key: str, source: Path) -> None:
         """Make a file of the same file system the object `key` too, by a hard link; its content is not looked at.
@@ -171,7 +171,7 @@ class FileStore:
         with storage_errors():
             self._make_folders(target.parent)
             target.hardlink_to(source)
-            self._files.sync_folder(target.parent)
+            self._sync_entries(target.parent)
 
     def path(self, key: str) -> Path:
         """Return where the object `key` is. Raises `ValueError` for anything that is not a key."""
@@ -275,7 +275,7 @@ class FileStore:
                 if wanted(key) and not self.exists(key):
                     self._make_folders(self.path(key).parent)
                     self._files.rename(aside, self.path(key))
-                    self._files.sync_folder(self.path(key).parent)
+                    self._sync_entries(self.path(key).parent)
                 else:
                     self._files.remove(aside)
 
@@ -299,17 +299,24 @@ class FileStore:
             size = source.stat().st_size
             self._make_folders(target.parent)
             self._files.rename(source, target)
-            self._files.sync_folder(target.parent)
+            self._sync_entries(target.parent)
         return StoredObject(key, digest, size, transfer_syntax_uid)
 
     def _make_folders(self, folder: Path) -> None:
-        """Make `objects/ab/cd`, every new entry durable before it is used."""
+        """Make `objects/ab/cd`; `_sync_entries` makes them durable."""
         for path in (folder.parent, folder):
             self._files.make_folder(path)
             if path.is_symlink():
                 raise StorageUnavailable("a folder of the object store is a symbolic link")
+
+    def _sync_entries(self, folder: Path) -> None:
+        """Return when a new object of `objects/ab/cd` is durable, and the entries that lead to it.
+
+        All in a row and after the rename: a journalling file system then writes its journal once.
+        """
         self._sync_once(folder.parent.parent, folder.parent)
         self._sync_once(folder.parent, folder)
+        self._files.sync_folder(folder)
 
     def _sync_once(self, parent: Path, child: Path) -> None:
         if child not in self._durable:

@@ -1,12 +1,22 @@
-"""`make bench`: measure, print one table, write build/bench.json."""
+"""`make bench`: measure, print one table, write build/bench.json.
 
+`python -m tests.benchmarks NAME...` measures only those, into build/bench-NAME.json.
+"""
+
+import sys
 from pathlib import Path
 
-from tests.benchmarks import find_similar, index, page, search, send_to_query
+from tests.benchmarks import find_similar, index, ingest, page, search, send_to_query
 from tests.benchmarks.report import Figure, show, write
 
+_ALL = (find_similar, search, index, ingest, send_to_query, page)
+BENCHMARKS = {one.__name__.rpartition(".")[2]: one for one in _ALL}
+
+names = sys.argv[1:]
+if unknown := set(names) - set(BENCHMARKS):
+    sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
 figures: list[Figure] = []
-for benchmark in (find_similar, search, index, send_to_query, page):
-    figures.extend(benchmark.figures())
+for name in names or BENCHMARKS:
+    figures.extend(BENCHMARKS[name].figures())
 show(figures)
-write(figures, Path("build") / "bench.json")
+write(figures, Path("build") / f"{'-'.join(['bench', *names])}.json")

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -22,7 +23,7 @@ class Figure:
     higher_is_better: bool
     peer: float | None = None
     why: str = ""
-    """Where the target is missed: what costs."""
+    """What costs, told where the target is missed; without one it is said that nobody has looked yet."""
 
     @property
     def ratio(self) -> float | None:
@@ -36,6 +37,16 @@ class Figure:
         value = self.ours if self.ratio is None else self.ratio
         return value >= self.target if self.higher_is_better else value <= self.target
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """Return what `build/bench.json` says of it."""
+        return {**asdict(self), "ratio": self.ratio, "met": self.met, "why": self.reason}
+
+    @property
+    def reason(self) -> str:
+        """Return why the target is missed; empty where it is not."""
+        return (self.why or "not profiled yet") if self.met is False else ""
+
 
 def machine() -> str:
     """Return this machine in words."""
@@ -46,8 +57,7 @@ def machine() -> str:
 def write(figures: Sequence[Figure], path: Path) -> None:
     """Write the figures as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [{**asdict(f), "ratio": f.ratio, "met": f.met} for f in figures]
-    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps([f.row for f in figures], indent=2) + "\n", encoding="utf-8")
 
 
 def show(figures: Sequence[Figure]) -> None:
@@ -55,7 +65,7 @@ def show(figures: Sequence[Figure]) -> None:
     table = Table("id", "metric", "ours", "peer", "ratio", "target", "met", box=None, pad_edge=False)
     for f in figures:
         cells = [f"{f.ours:.4g}", *("-" if v is None else f"{v:.4g}" for v in (f.peer, f.ratio, f.target))]
-        table.add_row(f.id, f.metric, *cells, {True: "yes", False: f"NO {f.why}", None: "-"}[f.met])
+        table.add_row(f.id, f.metric, *cells, {True: "yes", False: f"NO {f.reason}", None: "-"}[f.met])
     console = Console(width=160)
     console.print(machine())
     console.print(table)

@@ -47,7 +47,7 @@ def _measure(folder: Path, database_url: str, associations: int, mib: int) -> di
     settings = {
         "DATA_DIR": str(folder / "data"), "DATABASE_URL": database_url, "DICOM_PORT": str(port),
         "REDIS_URL": f"redis+socket://{folder}/none", "LOG_LEVEL": "error",
-        "MAX_ASSOCIATIONS": str(associations), "MAX_ASSOCIATIONS_PER_PEER": str(associations),
+        "DICOM_PROCESSES": "1", "MAX_ASSOCIATIONS": str(associations), "MAX_ASSOCIATIONS_PER_PEER": str(associations),
     }  # fmt: skip
     assert {name.lower() for name in settings} <= set(Settings.model_fields)
     environment = {f"REGIONMIR_{name}": value for name, value in settings.items()}

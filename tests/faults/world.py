@@ -30,6 +30,7 @@ SETTINGS = {
     "REGIONMIR_QUIET_S": "1",
     "REGIONMIR_ANONYMOUS_STORE": "true",
     "REGIONMIR_TORCH_THREADS": "1",
+    "REGIONMIR_DICOM_PROCESSES": "1",  # so that the node's memory is that of the process which `processes` finds
     "REGIONMIR_LOG_LEVEL": "warning",
 }
 ROLES = {

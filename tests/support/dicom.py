@@ -13,6 +13,12 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
+
+from regionmir.scu.tls_socket import TlsAssociationSocket
+
+# pynetdicom leaves a client's socket open where the node closed first
+AssociationSocket._shutdown_socket = TlsAssociationSocket._shutdown_socket  # type: ignore[assignment, method-assign]
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -124,11 +124,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def storescp(dcmtk: Path, folder: Path, *options: str) -> Iterator[PeerAddress]:
+def storescp(
+    dcmtk: Path, folder: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[PeerAddress]:
     """Run dcmtk's storescp, which writes data sets as they came into `folder`."""
     port = free_port()
     command = [str(dcmtk / "storescp"), "-aet", AE_TITLE, "+B", "-od", str(folder), *options, str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     try:
         wait_for_port(port)
         yield PeerAddress(AETitle(AE_TITLE), "127.0.0.1", port)

@@ -3,15 +3,18 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.support.dicom import associate, radiograph, store
+from tests.support.dicom import CR, associate, begin_store, encoded, radiograph, send_fragment, store
 from tests.support.peers import free_port
 
 
@@ -101,3 +104,73 @@ def test_a_database_that_could_lose_a_commit_is_refused(tmp_path: Path, database
         _, log = process.communicate(timeout=60)
     assert process.returncode == 1
     assert log.strip().splitlines()[-1].startswith("regionmir node: PostgreSQL runs with fsync = off")
+
+
+def wait_until(condition: Callable[[], bool], deadline_s: float = 60.0) -> None:
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_several_processes_are_one_node_and_those_that_end_are_replaced(tmp_path: Path, durable_database: str) -> None:
+    port = free_port()
+    with node_process(
+        tmp_path,
+        database_url=durable_database,
+        redis_url=f"redis+socket://{tmp_path}/nowhere.sock",
+        dicom_port=str(port),
+        dicom_processes="2",
+        max_associations="3",
+    ) as process:
+        assert line_with(process, "listening")["processes"] == 2
+        node = psutil.Process(process.pid)
+        acceptors = node.children()
+        assert len(acceptors) == 2
+        assert len(list((tmp_path / "data" / "run" / "metrics").glob("node@*.json"))) == 2
+        held = [associate(port) for _ in range(3)]
+        assert all(one.is_established for one in held)
+        refused = associate(port)
+        assert refused.is_rejected
+        assert refused.acceptor.primitive.diagnostic == 2  # local limit exceeded
+        assert all(store(one, radiograph()).status == 0x0000 for one in held)
+        for one in held:
+            one.release()
+
+        unfinished = associate(port)
+        begin_store(unfinished, True, CR, "1.2.3")
+        send_fragment(unfinished, encoded(radiograph())[:500], last=False)
+        incoming = tmp_path / "data" / "incoming"
+        wait_until(lambda: len(list(incoming.iterdir())) == 1)
+        acceptors[0].terminate()  # ends in order: the other one still listens at the same socket
+        acceptors[1].kill()
+        line_with(process, "acceptor ended")
+        wait_until(lambda: not set(node.children()) & set(acceptors) and len(node.children()) == 2)
+        wait_until(lambda: not list(incoming.iterdir()))
+        for _ in range(3):
+            again = associate(port)
+            assert store(again, radiograph()).status == 0x0000
+            again.release()
+
+        replaced = node.children()
+        process.kill()
+        process.wait(30)
+        assert psutil.wait_procs(replaced, 30)[1] == []  # all die with their parent, which the port is then free of
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_several_processes_of_which_one_cannot_start_are_none(tmp_path: Path, durable_database: str) -> None:
+    port = free_port()
+    with node_process(
+        tmp_path,
+        database_url=durable_database,
+        redis_url=f"redis+socket://{tmp_path}/nowhere.sock",
+        dicom_tls_port=str(port),
+        dicom_tls_only="true",
+        dicom_processes="2",
+    ) as process:
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in log
+    assert log.strip().splitlines()[-1].startswith("regionmir node: a process of the node ended while it started")

@@ -104,6 +104,7 @@ def site(
         "DICOM_PORT": str(dicom_port),
         "HTTP_PORT": str(http_port),
         "RECALL_PROBE_S": "0.5",
+        "DICOM_PROCESSES": "1",
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("REGIONMIR_")}
     environment = {**kept, **{f"REGIONMIR_{name}": value for name, value in settings.items()}}

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,25 @@ def test_a_port_that_is_taken_keeps_no_process_from_its_work(tmp_path: Path) -> 
         with Exporter(settings, "node") as exporter:
             assert exporter.port == 0
     assert targets(metrics_folder(settings)) == []
+
+
+def five_free_ports() -> int:
+    """Return the first of five ports in a row that are free."""
+    for first in range(20_000, 30_000, 5):
+        with ExitStack() as taken, suppress(OSError):
+            for port in range(first, first + 5):
+                taken.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+    pytest.fail("no five free ports in a row")
+
+
+def test_each_of_several_processes_of_a_node_has_a_port_of_its_own(settings: Settings) -> None:
+    first = five_free_ports()
+    settings = settings.model_copy(update={"metrics_port": first})
+    kinds = ("node", 0), ("index worker", 0), ("light worker", 0), ("node", 1), ("node", 2)
+    with ExitStack() as running:
+        exporters = [running.enter_context(Exporter(settings, process, number)) for process, number in kinds]
+        assert [exporter.port for exporter in exporters] == list(range(first, first + 5))
 
 
 def test_what_a_killed_process_wrote_down_is_forgotten_at_the_next_start(settings: Settings) -> None:
@@ -90,3 +110,10 @@ def test_a_quantile_lies_straight_between_two_bounds() -> None:
     assert times.quantile(0.7) == pytest.approx(0.15)
     assert times.quantile(0.99) == pytest.approx(0.2)  # beyond the bounds: the largest finite one
     assert Distribution(0, 0.0, ()).quantile(0.5) is None
+
+
+def test_the_times_of_two_processes_are_added_up() -> None:
+    one, other = (
+        Distribution(count, total, ((0.1, count), (float("inf"), count))) for count, total in ((2, 0.1), (6, 0.5))
+    )
+    assert one + other == Distribution(8, 0.6, ((0.1, 8), (float("inf"), 8)))
