@@ -178,7 +178,8 @@ def test_when_ready_it_says_how_it_is_used(instance: Instance) -> None:
 def test_every_process_runs_and_none_listens_where_it_should_not(instance: Instance) -> None:
     children = instance.children()
     assert set(children) == set(PROGRAMS)
-    ports = {c.laddr.port for child in children.values() for c in child.net_connections("inet") if c.status == "LISTEN"}
+    every = [process for child in children.values() for process in (child, *child.children(recursive=True))]
+    ports = {c.laddr.port for process in every for c in process.net_connections("inet") if c.status == "LISTEN"}
     figures = [target.address.rpartition(":") for target in targets(instance.data / "run" / "metrics")]
     assert {host for host, _, _ in figures} == {"127.0.0.1"}
     told = {int(port) for _, _, port in figures}
