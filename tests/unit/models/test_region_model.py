@@ -99,7 +99,7 @@ def test_the_same_film_has_the_same_answer_alone_and_in_a_batch(model: RegionMod
         np.testing.assert_array_equal(a.vector, c.vector)
         if model.bf16:
             assert a.region.box.as_tuple() == pytest.approx(b.region.box.as_tuple(), abs=0.005 * max(films[0].shape))
-            assert float(a.vector @ b.vector) > 0.999
+            assert float(a.vector @ b.vector) > 0.99
         else:
             assert a.region.box.as_tuple() == pytest.approx(b.region.box.as_tuple(), abs=0.02)
             np.testing.assert_allclose(a.vector, b.vector, atol=1e-4)
