@@ -25,7 +25,7 @@ from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.records import StoredObject
 from regionmir.storage.files import Files, storage_errors
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
-from regionmir.storage.store import CHUNK, KEY, FileStore, digest_of
+from regionmir.storage.store import CHUNK, KEY, FileStore, dataset_sha256, digest_of
 
 SCHEME = "s3://"
 _TIMEOUT_S = 10
@@ -140,15 +140,10 @@ class BucketStore(FileStore):
             self._settle(str(one["Key"]).removeprefix(self._removed("")).replace("_", "/", 2), wanted)
 
     def bring(self, key: str, source: Path) -> None:
-        digest = sha256()
         with source.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-            digest.update(head[dataset_offset(head) :])
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-            if digest.hexdigest() != digest_of(key):
+            if dataset_sha256(file) != digest_of(key):
                 raise ValueError("its content is not what was received: the hash differs")
-            file.seek(0)
+        with source.open("rb") as file:
             self._put(key, file, source.stat().st_size)
 
     def link(self, key: str, source: Path) -> None:

@@ -142,3 +142,29 @@ def test_what_names_no_bucket_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="s3://bucket/prefix"):
         parse_bucket_url(url)
     assert parse_bucket_url("s3://films/a/b/") == BucketUrl("films", "a/b/", None, "us-east-1")
+
+
+def test_an_object_that_nobody_wants_is_removed_and_one_that_is_wanted_meanwhile_is_put_back(
+    store: BucketStore,
+) -> None:
+    key = receive(store, b"unwanted")
+    assert not store.remove(key, 3600, lambda _: False), "it is too young"
+    answers = iter((False, True))
+    assert not store.remove(key, 0, lambda _: next(answers)), "it came again while it was being removed"
+    assert store.exists(key)
+    assert store.remove(key, 0, lambda _: False)
+    assert not store.exists(key)
+    assert list(store.keys()) == []
+    assert store.remove(key, 0, lambda _: False), "there is nothing left to remove"
+
+
+def test_a_restored_object_is_in_the_bucket_and_a_damaged_one_is_refused(store: BucketStore, tmp_path: Path) -> None:
+    key = receive(store, DATA)
+    copy = tmp_path / "copy.dcm"
+    copy.write_bytes(store.path(key).read_bytes())
+    assert store.delete(key)
+    store.bring(key, copy)
+    assert store.dataset_sha256(key) == sha256(DATA).hexdigest()
+    copy.write_bytes(copy.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match="hash differs"):
+        store.bring(key, copy)
