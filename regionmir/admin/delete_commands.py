@@ -1,6 +1,7 @@
 """`regionmir delete` and `regionmir removed`: take instances out of the archive, and look at what was taken out."""
 
 import getpass
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -110,12 +111,12 @@ def restore(
     Example: regionmir removed restore 1.2.840.113619.2.5.1762583153 --reason "rejected by mistake"
     """
     from regionmir.archive.restoring import restore as show_again
-    from regionmir.storage import FileStore
+    from regionmir.storage import open_store
 
     named = parse_uid(uid)
     settings = settings_in_force()
-    store, pseudonymizer = FileStore(settings.data_dir), settings.pseudonymizer()
-    with open_database(settings) as database:
+    pseudonymizer = settings.pseudonymizer()
+    with open_database(settings) as database, closing(open_store(settings)) as store:
         show_again(database, store, pseudonymizer, named, by=getpass.getuser(), reason=reason)
     if as_json:
         print_json({"sop_instance_uid": named, "shown": True})
@@ -156,10 +157,10 @@ def _delete(
     from db import removal
     from db.removed import Again
     from regionmir.archive.removing import remove_objects
-    from regionmir.storage import FileStore
+    from regionmir.storage import open_store
 
     settings = settings_in_force()
-    with open_database(settings) as database:
+    with open_database(settings) as database, closing(open_store(settings)) as store:
         with database.session() as session:
             extent = removal.measure(session, _matched(session, level, name, issuer))
         if not extent.instances:
@@ -171,7 +172,7 @@ def _delete(
         by = removal.Removal(getpass.getuser(), reason, again=Again.REFUSE if block else Again.ACCEPT)
         with database.session() as session:
             extent = removal.remove(session, _matched(session, level, name, issuer), by)
-        gone = remove_objects(database, FileStore(settings.data_dir))
+        gone = remove_objects(database, store)
     _tell(extent, "deleted", as_json, objects_removed=gone)
 
 

@@ -1,6 +1,7 @@
 """`regionmir fsck`: are all objects that were acknowledged on the disk, whole, and is nothing else there?"""
 
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
@@ -90,9 +91,10 @@ def _set_aside(settings: "Settings", findings: list["Finding"], older_than_s: fl
 def _end_deletions(settings: "Settings", database: "Database") -> int:
     """Remove what is left of deleted instances; return how many objects."""
     from regionmir.archive.removing import remove_objects
-    from regionmir.storage import FileStore
+    from regionmir.storage import open_store
 
-    return remove_objects(database, FileStore(settings.data_dir))
+    with closing(open_store(settings)) as store:
+        return remove_objects(database, store)
 
 
 def _audit(database: "Database", findings: list["Finding"], moved: int, deep: bool) -> None:

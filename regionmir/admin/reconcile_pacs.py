@@ -98,7 +98,7 @@ def _hide(settings: "Settings", database: "Database", pacs: "Pacs", found: "Diff
     from db import pacs as pacs_
     from db import pacs_here
     from regionmir.archive.removing import remove_objects
-    from regionmir.storage import FileStore
+    from regionmir.storage import open_store
 
     deletes = settings.pacs_deleted == "delete"
     stopped = ""
@@ -108,7 +108,8 @@ def _hide(settings: "Settings", database: "Database", pacs: "Pacs", found: "Diff
         if found.gone_instances and not stopped:
             hidden = pacs_here.instances_gone(session, pacs, found.gone_instances, agreed=agree, deletes=deletes)
             stopped = hidden if isinstance(hidden, str) else ""
-    remove_objects(database, FileStore(settings.data_dir))
+    with closing(open_store(settings)) as store:
+        remove_objects(database, store)
     return stopped
 
 

@@ -1,5 +1,6 @@
 """`regionmir retention`: what is kept for how long, and applying it now."""
 
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,11 @@ def run(
     Example: regionmir retention run --dry-run
     """
     from regionmir.archive.retention import Retention, terms_of
-    from regionmir.storage import FileStore
+    from regionmir.storage import open_store
 
     settings = settings_in_force()
-    with open_database(settings) as database:
-        rules = Retention(database, FileStore(settings.data_dir), terms_of(settings), settings.max_pixels)
+    with open_database(settings) as database, closing(open_store(settings)) as store:
+        rules = Retention(database, store, terms_of(settings), settings.max_pixels)
         report = rules.rehearse() if dry_run else rules.run()
     if as_json:
         print_json({"dry_run": dry_run, **asdict(report)})

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +21,7 @@ from regionmir.admin.backup import contents, programs
 from regionmir.admin.backup.contents import ListedObject, Manifest, ObjectsMode
 from regionmir.core.errors import ConfigurationError, StorageUnavailable
 from regionmir.core.settings import Settings
-from regionmir.storage import FileStore
+from regionmir.storage import FileStore, open_store
 
 
 @dataclass(slots=True)
@@ -53,10 +54,9 @@ def make_backup(
     the folder cannot be used, `BackupError`, `DatabaseUnavailable`, `StorageFull`.
     """
     _prepare(folder)
-    store = FileStore(settings.data_dir)
-    if mode is ObjectsMode.LINK:
-        _require_same_file_system(store.objects_dir, folder)
-    with objects_held(database):
+    with closing(open_store(settings)) as store, objects_held(database):
+        if mode is ObjectsMode.LINK:
+            _require_same_file_system(store.objects_dir, folder)
         with snapshot(database) as found:
             made_of = versions(found)
             progress.begin("database")

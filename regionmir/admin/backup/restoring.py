@@ -5,7 +5,7 @@ The database first, in one transaction; then the objects, each hashed on its way
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from db import audit
@@ -21,7 +21,7 @@ from regionmir.admin.backup.unfinished import Mark
 from regionmir.admin.up import local_servers, prepare_data_folder
 from regionmir.core.errors import ConfigurationError
 from regionmir.core.settings import Settings
-from regionmir.storage import FileStore
+from regionmir.storage import FileStore, open_store
 
 
 def restore(folder: Path, settings: Settings, objects_from: Path | None, progress: Progress) -> Manifest:
@@ -45,7 +45,8 @@ def restore(folder: Path, settings: Settings, objects_from: Path | None, progres
         _load(database, settings, folder, mark)
         progress.of_objects = manifest.objects
         progress.begin("objects")
-        _objects(folder, root, FileStore(settings.data_dir), progress)
+        with closing(open_store(settings)) as store:
+            _objects(folder, root, store, progress)
         _site_key(folder, settings)
         _finish(database, manifest, progress)
     unfinished.end(settings.data_dir)

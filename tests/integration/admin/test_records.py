@@ -2,19 +2,22 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from db import instances, patients, removed
+from db import instances, objects, patients, removal, removed
 from db.engine import Database
 from db.tables import StudyRow
 from regionmir.admin.main import main
 from regionmir.storage import FileStore
+from regionmir.storage.bucket import BucketStore
 from tests.conftest import absent
+from tests.support.bucket import CREDENTIALS, bucket_server, new_bucket
 from tests.support.dicom import radiograph
 from tests.support.filing import file_film
 from tests.support.films import synthetic_film
@@ -41,9 +44,39 @@ def run(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     return run
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FileStore]:
+    """Return the store of a site whose objects are in a bucket."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with bucket_server() as server:
+        url = new_bucket(server, "films")
+        monkeypatch.setenv("REGIONMIR_S3_URL", url)
+        with closing(BucketStore(tmp_path / "elsewhere", url, 1 << 30)) as store:
+            yield store
+
+
 def filed(database: Database) -> set[str]:
     with database.session() as session:
         return {one.sop_instance_uid for one in instances.listing(session)}
+
+
+def test_what_is_deleted_is_in_no_bucket_either_and_a_hidden_object_is_read_from_there(
+    database: Database, bucket: FileStore, run: Run
+) -> None:
+    films = [synthetic_film(seed) for seed in range(2)]
+    for film in films:
+        file_film(database, bucket, film)
+    why = ("--reason", "sent by mistake")
+    code, told, _ = run("delete", "study", films[0].StudyInstanceUID, *why, "--yes", "--json")
+    assert (code, told["objects_removed"]) == (0, 1)
+    (left,) = bucket.keys()
+    with database.session() as session:
+        assert [one.storage_key for one in objects.expected(session)] == [left]
+        kept = removal.Removal("operator", "rejected", again=removed.Again.HIDE, keep=True)
+        removal.remove(session, removal.named("instance", films[1].SOPInstanceUID), kept)
+    assert run("removed", "restore", films[1].SOPInstanceUID, *why)[0] == 0
+    assert filed(database) == {films[1].SOPInstanceUID}
 
 
 def test_a_study_is_deleted_after_a_look_and_an_interrupted_deletion_is_found_and_ended(

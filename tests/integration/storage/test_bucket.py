@@ -8,13 +8,13 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from regionmir.core.errors import ConfigurationError, StorageUnavailable
 from regionmir.core.identifiers import Uid
 from regionmir.core.settings import load_settings
 from regionmir.storage import FileStore, open_store
 from regionmir.storage.bucket import BucketStore, BucketUrl, parse_bucket_url
+from tests.support.bucket import CREDENTIALS, bucket_server, new_bucket
 from tests.support.peers import free_port
 
 SYNTAX = Uid("1.2.840.10008.1.2.1")
@@ -23,26 +23,19 @@ DATA = os.urandom(3 << 20)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    port = free_port()
-    running = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    running.start()
-    yield f"http://127.0.0.1:{port}"
-    running.stop()
+    with bucket_server() as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)
 def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def url(server: str, tmp_path: Path) -> str:
-    bucket = f"films-{sha256(str(tmp_path).encode()).hexdigest()[:12]}"
-    client = boto3.client("s3", endpoint_url=server, region_name="us-east-1")
-    client.create_bucket(Bucket=bucket)
-    client.close()
-    return f"s3://{bucket}/site?endpoint={server}"
+    return new_bucket(server, f"films-{sha256(str(tmp_path).encode()).hexdigest()[:12]}")
 
 
 @pytest.fixture
