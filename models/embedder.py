@@ -79,10 +79,17 @@ class Embedder(nn.Module):
         return self.summarise(self.cells(feature, boxes))
 
     def cells(self, feature: Tensor, boxes: Tensor) -> Tensor:
-        """Return what is seen in each of the P x P cells of every box: (B, R, 2C, P, P), look first, then place."""
+        """Return what is seen in each of the P x P cells of every box: (B, R, 2C, P, P), look first, then place.
+
+        The second convolution is computed in float32: rounded to bfloat16, what it tells of a region moves a vector by
+        more than the whole backbone does.
+        """
         pooled = roi_align(feature, boxes, size=POOLED_SIDE, stride=STRIDE)  # (B, R, 2C, P, P)
         look, place = pooled.flatten(0, 1).chunk(2, dim=1)
-        return torch.cat([self.conv(look), place], dim=1).reshape(pooled.shape)
+        first, second = self.conv
+        look = first(look)
+        with torch.autocast(look.device.type, enabled=False):
+            return torch.cat([second(look.float()), place.float()], dim=1).reshape(pooled.shape)
 
     def summarise(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `describe` does, of cells (B, R, 2C, P, P).

@@ -99,7 +99,7 @@ def test_the_same_film_has_the_same_answer_alone_and_in_a_batch(model: RegionMod
         np.testing.assert_array_equal(a.vector, c.vector)
         if model.bf16:
             assert a.region.box.as_tuple() == pytest.approx(b.region.box.as_tuple(), abs=0.005 * max(films[0].shape))
-            assert float(a.vector @ b.vector) > 0.99
+            assert float(a.vector @ b.vector) > 0.999
         else:
             assert a.region.box.as_tuple() == pytest.approx(b.region.box.as_tuple(), abs=0.02)
             np.testing.assert_allclose(a.vector, b.vector, atol=1e-4)
@@ -162,5 +162,5 @@ def test_bfloat16_turns_the_vectors_of_films_little(model: RegionModel, films: l
         slots = torch.tensor([one.region.anatomy.key - 1 for one in found.regions])
         one, other = (each.describe(stack([made]), boxes, slots).vector for each in (exact, rounded))
         cosines.append((one * other).sum(dim=-1).flatten())
-    assert float(torch.cat(cosines).median()) > 0.99
-    assert float(torch.cat(cosines).min()) > 0.95
+    assert float(torch.cat(cosines).median()) > 0.995
+    assert float(torch.cat(cosines).min()) > 0.98
