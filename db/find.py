@@ -32,7 +32,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONPATH, aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
-from db import pseudonyms
+from db import availability, pseudonyms
+from db.availability import Availability
 from db.filing import PATIENT_TAGS, SERIES_TAGS, STUDY_TAGS
 from db.tables import InstanceRow, ModelRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
 from db.visibility import visible
@@ -166,6 +167,7 @@ class FindRow:
     patient_pk: int
     study_pk: int | None
     values: dict[str, Any]
+    availability: Availability = Availability.ONLINE
 
 
 _TOP_BAND = 90
@@ -265,8 +267,8 @@ def find(session: Session, spec: FindSpec) -> Iterator[FindRow]:
         query = query.offset(spec.offset)
     tags = [field.tag for field in spec.fields]
     named = {} if spec.study_pks is None else {"study_pks": spec.study_pks}
-    for patient_pk, study_pk, *values in session.execute(query, named):
-        yield FindRow(patient_pk, study_pk, dict(zip(tags, values, strict=True)))
+    for patient_pk, study_pk, available, *values in session.execute(query, named):
+        yield FindRow(patient_pk, study_pk, dict(zip(tags, values, strict=True)), Availability(available))
 
 
 @lru_cache(maxsize=256)
@@ -274,7 +276,8 @@ def _answering(level: Level, fields: tuple[Field, ...], *, of_studies: bool) -> 
     """Return the statement without conditions, in order; `of_studies`: of those in `:study_pks` alone."""
     columns = [_answered(field).label(f"v{n}") for n, field in enumerate(fields)]
     study_pk = literal(None, Integer) if level is Level.PATIENT else StudyRow.pk
-    query = _joined(select(PatientRow.pk, study_pk, *columns), level).order_by(*_order(level, fields))
+    query = _joined(select(PatientRow.pk, study_pk, _availability(level), *columns), level)
+    query = query.order_by(*_order(level, fields))
     return query.where(StudyRow.pk.in_(bindparam("study_pks", expanding=True))) if of_studies else query
 
 
@@ -289,6 +292,16 @@ def _joined(query: Select[Any], level: Level) -> Select[Any]:
     if level.depth >= Level.IMAGE.depth:
         query = query.join(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
     return query
+
+
+def _availability(level: Level) -> ColumnElement[str]:
+    below = {
+        Level.PATIENT: (availability.STUDY.patient_pk == PatientRow.pk, visible(availability.STUDY)),
+        Level.STUDY: (availability.SERIES.study_pk == StudyRow.pk,),
+        Level.SERIES: (availability.INSTANCE.series_pk == SeriesRow.pk,),
+        Level.IMAGE: (availability.INSTANCE.pk == InstanceRow.pk,),
+    }
+    return availability.of_instances(*below[level]).label("availability")
 
 
 def _order(level: Level, fields: tuple[Field, ...]) -> list[Any]:

@@ -155,6 +155,7 @@ class InstanceRow(Base):
         Index("instance_leased", "lease_until", postgresql_where=text("state = 'indexing'")),
         Index("instance_source", "source_ae", "received_at"),
         Index("instance_object", "storage_key"),
+        Index("instance_not_kept", "series_pk", postgresql_where=text("kept <> 'object'")),
         Index("instance_indexed", "indexed_at", postgresql_where=text("state = 'indexed'")),
     )
     pk: Mapped[Pk]

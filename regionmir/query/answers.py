@@ -19,9 +19,6 @@ from regionmir.query.keys import ANATOMIC_REGION
 from regionmir.query.matching import STUDY_INSTANCE_UID, FindRequest
 from regionmir.query.search import Answer, Hit
 
-AVAILABILITY: Final = "ONLINE"
-"""InstanceAvailability (PS3.3 C.4.23.1.1): what we answer is on our disk."""
-
 LO_LENGTH: Final = 64
 
 _PN_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
@@ -42,7 +39,7 @@ def answer(request: FindRequest, row: FindRow, *, retrieve_ae: str, extra: dict[
         found.add(_element(tag, vrs.get(tag) or dictionary_VR(int(tag, 16)), value))
     found.QueryRetrieveLevel = request.level.value
     found.RetrieveAETitle = retrieve_ae
-    found.InstanceAvailability = AVAILABILITY
+    found.InstanceAvailability = row.availability.value
     for keyword, text in (extra or {}).items():
         setattr(found, keyword, text)
     set_charset(found, request.charset)

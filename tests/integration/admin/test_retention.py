@@ -198,7 +198,8 @@ def test_with_the_policy_regions_a_film_is_found_and_not_kept(archive: Archive) 
         studies = httpx.get(f"{served.dicomweb}/studies", trust_env=False).json()
         addresses = [one["00081190"]["Value"][0] for one in studies]
         answers = [httpx.get(one, headers={"Accept": "*/*"}, trust_env=False).status_code for one in addresses]
-        assert sorted(answers) == [200, 410]
+        told = [one["00080056"]["Value"][0] for one in studies]
+        assert sorted(zip(answers, told, strict=True)) == [(200, "ONLINE"), (410, "UNAVAILABLE")]
     changed = synthetic_film(1, bits=12, StudyDescription="corrected")
     assert file_film(archive.database, archive.store, changed, source_ae="CR1") == uid
     archive.index()

@@ -25,6 +25,7 @@ from regionmir.scu.get import get, save_into, storage_contexts
 from regionmir.storage import FileStore
 from tests.conftest import absent
 from tests.support.dicom import radiograph
+from tests.support.find import find
 from tests.support.orthanc import PROGRAM, RunningOrthanc, running_orthanc
 from tests.support.running_node import RunningNode, running_node
 
@@ -38,7 +39,8 @@ def import_and_forget(database: Database, data: Path, orthanc: RunningOrthanc, n
     with database.session() as session:
         title = AETitle(orthanc.title)
         peers.upsert(session, Peer(title, "127.0.0.1", orthanc.dicom_port, storage=StoragePolicy.REGIONS))
-        peers.upsert(session, Peer(AETitle("VIEWER"), can_retrieve=True, disclosure=Disclosure.IDENTIFIED))
+        viewer = Peer(AETitle("VIEWER"), can_find=True, can_retrieve=True, disclosure=Disclosure.IDENTIFIED)
+        peers.upsert(session, viewer)
         pacs.upsert(session, one)
     follows = follower(settings, database, one)
     follows.begin()
@@ -63,6 +65,13 @@ def retrieved(node: RunningNode, film: Dataset, folder: Path) -> tuple[int, list
     return answer.status.code, list(folder.iterdir())
 
 
+def availability(node: RunningNode, film: Dataset) -> str:
+    """Return what a C-FIND of the film's study says of where it is."""
+    return find(node.peer.port, "STUDY", calling="VIEWER", StudyInstanceUID=film.StudyInstanceUID).values(
+        "InstanceAvailability"
+    )[0]
+
+
 @contextmanager
 def orthanc_and_node(database: Database, tmp_path: Path) -> Iterator[tuple[RunningOrthanc, RunningNode, Path]]:
     """Run a node, and an Orthanc that knows it."""
@@ -78,7 +87,9 @@ def orthanc_and_node(database: Database, tmp_path: Path) -> Iterator[tuple[Runni
 def test_a_film_that_is_not_kept_is_fetched_and_sent_as_it_came(kind: str, database: Database, tmp_path: Path) -> None:
     with orthanc_and_node(database, tmp_path) as (orthanc, node, data):
         film = import_and_forget(database, data, orthanc, node, kind)
+        assert availability(node, film) == "NEARLINE"
         status, files = retrieved(node, film, tmp_path / "got")
+        assert availability(node, film) == "ONLINE"
         assert (status, len(files)) == (0x0000, 1)
         got = dcmread(files[0])
         assert (got.SOPInstanceUID, got.PixelData) == (film.SOPInstanceUID, film.PixelData)
