@@ -7,6 +7,7 @@ may correct take turns per study.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Literal
 
 from sqlalchemy import Table, bindparam, func, literal, select, update
@@ -38,6 +39,7 @@ from regionmir.core.records import InstanceHeader, InstanceState, StoredObject
 
 Outcome = Literal["new", "duplicate", "corrected", "conflict", "hidden", "refused"]
 SameContent = Callable[[str, str], bool]
+ContentOf = Callable[[str], str | None]
 IsStored = Callable[[str], bool]
 
 _SENDER = ("source_ae", "source_address", "called_ae")
@@ -103,6 +105,7 @@ class _Present:
     transfer_syntax_uid: str | None
     storage_key: str | None
     kept: str | None
+    content_sha256: str | None
     own_copy: bool
     """One of its UIDs is a pseudonym, or it is a result of ours: we emitted it."""
     arrivals_patient_pk: int | None
@@ -159,6 +162,7 @@ _LOOK = (
         InstanceRow.transfer_syntax_uid,
         InstanceRow.storage_key,
         InstanceRow.kept,
+        InstanceRow.content_sha256,
         select(literal(1))
         .where(
             PseudonymRow.kind.in_((pseudonyms.STUDY, pseudonyms.SERIES, pseudonyms.INSTANCE)),
@@ -190,6 +194,10 @@ def _is_stored(_key: str) -> bool:
     return True
 
 
+def _unknown_content(_key: str) -> None:
+    """Return that nothing is known of what an object holds but its bytes."""
+
+
 def receive(
     session: Session,
     header: InstanceHeader,
@@ -201,6 +209,7 @@ def receive(
     pseudonymizer: Pseudonymizer,
     may_correct: bool,
     same_content: SameContent,
+    content_of: ContentOf = _unknown_content,
     is_stored: IsStored = _is_stored,
 ) -> Receipt:
     """File an instance whose object is durably stored, and say what became of it.
@@ -208,9 +217,11 @@ def receive(
     new: it waits for a worker. duplicate: equal to what is filed, no work. corrected: the current version was replaced,
     its regions dropped, and it waits again. conflict: it differs and the sender may not correct; kept aside, listed.
     hidden: it was rejected, and is kept for nobody to see. refused: it was deleted for good.
-    `same_content(old_key, new_key)` is asked only where the bytes differ, `is_stored(key)` only of what was deleted.
+    Where the bytes differ `same_content(old_key, new_key)` is asked, or, if the old object is no longer kept,
+    `content_of(key)` (`instance.content_sha256`); `is_stored(key)` only of what was deleted.
     """
     arrival = Arrival(header, stored, source_ae, source_address, called_ae, pseudonymizer)
+    is_same = partial(_is_same, same_content=same_content, content_of=content_of)
     if may_correct:
         _alone_with_study(session, arrival)
     for _ in range(_ROUNDS):
@@ -219,7 +230,7 @@ def receive(
             arrival = replace(arrival, merged_into=patients.merged_into(session, arrival.named_patient.key))
             present = _present(session, arrival)
         receipt = _come_again(session, arrival, same_content, is_stored) if present.removed else None
-        receipt = receipt or _file(session, arrival, present, may_correct, same_content)
+        receipt = receipt or _file(session, arrival, present, may_correct, is_same)
         if receipt is not None:
             return receipt
     raise DatabaseUnavailable("the same instance is being filed by too many associations at once")
@@ -240,10 +251,14 @@ def _alone_with_study(session: Session, arrival: Arrival) -> None:
 
 
 def _file(
-    session: Session, arrival: Arrival, present: _Present, may_correct: bool, same_content: SameContent
+    session: Session,
+    arrival: Arrival,
+    present: _Present,
+    may_correct: bool,
+    is_same: Callable[[Arrival, _Present], bool],
 ) -> Receipt | None:
     """Return what became of the arrival, None where another transaction came between: look again."""
-    if present.instance_pk is not None and _is_same(arrival, present, same_content):
+    if present.instance_pk is not None and is_same(arrival, present):
         _note_sender(session, arrival, present.instance_pk)
         if present.kept != Kept.OBJECT:
             _take_back(session, arrival, present.instance_pk)
@@ -265,22 +280,22 @@ def _note_sender(session: Session, arrival: Arrival, instance_pk: int) -> None:
 
 
 def _take_back(session: Session, arrival: Arrival, instance_pk: int) -> None:
-    """Keep the object of an instance again that was reduced to less: it was acknowledged anew."""
+    """Keep an object of an instance again that was reduced to less, in whatever transfer syntax it has come now."""
     row, stored = InstanceRow, arrival.stored
     reduced = select(row.storage_key).where(row.pk == instance_pk, row.kept == Kept.REDUCED).with_for_update()
     removals.ask(session, session.scalars(reduced).all())
-    values: dict[str, Any] = {"kept": Kept.OBJECT, "storage_key": stored.key, "size_bytes": stored.size_bytes}
+    values: dict[str, Any] = {"kept": Kept.OBJECT, **_object_values(stored)}
     if arrival.called_ae:  # it was sent to us, not fetched: its days begin anew
         values["received_at"] = func.now()
     session.execute(update(row).where(row.pk == instance_pk, row.kept != Kept.OBJECT).values(**values))
 
 
-def _is_same(arrival: Arrival, present: _Present, same_content: SameContent) -> bool:
+def _is_same(arrival: Arrival, present: _Present, same_content: SameContent, content_of: ContentOf) -> bool:
     stored = arrival.stored
     if (stored.sha256, stored.transfer_syntax_uid) == (present.sha256, present.transfer_syntax_uid):
         return True
     if present.kept != Kept.OBJECT:
-        return False  # there is nothing to compare with
+        return present.content_sha256 is not None and content_of(stored.key) == present.content_sha256
     assert present.storage_key is not None
     return same_content(present.storage_key, stored.key)
 
@@ -392,15 +407,22 @@ def _instance_values(arrival: Arrival) -> dict[str, Any]:
     header, stored = arrival.header, arrival.stored
     return {
         "sop_class_uid": header.sop_class_uid,
-        "transfer_syntax_uid": stored.transfer_syntax_uid,
-        "sha256": stored.sha256,
-        "storage_key": stored.key,
-        "size_bytes": stored.size_bytes,
+        **_object_values(stored),
         "source_ae": filing.clean(arrival.source_ae),
         "source_address": filing.clean(arrival.source_address),
         "called_ae": filing.clean(arrival.called_ae),
         **filing.instance_values(header.attributes),
         "kept": Kept.OBJECT,
+        "content_sha256": None,
+    }
+
+
+def _object_values(stored: StoredObject) -> dict[str, Any]:
+    return {
+        "transfer_syntax_uid": stored.transfer_syntax_uid,
+        "sha256": stored.sha256,
+        "storage_key": stored.key,
+        "size_bytes": stored.size_bytes,
     }
 
 

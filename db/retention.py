@@ -126,15 +126,18 @@ def due_versions(session: Session, terms: Terms, *, after: int = 0, limit: int =
     return [_due(line) for line in session.execute(query)]
 
 
-def reduce(session: Session, one: Due, stored: StoredObject | None) -> bool:
+def reduce(session: Session, one: Due, stored: StoredObject | None, content_sha256: str | None = None) -> bool:
     """Note what is kept of an object now; `stored`: its reduced copy. The old one is removed later.
 
-    False where it is no longer what it was, so that nothing was changed.
+    `content_sha256`: by which an instance is known again in another transfer syntax, None where that is known already
+    or cannot be. False where it is no longer what it was, so that nothing was changed.
     """
     row = InstanceVersionRow if one.rule is Rule.VERSION else InstanceRow
     values: dict[str, Any] = {"kept": one.to}
     if stored is not None:
         values |= {"storage_key": stored.key, "size_bytes": stored.size_bytes}
+    if content_sha256 is not None:
+        values["content_sha256"] = content_sha256
     unchanged = [row.pk == one.pk, row.storage_key == one.storage_key, row.kept == one.kept]
     if row is InstanceRow:
         unchanged.append(InstanceRow.state.in_(_FINAL))

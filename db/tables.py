@@ -188,6 +188,8 @@ class InstanceRow(Base):
     attributes: Mapped[Json]
     kept: Mapped[str] = mapped_column(server_default=text("'object'"))
     """What is kept: the object as received, a reduced copy of it (then `storage_key` is the copy's), or nothing."""
+    content_sha256: Mapped[str | None]
+    """Of attributes and stored values, whatever the transfer syntax: written when the object is no longer kept."""
 
 
 class InstanceVersionRow(Base):

@@ -12,7 +12,7 @@ from regionmir.core.records import Caller, InstanceHeader
 from regionmir.core.rejection import KEY_OBJECT_SELECTION, RejectionNote, read_note
 from regionmir.monitoring.figures import RECEIVED_BYTES
 from regionmir.monitoring.stages import stage
-from regionmir.pixels.guarded import same_pixels_and_header
+from regionmir.pixels.guarded import content_sha256, same_pixels_and_header
 from regionmir.storage import Incoming
 from regionmir.storage.scan import scan_dataset
 
@@ -65,6 +65,7 @@ def file_instance(
             pseudonymizer=archive.pseudonymizer,
             may_correct=caller.rights.correct,
             same_content=lambda old, new: same_pixels_and_header(archive.store.path(old), archive.store.path(new)),
+            content_of=lambda key: content_sha256(archive.store.path(key)),
             is_stored=archive.store.exists,
         )
         if receipt.outcome in _FILED and note is not None:

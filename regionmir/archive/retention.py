@@ -22,6 +22,7 @@ from regionmir.core.identifiers import parse_uid
 from regionmir.core.keeping import Kept
 from regionmir.core.records import StoredObject
 from regionmir.core.settings import Settings
+from regionmir.pixels.guarded import content_sha256
 from regionmir.pixels.reduce import reduced_copy
 from regionmir.storage import FileStore
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
@@ -156,18 +157,28 @@ class Retention:
     def _apply(self, study: Sequence[Due], report: Report) -> None:
         """Reduce or remove the objects of one study, and write it down."""
         made = {one.pk: self._copy(one) for one in study if one.to is Kept.REDUCED}
+        contents = {one.pk: self._content(one) for one in study if one.to is Kept.NOTHING or made[one.pk] is not None}
         done = []
         with self.database.session() as session:
             for one in study:
                 stored = made.get(one.pk)
                 if one.to is Kept.REDUCED and stored is None:
                     report.left += 1
-                elif retention.reduce(session, one, stored):
+                elif retention.reduce(session, one, stored, contents[one.pk]):
                     done.append(one)
             for rule in dict.fromkeys(one.rule for one in done):
                 _record(session, rule, [one for one in done if one.rule is rule])
         for one in done:
             report.count(one)
+
+    def _content(self, one: Due) -> str | None:
+        """Return by what a current instance will be known again, None where it was asked before or cannot be read."""
+        if one.kept is not Kept.OBJECT or one.rule is Rule.VERSION:
+            return None
+        try:
+            return content_sha256(self.store.path(one.storage_key))
+        except OSError:
+            return None
 
     def _copy(self, one: Due) -> StoredObject | None:
         """Return the reduced copy, durably stored; None where none can be made."""

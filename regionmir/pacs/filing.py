@@ -15,7 +15,7 @@ from regionmir.core.header import read_header
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.rejection import KEY_OBJECT_SELECTION, Reaction, read_note
-from regionmir.pixels.guarded import same_pixels_and_header
+from regionmir.pixels.guarded import content_sha256, same_pixels_and_header
 from regionmir.storage import FileStore, Incoming
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
 from regionmir.storage.scan import scan_dataset
@@ -70,6 +70,7 @@ class Filer:
                 pseudonymizer=self.pseudonymizer,
                 may_correct=self.may_correct,
                 same_content=lambda old, new: same_pixels_and_header(self.store.path(old), self.store.path(new)),
+                content_of=lambda key: content_sha256(self.store.path(key)),
                 is_stored=self.store.exists,
             )
             if note is not None and receipt.outcome in ("new", "duplicate", "corrected"):

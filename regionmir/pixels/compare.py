@@ -1,16 +1,21 @@
 """Whether two objects that came under one SOP Instance UID are the same, whatever their transfer syntax."""
 
+import struct
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import numpy as np
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.filereader import read_deferred_data_element
 from pydicom.tag import BaseTag
+from pydicom.valuerep import STR_VR
 
-from regionmir.core.errors import NotIndexable
-from regionmir.pixels.decode import decode_frame, read_dataset
-from regionmir.pixels.layout import PixelLayout, read_layout
+from regionmir.core.errors import BrokenImage, NotIndexable
+from regionmir.pixels.decode import decode_frame, pixel_hash, read_dataset
+from regionmir.pixels.layout import read_layout
 from regionmir.pixels.quiet import quiet_pydicom
 
 # What a change of transfer syntax may change without changing the image (PS3.5 8.2, A.4): its encoding.
@@ -24,7 +29,11 @@ _ENCODING = frozenset(
     }
 )
 _PHOTOMETRIC_INTERPRETATION = 0x00280004
-_COLOUR = frozenset({"RGB", "YBR_RCT"})
+_WORD_BYTES: Final = {
+    "US": 2, "SS": 2, "OW": 2, "AT": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4,
+    "FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8,
+}  # fmt: skip
+"""Sizes of the words that big endian swaps (PS3.5 7.3); an AT is two of them."""
 
 
 def same_pixels_and_header(path_a: Path, path_b: Path) -> bool:
@@ -35,74 +44,73 @@ def same_pixels_and_header(path_a: Path, path_b: Path) -> bool:
     """
     try:
         a, b = read_dataset(path_a), read_dataset(path_b)
-        with quiet_pydicom():
-            return _same_header(a, b) and _same_pixels(a, b)
+        return _header(a) == _header(b) and _pixels(a) == _pixels(b)
     except NotIndexable:
         return False
 
 
-def _same_header(a: Dataset, b: Dataset) -> bool:
-    tags_a, tags_b = _compared_tags(a), _compared_tags(b)
-    return tags_a == tags_b and all(_same_element(a, b, tag) for tag in tags_a)
+def content_sha256(path: Path) -> str:
+    """Return SHA-256 (hexadecimal) of what `same_pixels_and_header` compares of a Part 10 file: the same for the same.
+
+    Raises `NotIndexable` for what cannot be read.
+    """
+    dataset = read_dataset(path)
+    return sha256(_header(dataset) + _pixels(dataset)).hexdigest()
 
 
-def _compared_tags(dataset: Dataset) -> list[BaseTag]:
-    return [tag for tag in sorted(dataset.keys()) if tag not in _ENCODING and tag.element != 0]  # 0: group length
+def _header(dataset: FileDataset) -> bytes:
+    with quiet_pydicom():
+        try:
+            return _attributes(dataset)
+        except (MemoryError, NotIndexable):
+            raise
+        except Exception as error:  # pydicom raises many kinds while it reads a broken sequence
+            raise BrokenImage("attributes unreadable", type(error).__name__) from None
 
 
-def _same_element(a: Dataset, b: Dataset, tag: BaseTag) -> bool:
-    if _same_bytes(a, b, tag):
-        return True
-    try:
-        left, right = a[tag], b[tag]
-    except Exception:  # pydicom raises many kinds while it converts one broken value
-        return False
-    if tag == _PHOTOMETRIC_INTERPRETATION and {str(left.value), str(right.value)} <= _COLOUR:
-        return True  # lossless JPEG 2000 names its own transform of RGB
-    if left.VR == "SQ" and right.VR == "SQ":
-        return len(left.value) == len(right.value) and all(map(_same_header, list(left.value), list(right.value)))
-    return bool(left.VM == right.VM and _plain(left) == _plain(right))
+def _attributes(dataset: Dataset) -> bytes:
+    """Return a digest of all elements by their bytes in little endian, text without padding, whatever VR is written."""
+    digest = sha256()
+    for tag in sorted(dataset.keys()):
+        if tag not in _ENCODING and tag.element != 0:  # 0: group length
+            value = _value(dataset, tag)
+            digest.update(struct.pack("<LQ", tag, len(value)) + value)
+    return digest.digest()
 
 
-def _same_bytes(a: Dataset, b: Dataset, tag: BaseTag) -> bool:
-    """Say whether both hold the same bytes, so that it does not matter who wrote down the VR (implicit: UN)."""
-    left, right = a.get_item(tag), b.get_item(tag)
-    return (
-        isinstance(left, RawDataElement)
-        and isinstance(right, RawDataElement)
-        and left.value is not None  # else deferred: still in the file
-        and left.is_little_endian == right.is_little_endian
-        and left.value == right.value
-    )
+def _value(dataset: Dataset, tag: BaseTag) -> bytes:
+    raw = dataset.get_item(tag)
+    if isinstance(raw, RawDataElement) and "SQ" in (raw.VR, _known_vr(tag)):
+        raw = dataset[tag]
+    if not isinstance(raw, RawDataElement):  # pydicom has read it already: a sequence, or the character set
+        return b"".join(map(_attributes, raw.value)) if raw.VR == "SQ" else str(raw.value).encode()
+    if raw.value is None and isinstance(dataset, FileDataset):
+        raw = read_deferred_data_element(dataset.fileobj_type, dataset.filename, dataset.timestamp, raw)
+    value = raw.value or b""
+    if not raw.is_little_endian:
+        width = _WORD_BYTES.get(str(raw.VR), 1)
+        value = np.frombuffer(value, f">u{width}").astype(f"<u{width}").tobytes()
+    if _known_vr(tag) in STR_VR:
+        value = value.rstrip(b" \0")
+    if tag == _PHOTOMETRIC_INTERPRETATION and value == b"YBR_RCT":
+        return b"RGB"  # lossless JPEG 2000 names its own transform of RGB
+    return value
 
 
-def _plain(element: DataElement) -> Any:
-    """Return a value in which a name is text and every way of being empty is one."""
-    value = element.value
-    if element.VR == "PN":
-        return str(value)
-    return None if value in ("", b"") else value
+def _known_vr(tag: BaseTag) -> str:
+    """Return the VR of the dictionary, empty for a private attribute."""
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else ""
 
 
-def _same_pixels(a: Dataset, b: Dataset) -> bool:
-    if ("PixelData" in a) != ("PixelData" in b):
-        return False
-    if "PixelData" not in a:
-        return True
-    if a.file_meta.get("TransferSyntaxUID") == b.file_meta.get("TransferSyntaxUID") and a.PixelData == b.PixelData:
-        return True
-    try:
-        layout_a, layout_b = read_layout(a), read_layout(b)
-    except NotIndexable:
-        return False
-    return layout_a.frames == layout_b.frames and all(
-        _same_frame(a, layout_a, b, layout_b, index) for index in range(layout_a.frames)
-    )
-
-
-def _same_frame(a: Dataset, layout_a: PixelLayout, b: Dataset, layout_b: PixelLayout, index: int) -> bool:
-    try:
-        left, right = decode_frame(a, layout_a, index), decode_frame(b, layout_b, index)
-    except NotIndexable:
-        return False
-    return bool(np.array_equal(left, right))
+def _pixels(dataset: FileDataset) -> bytes:
+    """Return a digest of the stored values of every frame; of what cannot be decoded, of its encoded bytes."""
+    with quiet_pydicom():
+        if "PixelData" not in dataset:
+            return b""
+        try:
+            layout = read_layout(dataset)
+            frames = [pixel_hash(decode_frame(dataset, layout, index), layout) for index in range(layout.frames)]
+            return sha256(" ".join(frames).encode()).digest()
+        except NotIndexable:
+            syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+            return sha256(syntax.encode() + b"\0" + bytes(dataset.PixelData)).digest()

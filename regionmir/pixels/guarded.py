@@ -16,7 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from regionmir import sandbox
-from regionmir.core.errors import BrokenImage, UnsupportedImage
+from regionmir.core.errors import BrokenImage, NotIndexable, UnsupportedImage
 from regionmir.core.geometry import Box
 from regionmir.pixels import compare, rendered, transcode
 from regionmir.pixels.decode import DisplayImage, check_deflated, read_dataset
@@ -122,6 +122,18 @@ def same_pixels_and_header(path_a: Path, path_b: Path) -> bool:
 
 def _same_pixels_and_header(path_a: str, path_b: str) -> Answer:
     return Answer({"same": compare.same_pixels_and_header(Path(path_a), Path(path_b))})
+
+
+def content_sha256(path: Path) -> str | None:
+    """Return the hash of what `same_pixels_and_header` compares; None of what cannot be read. See `compare`."""
+    try:
+        return str(sandbox.shared().call(_content_sha256, path=str(path)).values["content_sha256"])
+    except NotIndexable:
+        return None
+
+
+def _content_sha256(path: str) -> Answer:
+    return Answer({"content_sha256": compare.content_sha256(Path(path))})
 
 
 def transcoded(source: Path | bytes, target: str) -> FileDataset:

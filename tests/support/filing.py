@@ -8,6 +8,7 @@ from db.engine import Database
 from regionmir.core.header import read_header
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.pseudonyms import Pseudonymizer
+from regionmir.pixels.compare import content_sha256
 from regionmir.storage import FileStore
 
 PSEUDONYMIZER = Pseudonymizer(b"a site key of tests only, 32 bytes")
@@ -39,5 +40,6 @@ def file_film(
             pseudonymizer=pseudonymizer,
             may_correct=True,
             same_content=lambda old, new: False,
+            content_of=lambda key: content_sha256(store.path(key)),
         )
     return header.sop_instance_uid

@@ -1,7 +1,8 @@
-"""What is not kept as it came is found by an index: every answer to a query says whether something is."""
+"""What is not kept as it came: found by an index, known again in another transfer syntax."""
+
+from pathlib import Path
 
 from alembic import op
-from sqlalchemy import text
 
 revision = "0016"
 down_revision = "0013"
@@ -10,5 +11,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the index."""
-    op.create_index("instance_not_kept", "instance", ["series_pk"], postgresql_where=text("kept <> 'object'"))
+    """Add to the tables."""
+    op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEG2000Lossless
 from sqlalchemy import text
 
 from db import deliveries, instances, peers, removals, snapshot, visibility
@@ -205,6 +206,31 @@ def test_with_the_policy_regions_a_film_is_found_and_not_kept(archive: Archive) 
     archive.index()
     assert archive.kept(uid) == Kept.OBJECT
     assert archive.fsck() == []
+
+
+@pytest.mark.parametrize("policy", [StoragePolicy.REGIONS, StoragePolicy.REDUCED])
+def test_a_film_that_comes_again_in_another_transfer_syntax_is_the_same_instance(
+    archive: Archive, policy: StoragePolicy
+) -> None:
+    archive.register("CR1", policy)
+    uid, film = archive.file(1, "CR1")
+    before = archive.detail(uid)
+    archive.run()
+    film.compress(JPEG2000Lossless, generate_instance_uid=False)
+    file_film(archive.database, archive.store, film, source_ae="CR1")
+    after = archive.detail(uid)
+    assert archive.kept(uid) == Kept.OBJECT
+    assert after.summary.state == before.summary.state == "indexed"
+    assert (after.regions, after.versions) == (before.regions, ())
+    assert after.transfer_syntax_uid == JPEG2000Lossless
+    assert archive.fsck() == []
+
+    archive.age(uid, TWO_HOURS_S)
+    archive.run()
+    film.decompress(generate_instance_uid=False)
+    film.PixelData = film.PixelData[:-2] + b"\x01\x00"
+    file_film(archive.database, archive.store, film, source_ae="CR1")
+    assert archive.detail(uid).summary.state == "received", "one other pixel is another version"
 
 
 def test_objects_go_after_the_days_of_their_ae_of_a_deleted_study_and_of_a_replaced_version(

@@ -4,11 +4,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEG2000Lossless
 from sqlalchemy import text
 
 from db import pacs, peers
@@ -95,6 +97,24 @@ def test_a_film_that_is_not_kept_is_fetched_and_sent_as_it_came(kind: str, datab
         assert (got.SOPInstanceUID, got.PixelData) == (film.SOPInstanceUID, film.PixelData)
         with database.session() as session:
             assert session.execute(text("SELECT kept, count(*) FROM instance GROUP BY kept")).all() == [("object", 1)]
+
+
+def test_a_film_that_its_pacs_has_in_another_transfer_syntax_is_the_same_instance(
+    database: Database, tmp_path: Path
+) -> None:
+    with orthanc_and_node(database, tmp_path) as (orthanc, node, data):
+        film = import_and_forget(database, data, orthanc, node, "orthanc")
+        orthanc.delete(film.StudyInstanceUID)
+        film.compress(JPEG2000Lossless, generate_instance_uid=False)
+        packed = BytesIO()
+        film.save_as(packed, enforce_file_format=True)
+        orthanc.http.post("/instances", content=packed.getvalue()).raise_for_status()
+        status, files = retrieved(node, film, tmp_path / "got")
+        assert (status, len(files)) == (0x0000, 1)
+        with database.session() as session:
+            now = "SELECT state, kept, transfer_syntax_uid FROM instance"
+            assert session.execute(text(now)).all() == [("unsupported", "object", JPEG2000Lossless)]
+            assert session.execute(text("SELECT count(*) FROM instance_version")).scalar_one() == 0
 
 
 def test_a_film_that_cannot_be_fetched_is_a_failed_sub_operation(database: Database, tmp_path: Path) -> None:

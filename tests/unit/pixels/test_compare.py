@@ -17,7 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from regionmir.pixels.compare import same_pixels_and_header
+from regionmir.pixels.compare import content_sha256, same_pixels_and_header
 from tests.support.films import save, synthetic_film, write_film
 
 
@@ -43,6 +43,8 @@ def test_a_lossless_copy_in_another_syntax_is_the_same(tmp_path: Path, syntax: U
     b = write_film(tmp_path / "b.dcm", 1, AnatomicRegionSequence=nested(), transfer_syntax_uid=syntax)
     assert same_pixels_and_header(a, b)
     assert same_pixels_and_header(b, a)
+    assert content_sha256(a) == content_sha256(b)
+    assert content_sha256(a) != content_sha256(write_film(tmp_path / "c.dcm", 2, AnatomicRegionSequence=nested()))
 
 
 def test_private_attributes_are_compared_whether_or_not_their_vr_is_written(tmp_path: Path) -> None:
@@ -68,12 +70,13 @@ def test_private_attributes_are_compared_whether_or_not_their_vr_is_written(tmp_
         {"ImageComments": "new"},
         {"AnatomicRegionSequence": nested()},
         {"WindowWidth": "77"},
+        {"PixelPaddingValue": 0x2000},
         {"SpecificCharacterSet": "ISO_IR 100"},
     ],
 )
 def test_another_header_is_not_the_same(tmp_path: Path, change: dict[str, Any]) -> None:
-    a = write_film(tmp_path / "a.dcm", 1)
-    assert not same_pixels_and_header(a, write_film(tmp_path / "b.dcm", 1, **change))
+    a = write_film(tmp_path / "a.dcm", 1, PixelPaddingValue=0)
+    assert not same_pixels_and_header(a, write_film(tmp_path / "b.dcm", 1, **{"PixelPaddingValue": 0, **change}))
 
 
 def test_one_other_pixel_is_not_the_same(tmp_path: Path) -> None:
