@@ -8,7 +8,17 @@ import typer
 from rich.table import Table
 
 from regionmir.admin.context import JSON, console, open_session, print_json, settings_in_force
-from regionmir.admin.talking import CALLING, TO, called_peer, calling_title
+from regionmir.admin.talking import (
+    CALLING,
+    TLS,
+    TLS_CA,
+    TLS_CERTIFICATE,
+    TLS_KEY,
+    TO,
+    TlsOptions,
+    called_peer,
+    calling_title,
+)
 
 if TYPE_CHECKING:
     from regionmir.admin.similar import SimilarAnswer
@@ -26,15 +36,21 @@ def query(
     image: Path | None = typer.Option(None, metavar="OUT.PNG", help="Write a picture of the query beside its hits."),
     to: str | None = TO,
     calling: str = CALLING,
+    tls: bool = TLS,
+    tls_ca: Path | None = TLS_CA,
+    tls_certificate: Path | None = TLS_CERTIFICATE,
+    tls_key: Path | None = TLS_KEY,
     as_json: bool = JSON,
 ) -> None:
     """Ask a node by C-FIND for the studies whose region is most similar. Similarity is no probability of anything.
 
     Example: regionmir query --anchor LAST --region LLLZ -k 5 --image similar.png
+
+    Over TLS: regionmir query --anchor LAST --region LLLZ --tls --tls-ca ca.pem
     """
     from regionmir.admin.similar import query_similar
 
-    node = called_peer(to, settings_in_force())
+    node = called_peer(to, settings_in_force(), TlsOptions(tls, tls_ca, tls_certificate, tls_key))
     title = calling_title(calling)
     answer = query_similar(node, title, anchor, region, k=k)
     if image is not None:

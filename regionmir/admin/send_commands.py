@@ -12,7 +12,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from regionmir.admin.context import JSON, console, print_json, settings_in_force
-from regionmir.admin.talking import CALLING, TO, called_peer, calling_title
+from regionmir.admin.talking import (
+    CALLING,
+    TLS,
+    TLS_CA,
+    TLS_CERTIFICATE,
+    TLS_KEY,
+    TO,
+    TlsOptions,
+    called_peer,
+    calling_title,
+)
 from regionmir.core.errors import ConfigurationError, PeerRefused, PeerUnavailable
 
 if TYPE_CHECKING:
@@ -30,6 +40,10 @@ def send(
     paths: list[Path] = typer.Argument(metavar="PATHS...", help="DICOM files, and folders to search for them."),
     to: str | None = TO,
     calling: str = CALLING,
+    tls: bool = TLS,
+    tls_ca: Path | None = TLS_CA,
+    tls_certificate: Path | None = TLS_CERTIFICATE,
+    tls_key: Path | None = TLS_KEY,
     as_json: bool = JSON,
 ) -> None:
     """Send DICOM files by C-STORE, as their bytes are where the peer takes them so, else losslessly converted.
@@ -37,11 +51,13 @@ def send(
     Other files are reported and left out. Exit code 1 if the peer refused anything or could not be reached.
 
     Example: regionmir send ~/films --to PACS@10.0.0.5:104
+
+    Over TLS: regionmir send ~/films --to PACS@pacs.example:2762 --tls --tls-ca ca.pem
     """
     from regionmir.pixels.transcode import transcode_to_any
     from regionmir.scu.store import Result, SentFile, store
 
-    peer = called_peer(to, settings_in_force())
+    peer = called_peer(to, settings_in_force(), TlsOptions(tls, tls_ca, tls_certificate, tls_key))
     found = list(files_in(paths))
     started = time.perf_counter()
     outcomes: list[SentFile] = []

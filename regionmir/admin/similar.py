@@ -2,7 +2,7 @@
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
@@ -75,7 +75,7 @@ def query_similar(
     """
     anatomies = tuple(anatomy_by_short(short) for short in regions.split("+"))
     title = anatomies[0].ae_title if len(anatomies) == 1 else ALL_REGIONS_AE
-    called = PeerAddress(AETitle(title), node.host, node.port)
+    called = replace(node, ae_title=AETitle(title))
     started = time.perf_counter()
     answer = find(called, calling_ae, _identifier(f"SIM {anchor} {regions} k={k}"), limit=k, timeouts=timeouts)
     seconds = time.perf_counter() - started

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from db import peers
 from db.engine import Database
@@ -69,10 +70,12 @@ class RunningNode:
 
 
 @contextmanager
-def running_node(database: Database, folder: Path, *, network_timeout_s: float = 10.0) -> Iterator[RunningNode]:
-    """Run a node until the block ends."""
+def running_node(
+    database: Database, folder: Path, *, network_timeout_s: float = 10.0, **more: Any
+) -> Iterator[RunningNode]:
+    """Run a node until the block ends; `more` settings as given."""
     settings = load_settings(
-        data_dir=folder, dicom_port=free_port(), network_timeout_s=network_timeout_s, acse_timeout_s=5
+        data_dir=folder, dicom_port=free_port(), network_timeout_s=network_timeout_s, acse_timeout_s=5, **more
     )
     node = Node(settings, database, FileStore(folder), SilentQueue(), settings.pseudonymizer())
     server = serve(node)

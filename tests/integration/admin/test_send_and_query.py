@@ -18,8 +18,10 @@ from regionmir.admin.talking import CALLING_AE
 from regionmir.core.errors import QueryRefused
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion
+from tests.conftest import absent
+from tests.support.certificates import Authority, Issued, openssl
 from tests.support.films import write_film, write_films
-from tests.support.peers import free_port, receiver
+from tests.support.peers import free_port, receiver, storescp
 from tests.support.records import generation, unit_vectors
 from tests.support.running_node import RunningNode, running_node
 
@@ -174,3 +176,86 @@ def test_an_unknown_anchor_and_an_unknown_region_are_told(regionmir: Terminal, n
     assert "unknown region" in regionmir.err
     with pytest.raises(QueryRefused):
         query_similar(node.peer, "ANYBODY", "4711", short)
+
+
+@dataclass
+class Secured:
+    """A node with a port for TLS alone, and what a caller needs."""
+
+    node: RunningNode
+    authority: Authority
+    caller: Issued
+    tls_port: int
+
+    @property
+    def files(self) -> list[object]:
+        shown = ["--tls-certificate", self.caller.certificate, "--tls-key", self.caller.key]
+        return ["--tls", "--tls-ca", self.authority.certificate, *shown]
+
+
+@pytest.fixture
+def secured(database: Database, tmp_path: Path, regionmir: Terminal) -> Iterator[Secured]:
+    if openssl() is None:
+        absent("openssl")
+    authority, port = Authority(tmp_path / "pki"), free_port()
+    ours = authority.issue("node")
+    files = {"tls_certificate": ours.certificate, "tls_key": ours.key, "tls_authorities": authority.certificate}
+    with running_node(database, tmp_path / "secured", dicom_tls_port=port, dicom_tls_only=True, **files) as node:
+        regionmir.monkeypatch.setenv("REGIONMIR_DICOM_TLS_PORT", str(port))
+        yield Secured(node, authority, authority.issue("caller"), port)
+
+
+def test_films_are_sent_to_our_node_and_similar_ones_asked_for_over_tls(
+    regionmir: Terminal, secured: Secured, tmp_path: Path
+) -> None:
+    write_films(tmp_path / "in", 3)
+    told = regionmir.json("send", "in", *secured.files)
+    assert told["counts"]["stored"] == 3
+    short = index_all(secured.node.node.database)
+    question = ["query", "--anchor", "SYN000001", "--region", short]
+    assert regionmir(*question, *secured.files, "--json") == 0, regionmir.err
+    assert len(json.loads(regionmir.out)["hits"]) == 2
+    secured.node.register(CALLING_AE)
+    assert regionmir(*question, *secured.files, "--image", tmp_path / "similar.png") == 0, regionmir.err
+    assert (tmp_path / "similar.png").exists()
+    named = ["--to", f"REGIONMIR@127.0.0.1:{secured.tls_port}"]
+    assert regionmir(*question, *named, *secured.files) == 0
+    assert regionmir("send", "in", *named) == 1, "without TLS this port does not answer"
+
+
+def test_who_shows_no_certificate_or_believes_another_authority_sends_nothing(
+    regionmir: Terminal, secured: Secured, tmp_path: Path
+) -> None:
+    write_films(tmp_path / "in", 1)
+    stranger = Authority(tmp_path / "pki", "stranger").certificate
+    assert regionmir("send", "in", "--tls", "--tls-ca", secured.authority.certificate) == 1
+    assert regionmir("send", "in", *secured.files, "--tls-ca", stranger) == 1
+    assert "over TLS" in regionmir.out
+    with secured.node.node.database.session() as session:
+        assert instances.listing(session) == []
+
+
+def test_dcmtks_storescp_is_sent_films_over_tls(
+    regionmir: Terminal, secured: Secured, tmp_path: Path, dcmtk: Path
+) -> None:
+    write_films(tmp_path / "in", 2)
+    there, kept = secured.authority.issue("PACS"), tmp_path / "kept"
+    kept.mkdir()
+    tls = ["+tls", str(there.key), str(there.certificate), "+cf", str(secured.authority.certificate)]
+    with storescp(dcmtk, kept, *tls) as peer:
+        assert regionmir("send", "in", "--to", peer, *secured.files) == 0, regionmir.out
+    assert len(list(kept.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--tls"], "--tls-ca"),
+        (["--tls-ca", "ca.pem"], "add --tls"),
+        (["--tls", "--tls-ca", "ca.pem", "--tls-key", "me.key"], "go together"),
+        (["--tls", "--tls-ca", "ca.pem"], "REGIONMIR_DICOM_TLS_PORT"),
+    ],
+)
+def test_what_is_missing_for_tls_is_said(regionmir: Terminal, arguments: list[str], why: str) -> None:
+    assert regionmir("send", ".", *arguments) == 2
+    assert why in regionmir.err
