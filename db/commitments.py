@@ -3,7 +3,7 @@
 import datetime as dt
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, true, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -92,10 +92,10 @@ def kept(session: Session, sop_instance_uids: list[str], default: StoragePolicy)
     """
     policy = func.coalesce(PeerRow.storage, default.value) == StoragePolicy.KEEP
     found: dict[str, Kept] = {}
-    for row, is_whole in ((RemovedInstanceRow, true()), (InstanceRow, InstanceRow.kept == ObjectKept.OBJECT)):
+    for row in (RemovedInstanceRow, InstanceRow):
         columns = (row.sop_instance_uid, row.sop_class_uid, row.sha256, row.storage_key, row.source_ae)
         query = (
-            select(*columns, is_whole & policy)
+            select(*columns, (row.kept == ObjectKept.OBJECT) & policy)
             .outerjoin(PeerRow, PeerRow.ae_title == row.source_ae)
             .where(row.sop_instance_uid.in_(sop_instance_uids), row.storage_key != "")
         )

@@ -222,6 +222,7 @@ def receive(
     """
     arrival = Arrival(header, stored, source_ae, source_address, called_ae, pseudonymizer)
     is_same = partial(_is_same, same_content=same_content, content_of=content_of)
+    come_again = partial(_come_again, same_content=same_content, content_of=content_of, is_stored=is_stored)
     if may_correct:
         _alone_with_study(session, arrival)
     for _ in range(_ROUNDS):
@@ -229,19 +230,28 @@ def receive(
         if present.merged and arrival.merged_into is None:
             arrival = replace(arrival, merged_into=patients.merged_into(session, arrival.named_patient.key))
             present = _present(session, arrival)
-        receipt = _come_again(session, arrival, same_content, is_stored) if present.removed else None
+        receipt = come_again(session, arrival) if present.removed else None
         receipt = receipt or _file(session, arrival, present, may_correct, is_same)
         if receipt is not None:
             return receipt
     raise DatabaseUnavailable("the same instance is being filed by too many associations at once")
 
 
-def _come_again(session: Session, arrival: Arrival, same_content: SameContent, is_stored: IsStored) -> Receipt | None:
+def _come_again(
+    session: Session, arrival: Arrival, same_content: SameContent, content_of: ContentOf, is_stored: IsStored
+) -> Receipt | None:
     """Return what becomes of an instance that was taken out of the archive, None where it is to be filed."""
     sender = {name: filing.clean(getattr(arrival, name)) for name in _SENDER}
     sender["sop_class_uid"] = arrival.header.sop_class_uid
-    uid, same = arrival.header.sop_instance_uid, same_content
-    done = removed.comes_again(session, uid, arrival.stored, sender, same_content=same, is_stored=is_stored)
+    done = removed.comes_again(
+        session,
+        arrival.header.sop_instance_uid,
+        arrival.stored,
+        sender,
+        same_content=same_content,
+        content_of=content_of,
+        is_stored=is_stored,
+    )
     return _RECEIPTS[done]
 
 

@@ -289,6 +289,13 @@ def reindex(
     return _count(session, statement)
 
 
+def note_reduced(session: Session, sop_instance_uid: Uid, storage_key: str, content_sha256: str | None) -> None:
+    """Note of an instance that has just been filed that what was filed is a reduced copy of it."""
+    row = InstanceRow
+    filed = update(row).where(row.sop_instance_uid == sop_instance_uid, row.storage_key == storage_key)
+    session.execute(filed.values(kept=Kept.REDUCED, content_sha256=content_sha256))
+
+
 def waiting(session: Session) -> int:
     """Return how many instances wait for a worker."""
     query = select(func.count()).select_from(InstanceRow).where(InstanceRow.state == InstanceState.RECEIVED)

@@ -190,9 +190,9 @@ def _tombstone(one: _Doomed, removal: Removal) -> dict[str, Any]:
     row = one.row
     kept_versions = [version.storage_key for version in one.versions if version.kept != Kept.NOTHING]
     left = set(kept_versions) if not removal.keep else set()
-    kept: dict[str, Any] = {"storage_key": "", "sha256": "", "size_bytes": 0}
-    if removal.keep and row.kept == Kept.OBJECT:
-        kept = {"storage_key": row.storage_key, "sha256": row.sha256, "size_bytes": row.size_bytes}
+    kept: dict[str, Any] = {"storage_key": "", "sha256": "", "size_bytes": 0, "kept": Kept.OBJECT}
+    if row.kept != Kept.NOTHING and removal.keep:
+        kept = {name: getattr(row, name) for name in kept}
     elif row.kept != Kept.NOTHING:
         left.add(row.storage_key)
     return {
@@ -205,6 +205,7 @@ def _tombstone(one: _Doomed, removal: Removal) -> dict[str, Any]:
         "source_address": row.source_address,
         "called_ae": row.called_ae,
         **kept,
+        "content_sha256": row.content_sha256,
         "objects_left": sorted(left),
     }
 

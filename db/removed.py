@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from db.tables import RemovedInstanceRow
 from regionmir.core.errors import StorageUnavailable
 from regionmir.core.identifiers import Uid
+from regionmir.core.keeping import Kept
 from regionmir.core.records import StoredObject
 
 
@@ -67,6 +68,8 @@ class RemovedInstance:
     removed_at: dt.datetime
     transfer_syntax_uid: Uid
     storage_key: str
+    kept: Kept
+    content_sha256: str | None
     sha256: str
     size_bytes: int
     source_ae: str
@@ -81,9 +84,12 @@ class RemovedInstance:
 
 _KEPT: Final = (
     "sop_class_uid", "transfer_syntax_uid", "storage_key", "sha256", "size_bytes",
-    "source_ae", "source_address", "called_ae",
+    "source_ae", "source_address", "called_ae", "kept", "content_sha256",
 )  # fmt: skip
 """Columns that tell of the object that is kept."""
+
+_NOT_KEPT: Final = {"size_bytes": 0, "kept": Kept.OBJECT, "content_sha256": None}
+"""Their values where none is, if not empty."""
 
 
 def note(session: Session, rows: Collection[Mapping[str, Any]]) -> None:
@@ -123,6 +129,7 @@ def comes_again(
     sender: Mapping[str, str],
     *,
     same_content: Callable[[str, str], bool],
+    content_of: Callable[[str], str | None],
     is_stored: Callable[[str], bool],
 ) -> Return:
     """Say what becomes of an instance that was taken out and is here again, its object stored under `stored.key`.
@@ -144,9 +151,30 @@ def comes_again(
         return Return.HIDDEN
     if stored.key == row.storage_key:
         return Return.HIDDEN
+    if row.kept == Kept.REDUCED:
+        return _replace_copy(session, row, stored, sender, content_of, is_stored)
     same = same_content(row.storage_key, stored.key)
     _leave(session, row, [stored.key])
     return Return.HIDDEN if same else Return.DIFFERS
+
+
+def _replace_copy(
+    session: Session,
+    row: RemovedInstanceRow,
+    stored: StoredObject,
+    sender: Mapping[str, str],
+    content_of: Callable[[str], str | None],
+    is_stored: Callable[[str], bool],
+) -> Return:
+    """Keep the object itself, hidden, in the place of its reduced copy, if it is that of the copy."""
+    same = (stored.sha256, stored.transfer_syntax_uid) == (row.sha256, row.transfer_syntax_uid)
+    if not same and (row.content_sha256 is None or content_of(stored.key) != row.content_sha256):
+        _leave(session, row, [stored.key])
+        return Return.DIFFERS
+    copy = row.storage_key
+    _adopt(row, stored, sender, is_stored)
+    _leave(session, row, [copy])
+    return Return.HIDDEN
 
 
 def show_again(session: Session, sop_instance_uid: str) -> RemovedInstance | None:
@@ -208,7 +236,7 @@ def _accept(
 
 def _clear(row: RemovedInstanceRow, left: list[str]) -> None:
     for name in _KEPT:
-        setattr(row, name, 0 if name == "size_bytes" else "")
+        setattr(row, name, _NOT_KEPT.get(name, ""))
     row.objects_left = left
 
 
@@ -218,7 +246,7 @@ def _adopt(
     """Keep, hidden, what was rejected before it came."""
     _check_stored(stored, is_stored)
     row.storage_key, row.sha256, row.size_bytes = stored.key, stored.sha256, stored.size_bytes
-    row.transfer_syntax_uid = stored.transfer_syntax_uid
+    row.transfer_syntax_uid, row.kept = stored.transfer_syntax_uid, Kept.OBJECT
     row.objects_left = [key for key in row.objects_left if key != stored.key]
     for name, value in sender.items():
         setattr(row, name, value)
@@ -236,4 +264,4 @@ def _leave(session: Session, row: RemovedInstanceRow, keys: list[str]) -> None:
 
 def _removed(row: RemovedInstanceRow) -> RemovedInstance:
     values = {field.name: getattr(row, field.name) for field in fields(RemovedInstance)}
-    return RemovedInstance(**{**values, "why": Why(row.why), "again": Again(row.again)})
+    return RemovedInstance(**{**values, "why": Why(row.why), "again": Again(row.again), "kept": Kept(row.kept)})

@@ -238,6 +238,7 @@ class RemovedInstanceRow(Base):
         ),
         CheckConstraint("again IN ('accept', 'hide', 'refuse')", name="removed_instance_again_known"),
         CheckConstraint("(storage_key = '') = (sha256 = '')", name="removed_instance_kept"),
+        CheckConstraint("kept IN ('object', 'reduced')", name="removed_instance_kept_known"),
         Index("removed_instance_study", "study_instance_uid"),
         Index("removed_instance_object", "storage_key", postgresql_where=text("storage_key <> ''")),
         Index("removed_instance_left", "removed_at", postgresql_where=text("objects_left <> '{}'")),
@@ -258,6 +259,10 @@ class RemovedInstanceRow(Base):
     transfer_syntax_uid: Mapped[str] = mapped_column(server_default=text("''"))
     storage_key: Mapped[str] = mapped_column(server_default=text("''"))
     """Of the object that is kept; empty: none is."""
+    kept: Mapped[str] = mapped_column(server_default=text("'object'"))
+    """What that is: the object as received, or a reduced copy of it. `sha256` is of the object as received."""
+    content_sha256: Mapped[str | None]
+    """As in `instance`."""
     sha256: Mapped[str] = mapped_column(server_default=text("''"))
     size_bytes: Mapped[Big] = mapped_column(server_default=text("0"))
     source_ae: Mapped[str] = mapped_column(server_default=text("''"))

@@ -6,9 +6,11 @@ from db.removed import RemovedInstance
 from regionmir.core.errors import RegionMirError
 from regionmir.core.header import read_header
 from regionmir.core.identifiers import Uid
+from regionmir.core.keeping import Kept
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import InstanceHeader, StoredObject
 from regionmir.pixels.compare import same_pixels_and_header
+from regionmir.pixels.reduce import REDUCED_SYNTAX
 from regionmir.storage import FileStore
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
 from regionmir.storage.scan import scan_dataset
@@ -36,11 +38,14 @@ def restore(
         )
         if receipt.outcome not in ("new", "duplicate"):
             raise RegionMirError(f"{uid} cannot be shown again: {receipt.comment}")
+        if one.kept is Kept.REDUCED:
+            instances.note_reduced(session, uid, one.storage_key, one.content_sha256)
         detail = {"sop_instance_uid": uid, "reason": reason}
         audit.record(session, "instance shown again", actor=by, address="", detail=detail)
 
 
 def _header(store: FileStore, one: RemovedInstance) -> InstanceHeader:
+    syntax = REDUCED_SYNTAX if one.kept is Kept.REDUCED else one.transfer_syntax_uid
     with store.open(one.storage_key) as file:
         file.seek(dataset_offset(file.read(HEAD_BYTES)))
-        return read_header(scan_dataset(file, one.transfer_syntax_uid), one.transfer_syntax_uid)
+        return read_header(scan_dataset(file, syntax), syntax)

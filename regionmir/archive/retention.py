@@ -18,12 +18,11 @@ from db.snapshot import may_remove_objects
 from regionmir.core.audit_events import Endpoint, Study, instances_accessed
 from regionmir.core.audit_message import Action
 from regionmir.core.errors import NotIndexable
-from regionmir.core.identifiers import parse_uid
 from regionmir.core.keeping import Kept
 from regionmir.core.records import StoredObject
 from regionmir.core.settings import Settings
 from regionmir.pixels.guarded import content_sha256
-from regionmir.pixels.reduce import reduced_copy
+from regionmir.pixels.reduce import REDUCED_SYNTAX, reduced_copy
 from regionmir.storage import FileStore
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
 
@@ -195,7 +194,7 @@ def _kept(store: FileStore, one: Due, content: bytes) -> StoredObject:
     incoming = store.receive(
         sop_class_uid=one.sop_class_uid,
         sop_instance_uid=one.sop_instance_uid,
-        transfer_syntax_uid=parse_uid("1.2.840.10008.1.2.4.50"),
+        transfer_syntax_uid=REDUCED_SYNTAX,
         source_ae=one.source_ae,
     )
     try:

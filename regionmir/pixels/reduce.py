@@ -13,12 +13,16 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from regionmir.core.errors import UnsupportedImage
+from regionmir.core.identifiers import Uid
 from regionmir.pixels.decode import read_dataset
 from regionmir.pixels.quiet import quiet_pydicom
 from regionmir.pixels.rendered import frame_values
 
 QUALITY: Final = 90
 """Of the JPEG: no coarser than a reader's monitor shows, about a twentieth of a native film."""
+
+REDUCED_SYNTAX: Final = Uid(JPEGBaseline8Bit)
+"""Transfer syntax of every reduced copy."""
 
 _GREY: Final = (
     "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence",

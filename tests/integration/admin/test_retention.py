@@ -16,14 +16,17 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 from sqlalchemy import text
 
-from db import deliveries, instances, peers, removals, snapshot, visibility
+from db import commitments, deliveries, instances, peers, removal, removals, removed, snapshot, visibility
 from db.commitments import Wanted
 from db.deliveries import Result
 from db.engine import Database
 from db.instances import InstanceDetail
 from db.peers import Peer
+from db.removal import Removal
+from db.removed import Again, Why
 from db.retention import Terms
 from regionmir.admin.main import main
+from regionmir.archive.removing import remove_objects
 from regionmir.archive.retention import Retention
 from regionmir.core.errors import StorageUnavailable
 from regionmir.core.identifiers import AETitle, Uid
@@ -84,6 +87,12 @@ class Archive:
             found = instances.detail(session, uid)
         assert found is not None
         return found
+
+    def hide(self, uid: Uid) -> None:
+        """Hide an instance as a rejection note does."""
+        with self.database.session() as session:
+            by = Removal("operator", "rejected", why=Why.QUALITY, again=Again.HIDE, keep=True)
+            assert removal.remove(session, removal.named("instance", uid), by).instances == 1
 
     def path(self, uid: Uid) -> Path:
         return self.store.path(self.detail(uid).storage_key)
@@ -231,6 +240,43 @@ def test_a_film_that_comes_again_in_another_transfer_syntax_is_the_same_instance
     film.PixelData = film.PixelData[:-2] + b"\x01\x00"
     file_film(archive.database, archive.store, film, source_ae="CR1")
     assert archive.detail(uid).summary.state == "received", "one other pixel is another version"
+
+
+def test_a_hidden_film_keeps_its_reduced_copy_and_is_shown_again_with_it(archive: Archive) -> None:
+    archive.register("CR1", StoragePolicy.REDUCED)
+    uid, film = archive.file(1, "CR1")
+    archive.run()
+    before, copy = archive.detail(uid), archive.path(uid)
+    archive.hide(uid)
+    remove_objects(archive.database, archive.store)
+    assert copy.exists()
+    assert archive.fsck() == []
+    archive.register("CR1", None)
+    with archive.database.session() as session:
+        assert not commitments.kept(session, [uid], StoragePolicy.KEEP)[uid].for_good
+    archive.regionmir("removed", "restore", uid, "--reason", "it was right")
+    assert archive.kept(uid) == Kept.REDUCED
+    after = archive.detail(uid)
+    assert (after.storage_key, after.sha256) == (before.storage_key, before.sha256)
+    assert after.transfer_syntax_uid == before.transfer_syntax_uid
+    archive.index()
+    assert archive.detail(uid).summary.state == "indexed"
+    assert archive.fsck() == []
+
+    archive.hide(uid)
+    changed = synthetic_film(1, bits=12, StudyDescription="another")
+    for sent, kept in ((changed, "reduced"), (film, "object")):
+        if sent is film:
+            film.compress(JPEG2000Lossless, generate_instance_uid=False)
+        file_film(archive.database, archive.store, sent, source_ae="CR1")
+        remove_objects(archive.database, archive.store)
+        with archive.database.session() as session:
+            hidden = removed.get(session, uid)
+        assert hidden is not None
+        assert (hidden.kept, archive.store.exists(hidden.storage_key)) == (kept, True)
+        assert archive.fsck() == []
+    archive.regionmir("removed", "restore", uid, "--reason", "it was right")
+    assert archive.kept(uid) == Kept.OBJECT
 
 
 def test_objects_go_after_the_days_of_their_ae_of_a_deleted_study_and_of_a_replaced_version(
