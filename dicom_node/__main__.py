@@ -25,6 +25,7 @@ from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings, load_settings
 from regionmir.monitoring import monitored
+from regionmir.monitoring.exporter import metrics_ports
 from regionmir.queue import CeleryQueue
 from regionmir.sandbox import limit_decoding
 from regionmir.storage import FileStore, open_store
@@ -69,6 +70,7 @@ def main() -> int:
 def run(settings: Settings, stop: Event) -> None:
     """Prepare, serve until `stop` is set, and note both in the audit trail. No thread and no connection is left open
     before the processes of the node are made."""
+    metrics_ports(settings, processes.count(settings.dicom_processes))
     database = Database(settings.require_database_url(), application_name="regionmir-node", pool_size=1)
     broker = CeleryQueue(settings.require_redis_url())
     store = open_store(settings)

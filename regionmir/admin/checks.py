@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+from dicom_node import processes
 from regionmir.admin import database_checks, running
 from regionmir.admin.findings import Finding, Level
 from regionmir.admin.ports import why_not_free
 from regionmir.admin.postgres_binaries import find_binaries
 from regionmir.admin.redis_server import find_server, server_version
 from regionmir.admin.web_checks import web_access
-from regionmir.core.errors import RegionMirError
+from regionmir.core.errors import ConfigurationError, RegionMirError
 from regionmir.core.settings import Settings
+from regionmir.monitoring.exporter import metrics_ports
 
 EXTRAS = ("node", "worker", "web")
 _GIB = 2**30
@@ -200,6 +202,25 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             yield Finding(Level.FAIL, name, f"{host}:{port}: {why}", advice)
         else:
             yield Finding(Level.OK, name, f"{host}:{port} is free")
+
+    yield from _metrics_ports(settings, ours=ours)
+
+
+def _metrics_ports(settings: Settings, *, ours: bool) -> Iterator[Finding]:
+    try:
+        told = metrics_ports(settings, processes.count(settings.dicom_processes))
+    except ConfigurationError as error:
+        yield Finding(Level.FAIL, "metrics ports", str(error), "set REGIONMIR_METRICS_PORT")
+        return
+    if not told:
+        return
+    listed = ", ".join(f"{port} {process}" for port, process in told.items())
+    taken = [port for port in told if not ours and why_not_free(settings.metrics_host, port) is not None]
+    if taken:
+        why = f"{', '.join(map(str, taken))} in use: these processes would tell no figures ({listed})"
+        yield Finding(Level.WARN, "metrics ports", why, "free them, or set REGIONMIR_METRICS_PORT")
+    else:
+        yield Finding(Level.OK, "metrics ports", listed)
 
 
 def _model(settings: Settings) -> Iterator[Finding]:

@@ -4,14 +4,20 @@ import socket
 
 import psutil
 
+from dicom_node import processes
 from regionmir.core.errors import ConfigurationError
 from regionmir.core.settings import Settings
+from regionmir.monitoring.exporter import metrics_ports
 
 
 def require_free_ports(settings: Settings) -> None:
-    """Return if both ports can be listened on. Raises `ConfigurationError` that names the port and the setting."""
+    """Return if both ports can be listened on and no other is ours twice.
+
+    Raises `ConfigurationError` that names the port and the setting.
+    """
     if settings.dicom_port == settings.http_port:
         raise ConfigurationError("REGIONMIR_DICOM_PORT and REGIONMIR_HTTP_PORT are the same port: change one")
+    metrics_ports(settings, processes.count(settings.dicom_processes))
     wanted = [("dicom", settings.dicom_port), ("http", settings.http_port), ("dicom_tls", settings.dicom_tls_port)]
     for kind, port in wanted:
         if not port or (kind == "dicom" and settings.dicom_tls_only):

@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=65000,
-        description="port for that (node; index worker +1, light +2, node's next +3...); 0: any, see <data>/run",
+        description="port for that (node; index worker +1, light +2, node's others +3 on); 0: any, see <data>/run",
     )
     recall_probe_s: float = Field(3600.0, ge=0, description="pause between two probes of recall; 0: none")
     trace: bool = Field(False, description="send OpenTelemetry traces; where to is said by OTEL_* variables")

@@ -17,6 +17,7 @@ from wsgiref.simple_server import WSGIServer
 import structlog
 from prometheus_client import start_http_server
 
+from regionmir.core.errors import ConfigurationError
 from regionmir.core.settings import Settings
 from regionmir.monitoring.figures import REGISTRY
 
@@ -76,6 +77,29 @@ class Exporter:
 def _offset(process: str, number: int) -> int:
     """Return how far its port is from the first; further processes of a node follow those of all kinds."""
     return len(PROCESSES) + number - 1 if number else PROCESSES.index(process)
+
+
+def metrics_ports(settings: Settings, node_processes: int) -> dict[int, str]:
+    """Return which process tells its figures at which port; none where the system chooses (`metrics_port` 0).
+
+    Raises `ConfigurationError` where one of them is a port that we serve at, or is none.
+    """
+    if not settings.metrics_port:
+        return {}
+    of_all = [(process, 0) for process in PROCESSES] + [("node", number) for number in range(1, node_processes)]
+    told = {settings.metrics_port + _offset(*one): f"{one[0]} {one[1] + 1}" if one[1] else one[0] for one in of_all}
+    serving = {
+        settings.dicom_port: "REGIONMIR_DICOM_PORT",
+        settings.dicom_tls_port: "REGIONMIR_DICOM_TLS_PORT",
+        settings.http_port: "REGIONMIR_HTTP_PORT",
+    }
+    for port, process in told.items():
+        if port in serving:
+            raise ConfigurationError(
+                f"REGIONMIR_METRICS_PORT {settings.metrics_port} gives the {process} port {port}, which is "
+                f"{serving[port]}: the processes take {settings.metrics_port} to {max(told)}; choose another, or 0"
+            )
+    return told
 
 
 def metrics_folder(settings: Settings) -> Path:
