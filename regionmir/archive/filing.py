@@ -9,10 +9,10 @@ from regionmir.archive.archive import Archive
 from regionmir.archive.errors import NotToCorrect, SopMismatch
 from regionmir.core.header import read_header
 from regionmir.core.records import Caller, InstanceHeader
-from regionmir.core.rejection import KEY_OBJECT_SELECTION, RejectionNote, read_note
+from regionmir.core.rejection import KEY_OBJECT_SELECTION, RejectionNote
 from regionmir.monitoring.figures import RECEIVED_BYTES
 from regionmir.monitoring.stages import stage
-from regionmir.pixels.guarded import content_sha256, same_pixels_and_header
+from regionmir.pixels.guarded import content_sha256, rejection_note, same_pixels_and_header
 from regionmir.storage import Incoming
 from regionmir.storage.scan import scan_dataset
 
@@ -53,7 +53,7 @@ def file_instance(
     with stage("keep", uid):
         stored = archive.store.keep(incoming)
     is_document = header.sop_class_uid == KEY_OBJECT_SELECTION
-    note = read_note(archive.store.path(stored.key)) if is_document else None
+    note = rejection_note(archive.store.path(stored.key)) if is_document else None
     with stage("file", uid), archive.database.session() as session:
         receipt = instances.receive(
             session,

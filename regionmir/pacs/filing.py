@@ -14,8 +14,8 @@ from regionmir.core.errors import InvalidHeader
 from regionmir.core.header import read_header
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.core.pseudonyms import Pseudonymizer
-from regionmir.core.rejection import KEY_OBJECT_SELECTION, Reaction, read_note
-from regionmir.pixels.guarded import content_sha256, same_pixels_and_header
+from regionmir.core.rejection import KEY_OBJECT_SELECTION, Reaction
+from regionmir.pixels.guarded import content_sha256, rejection_note, same_pixels_and_header
 from regionmir.storage import FileStore, Incoming
 from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
 from regionmir.storage.scan import scan_dataset
@@ -58,7 +58,7 @@ class Filer:
             header = read_header(scan_dataset(file, incoming.transfer_syntax_uid), incoming.transfer_syntax_uid)
         stored = self.store.keep(incoming)
         is_document = header.sop_class_uid == KEY_OBJECT_SELECTION
-        note = read_note(self.store.path(stored.key)) if is_document and self.may_correct else None
+        note = rejection_note(self.store.path(stored.key)) if is_document and self.may_correct else None
         with self.database.session() as session:
             receipt = instances.receive(
                 session,

@@ -18,6 +18,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from regionmir import sandbox
 from regionmir.core.errors import BrokenImage, NotIndexable, UnsupportedImage
 from regionmir.core.geometry import Box
+from regionmir.core.identifiers import Uid
+from regionmir.core.rejection import TITLES, Reference, RejectionNote, read_note
 from regionmir.pixels import compare, rendered, transcode
 from regionmir.pixels.decode import DisplayImage, check_deflated, read_dataset
 from regionmir.pixels.decode import display_image as decoded_image
@@ -32,6 +34,9 @@ _HEAD_BYTES: Final = 144
 """Preamble and the length of the meta group (PS3.10 7.1)."""
 
 _MAX_META_BYTES: Final = 65_536
+
+MAX_NOTE_BYTES: Final = 64 << 20
+"""Of a rejection note, inflated: three times what one with the most references needs."""
 
 
 def display_image(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> DisplayImage:
@@ -134,6 +139,27 @@ def content_sha256(path: Path) -> str | None:
 
 def _content_sha256(path: str) -> Answer:
     return Answer({"content_sha256": compare.content_sha256(Path(path))})
+
+
+def rejection_note(path: Path) -> RejectionNote | None:
+    """Return the rejection note that a stored Key Object Selection is, None where it is none or breaks its limits."""
+    try:
+        found = sandbox.shared().call(_rejection_note, path=str(path)).values
+    except (NotIndexable, OSError):
+        return None
+    references = tuple(Reference(Uid(study), Uid(sop)) for study, sop in found["references"])
+    return RejectionNote(TITLES[found["title"]], references) if references else None
+
+
+def _rejection_note(path: str) -> Answer:
+    if Path(path).stat().st_size > MAX_NOTE_BYTES:
+        raise BrokenImage("a note too large")
+    check_deflated(Path(path), MAX_NOTE_BYTES)
+    note = read_note(Path(path))
+    if note is None:
+        return Answer({"title": "", "references": []})
+    named = [[one.study_instance_uid, one.sop_instance_uid] for one in note.references]
+    return Answer({"title": note.title.code, "references": named})
 
 
 def transcoded(source: Path | bytes, target: str) -> FileDataset:

@@ -19,7 +19,8 @@ MAX_VALUE_BYTES: Final = 16 << 10
 
 MAX_ELEMENTS: Final = 1_000_000
 MAX_DEPTH: Final = 64
-MAX_INFLATED_BYTES: Final = 16 << 20
+MAX_INFLATED_BYTES: Final = 2 << 20
+"""Of a deflated data set, as far as its head is read: many times what stands before the pixel data of any image."""
 
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000

@@ -1,13 +1,16 @@
 """What bad input once did, made again byte by byte: each hung, crashed or filled the memory of a process."""
 
+import resource
 import struct
 import time
+import zlib
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_node.retrieve_identifier import read_wanted
 from regionmir.core.errors import BrokenImage, InvalidHeader, InvalidIdentifier
@@ -17,7 +20,9 @@ from regionmir.pixels import guarded
 from regionmir.pixels.transcode import transcode
 from regionmir.storage.scan import scan_dataset
 from tests.hostile.bombs import deflated, part10
+from tests.support.annotations import rejection_note
 from tests.support.dicom import EXPLICIT, encoded, radiograph
+from tests.support.films import synthetic_film
 
 SOON_S = 20.0
 BROKEN_LEAF = struct.pack("<HH2sH", 0x0028, 0x0010, b"US", 3) + b"abc"
@@ -95,3 +100,26 @@ def test_a_deflated_bomb_is_inflated_by_no_process_but_a_child(tmp_path: Path) -
         with pytest.raises(BrokenImage, match="too many bytes inflated"):
             read(path)
     assert guarded.same_pixels_and_header(path, path) is False
+
+
+def test_a_deflated_rejection_note_is_read_and_a_bomb_of_one_is_inflated_by_no_process_but_a_child(
+    tmp_path: Path,
+) -> None:
+    """The node parsed notes itself, and inflated them whole."""
+    films = [synthetic_film(seed) for seed in range(2)]
+    note = rejection_note("113001", *films)
+    paths = tmp_path / "note.dcm", tmp_path / "bomb.dcm"
+    for path, padding in zip(paths, (0, 512), strict=True):
+        packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+        body = packer.compress(encoded(note))
+        if padding:
+            body += packer.compress(struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OW", 0, padding << 20))
+            body += b"".join(packer.compress(bytes(1 << 20)) for _ in range(padding))
+        body += packer.flush()
+        path.write_bytes(part10(body + bytes(len(body) % 2), DeflatedExplicitVRLittleEndian, uid=note.SOPInstanceUID))
+    found = guarded.rejection_note(paths[0])
+    assert found is not None
+    assert [one.sop_instance_uid for one in found.references] == [film.SOPInstanceUID for film in films]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert guarded.rejection_note(paths[1]) is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "KiB"
