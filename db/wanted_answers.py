@@ -1,17 +1,18 @@
 """Answers that are wanted later: for films sent to `RGN_*` (way A) and annotations that arrived (way C).
 
-unread (an annotation that no worker has read yet) -> waiting -> answered | refused.
+unread (an annotation that no worker has read yet, or whose image is not here yet) -> waiting -> answered | refused.
 """
 
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
+from db import instances
 from db.tables import InstanceRow, SeriesRow, StudyRow, WantedAnswerRow
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.errors import InvalidBox
@@ -26,6 +27,14 @@ _FINAL = (InstanceState.INDEXED, InstanceState.UNSUPPORTED, InstanceState.FAILED
 
 ANNOTATION = "annotation"
 """Reason of an annotation that was read and became a question: it is kept, and never indexed."""
+
+
+NOT_HERE: Final = "annotates an instance that is not here"
+WAIT_S: Final = 86_400.0
+"""How long an annotation waits for its image."""
+
+_JUST_NOW_S: Final = 60.0
+"""An instance may be seen so long after the time that it says it came: its transaction began then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +99,19 @@ def resolve(session: Session, instance_pk: int, marked: Sequence[Marked]) -> str
     """Let an annotation that was read become questions, one for each place that it marks in a film of its patient.
 
     Returns `ANNOTATION`, or why there is none: nothing is marked in an image that is here, or the box is outside of it.
+    Where an image is not here (`NOT_HERE`) the question stays unread: see `read_again`.
     """
     places = [_place(session, instance_pk, one) for one in marked]
     found = [place for place in places if not isinstance(place, str)]
     row = WantedAnswerRow
     unread = list(session.scalars(select(row).where(row.instance_pk == instance_pk, row.state == "unread")))
     if not found:
+        if NOT_HERE in places:
+            for wanted in unread:
+                wanted.reason, wanted.asked_at = NOT_HERE, func.now()
+            return NOT_HERE
         reason = next(place for place in places if isinstance(place, str))
-        for wanted in unread:
-            wanted.state, wanted.reason, wanted.answered_at = "refused", reason, func.now()
+        refuse_unread(session, instance_pk, reason)
         return reason
     for wanted in unread:
         session.delete(wanted)
@@ -120,6 +133,36 @@ def refuse_unread(session: Session, instance_pk: int, reason: str) -> None:
     row = WantedAnswerRow
     statement = update(row).where(row.instance_pk == instance_pk, row.state == "unread")
     session.execute(statement.values(state="refused", reason=reason, answered_at=func.now()))
+
+
+def read_again(session: Session) -> int:
+    """Let annotations whose image was not here be read again where their patient has a newer instance.
+
+    Returns how many. What has waited for `WAIT_S` is refused.
+    """
+    row, own, other = WantedAnswerRow, aliased(StudyRow), aliased(StudyRow)
+    expecting = select(row.instance_pk).join(InstanceRow, InstanceRow.pk == row.instance_pk)
+    expecting = expecting.where(
+        row.state == "unread", InstanceRow.state == InstanceState.UNSUPPORTED, InstanceRow.reason == NOT_HERE
+    )
+    late = expecting.where(InstanceRow.received_at < func.now() - dt.timedelta(seconds=WAIT_S))
+    for pk in session.scalars(late.distinct()).all():
+        refuse_unread(session, pk, NOT_HERE)
+    since = row.asked_at - dt.timedelta(seconds=_JUST_NOW_S)
+    arrived, its_series, series = aliased(InstanceRow), aliased(SeriesRow), aliased(SeriesRow)
+    newer = (
+        select(arrived.pk)
+        .join(its_series, its_series.pk == arrived.series_pk)
+        .join(other, other.pk == its_series.study_pk)
+        .where(other.patient_pk == own.patient_pk, arrived.pk != row.instance_pk, arrived.received_at > since)
+    )
+    uids = (
+        expecting.with_only_columns(InstanceRow.sop_instance_uid)
+        .join(series, series.pk == InstanceRow.series_pk)
+        .join(own, own.pk == series.study_pk)
+        .where(newer.exists())
+    )
+    return instances.reindex(session, uids=session.scalars(uids.distinct()).all())
 
 
 def due(session: Session, limit: int = 100) -> list[int]:
@@ -195,7 +238,7 @@ def _place(session: Session, instance_pk: int, marked: Marked) -> tuple[int, Box
     )
     image = session.execute(query).first()
     if image is None:
-        return "annotates an instance that is not here"
+        return NOT_HERE
     if image.patient_pk != of_annotation:
         return "annotates another patient's instance"
     try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from db import deliveries, instances
+from db import deliveries, instances, wanted_answers
 from db.engine import Database
 from regionmir.core.errors import BrokerUnavailable
 from regionmir.queue import IndexQueue
@@ -24,6 +24,8 @@ class Reconciled:
 def reconcile(database: Database, queue: IndexQueue, *, lease_s: float, delivery_lease_s: float) -> Reconciled:
     """Give expired leases back, wake the index workers if anything waits, and return what was found.
 
+    Annotations that came before their image are read again.
+
     `lease_s`, `delivery_lease_s`: how long the leases of index workers and of senders last.
 
     Safe at any time and twice. Raises `DatabaseUnavailable`; a broker that is away is only logged.
@@ -31,6 +33,7 @@ def reconcile(database: Database, queue: IndexQueue, *, lease_s: float, delivery
     with database.session() as session:
         requeued = instances.requeue_expired(session, lease_s)
         unsent = deliveries.requeue_expired(session, delivery_lease_s)
+        wanted_answers.read_again(session)
         waiting = instances.waiting(session)
     woken = waiting > 0 and _wake(queue)
     if requeued or unsent:

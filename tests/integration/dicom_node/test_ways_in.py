@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from sqlalchemy import text
 
 from db import instances, result_sets, wanted_answers
 from db.wanted_answers import ListedAnswer
@@ -24,6 +25,7 @@ from tests.support.find import KNOWN, FindNode, Found, ask, association, find_no
 from tests.support.postgres import TestDatabases
 from workers.answering import Answering
 from workers.indexer import Indexer
+from workers.reconcile import reconcile
 
 LLLZ = anatomy_by_short("LLLZ")
 IN_LLLZ = (140.0, 150.0, 225.0, 205.0)
@@ -180,15 +182,13 @@ def spoilt(made: Dataset, **values: Any) -> Dataset:
     ("made", "reason"),
     [
         (report(FILMS[0], (300, 300, 400, 400)), "box outside the image"),
-        (report(synthetic_film(99, StudyInstanceUID=FILMS[0].StudyInstanceUID, PatientID=FILMS[0].PatientID,
-                               PatientName=FILMS[0].PatientName), IN_LLLZ), "annotates an instance that is not here"),
         (spoilt(report(FILMS[0], IN_LLLZ), PatientID="OTHER", StudyInstanceUID="1.2.3.77"),
          "annotates another patient's instance"),
         (spoilt(report(FILMS[0], IN_LLLZ), ContentSequence=[]), "annotation without a region or key image"),
         (presentation(FILMS[0], (0.1, 0.1, 0.4, 0.4), "DISPLAY"), "annotation not in pixels of the image"),
         (report(FILMS[0], IN_LLLZ, Manufacturer="RegionMIR"), "own_copy"),
     ],
-    ids=["outside", "lacking", "another patient", "empty", "display units", "our own"],
+    ids=["outside", "another patient", "empty", "display units", "our own"],
 )  # fmt: skip
 def test_an_annotation_that_cannot_be_a_query_says_why_and_harms_nothing(
     site: Site, made: Dataset, reason: str
@@ -199,6 +199,51 @@ def test_an_annotation_that_cannot_be_a_query_says_why_and_harms_nothing(
     assert (newest.state, newest.reason) == ("refused", reason)
     site.send(FILMS[3], called="RGN_LLLZ")
     assert site.work()[0].state == "answered"
+
+
+def late_film(seed: int) -> Dataset:
+    """Return another film of the first one's study."""
+    first = FILMS[0]
+    of_study = {name: getattr(first, name) for name in ("StudyInstanceUID", "PatientID", "PatientName")}
+    return synthetic_film(seed, **of_study)
+
+
+def reconciled(site: Site) -> list[Any]:
+    """Return the wanted answers after a look at what waits, and the work that it wakes."""
+    reconcile(site.node.database, site.node.node.queue, lease_s=60, delivery_lease_s=60)
+    return site.work()
+
+
+def run(site: Site, statement: str) -> None:
+    with site.node.database.session() as session:
+        session.execute(text(statement))
+
+
+def test_an_annotation_that_comes_before_its_image_is_answered_once_the_image_is_here(site: Site) -> None:
+    film = late_film(99)
+    made = report(film, IN_LLLZ, LLLZ)
+    site.send(made)
+    newest = site.work()[0]
+    assert (newest.state, newest.reason) == ("unread", "annotates an instance that is not here")
+    assert site.state(made) == ("unsupported", "annotates an instance that is not here")
+    run(site, "UPDATE instance SET received_at = received_at - interval '5 minutes'")
+    assert reconciled(site)[0].state == "unread", "nothing came since"
+    assert site.state(made)[0] == "unsupported"
+    site.send(film)
+    newest = reconciled(site)[0]
+    assert (newest.way, newest.state, newest.anatomies) == ("C", "answered", (LLLZ,))
+    assert site.state(made) == ("unsupported", "annotation")
+
+
+def test_an_annotation_whose_image_does_not_come_within_a_day_is_refused(site: Site) -> None:
+    made = report(late_film(98), IN_LLLZ, LLLZ)
+    site.send(made)
+    site.work()
+    of_it = f"sop_instance_uid = '{made.SOPInstanceUID}'"
+    run(site, f"UPDATE instance SET received_at = now() - interval '25 h' WHERE {of_it}")
+    newest = reconciled(site)[0]
+    assert (newest.state, newest.reason) == ("refused", "annotates an instance that is not here")
+    assert site.state(made) == ("unsupported", "annotates an instance that is not here")
 
 
 def test_an_annotation_of_a_sender_without_a_destination_is_only_archived(site: Site) -> None:
@@ -222,8 +267,8 @@ def drawn(site: Site, box: str, regions: str = "LLLZ") -> Found:
     identifier = keys("STUDY", StudyInstanceUID="", StudyDescription="")
     block = identifier.private_block(BLOCK_GROUP, BLOCK_CREATOR, create=True)
     elements = {1: FILMS[0].AccessionNumber, 2: regions, 5: box}
-    for number, text in elements.items():
-        block.add_new(number, "LO", text.split("\\"))
+    for number, value in elements.items():
+        block.add_new(number, "LO", value.split("\\"))
     with association(site.node.port, calling=KNOWN) as assoc:
         return ask(assoc, identifier)
 
