@@ -120,7 +120,7 @@ def _insert(row: type[Base], names: tuple[str, ...], parent: str, source: str) -
     columns = ", ".join([*([f"{parent}_pk"] if parent else []), *(f'"{name}"' for name in names)])
     values = [f"CAST(%({prefix}_{name})s AS {table.c[name].type.compile(_DIALECT)})" for name in names]
     chosen = ", ".join([*(["pk"] if parent else []), *values])
-    return f"INSERT INTO {prefix} ({columns}) SELECT {chosen} FROM {source} ON CONFLICT DO NOTHING RETURNING pk"
+    return f"INSERT INTO {prefix} ({columns}) SELECT {chosen} FROM {source} ON CONFLICT DO NOTHING RETURNING pk"  # noqa: S608
 
 
 _STATEMENT: Final = f"""
@@ -143,8 +143,11 @@ WITH usual AS (
     SELECT p.pk FROM usual, patient p
     WHERE p.key = %(patient_key)s AND NOT EXISTS (SELECT FROM known_study) FOR KEY SHARE OF p
 ), new_patient AS (
-    {_insert(PatientRow, _PATIENT, "", "usual WHERE NOT EXISTS (SELECT FROM known_study UNION ALL "
-             "SELECT FROM known_patient)")}
+    {
+    _insert(
+        PatientRow, _PATIENT, "", "usual WHERE NOT EXISTS (SELECT FROM known_study UNION ALL SELECT FROM known_patient)"
+    )
+}
 ), its_patient AS (
     SELECT pk FROM known_patient UNION ALL SELECT pk FROM new_patient
 ), new_study AS (
@@ -172,4 +175,4 @@ WITH usual AS (
 )
 SELECT EXISTS (SELECT FROM new_instance),
        EXISTS (SELECT FROM new_patient) AND NOT EXISTS (SELECT FROM named WHERE kind = 'patient')
-"""
+"""  # noqa: S608 - names of our own

@@ -80,7 +80,7 @@ def watch_commits(database: Database, calls: list[tuple[str, str]]) -> None:
 
     @event.listens_for(database.engine, "after_cursor_execute")
     def after_execute(connection, cursor, statement, *_):  # type: ignore[no-untyped-def]
-        if statement.lstrip().startswith("INSERT INTO instance"):
+        if "INSERT INTO instance " in statement:
             wrote.add(id(connection.connection.dbapi_connection))
 
     @event.listens_for(database.engine, "commit")
