@@ -44,8 +44,9 @@ class NodeDimse(DIMSEServiceProvider):
     """A DIMSE provider that streams C-STORE data sets to the store instead of into memory.
 
     A C-STORE as everybody sends it is served and answered by the thread that reads it, while no other request of the
-    association is being served: so it changes threads nowhere. One without usable UIDs gets its answer here: pynetdicom
-    would abort the association.
+    association is being served: so it changes threads nowhere. Those of a peer that does not wait for answers are
+    queued, and counted, from then on. One without usable UIDs gets its answer here: pynetdicom would abort the
+    association.
     """
 
     def __init__(self, assoc: "Association", store: FileStore, limit_bytes: int, limit_s: float) -> None:
@@ -57,7 +58,7 @@ class NodeDimse(DIMSEServiceProvider):
         self._command: StoreCommand | None = None
         """Of the data set that is arriving, where it takes the short way."""
         self._turn = Lock()
-        self._ended = False
+        self._ended = self._hasty = False
         self._answers = PendingAnswers()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
@@ -109,6 +110,9 @@ class NodeDimse(DIMSEServiceProvider):
         """Store one instance and answer. Called by the upper layer's thread or the association's."""
         context = self.assoc._accepted_cx[context_id].as_tuple
         status = evt.trigger(self.assoc, evt.EVT_C_STORE, {"request": request, "context": context})
+        self._hasty = self._hasty or (
+            current_thread() is self.dul and self.dul.socket is not None and self.dul.socket.ready
+        )
         if not self.assoc.is_established or self.assoc._sent_abort:
             return
         answer = response(request.command, SUCCESS)
@@ -184,7 +188,7 @@ class NodeDimse(DIMSEServiceProvider):
             return
         request = StoreRequest(command, arrival)
         with self._turn:
-            if not self.msg_queue.unfinished_tasks and not self._ended:
+            if not (self._hasty or self._ended or self.msg_queue.unfinished_tasks):
                 self.serve(context_id, request)
                 return
         self.msg_queue.put((context_id, request))  # type: ignore[arg-type]
