@@ -53,7 +53,7 @@ class Database:
             pool_timeout=_POOL_TIMEOUT_S,
             pool_pre_ping=True,
             hide_parameters=True,
-            json_serializer=_json,
+            json_serializer=as_json,
             connect_args={**_CONNECT, "application_name": application_name},
             execution_options={"postgresql_readonly": True} if read_only else {},
         )
@@ -163,5 +163,5 @@ def _prepare_connection(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
-def _json(value: Any) -> str:
+def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

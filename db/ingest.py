@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
-from db import audit, filing, patients, pseudonyms, regions, removal, removals, removed
+from db import at_once, audit, filing, patients, pseudonyms, regions, removal, removals, removed
 from db.filing import PatientIdentity
 from db.removed import Return
 from db.tables import (
@@ -225,6 +225,8 @@ def receive(
     come_again = partial(_come_again, same_content=same_content, content_of=content_of, is_stored=is_stored)
     if may_correct:
         _alone_with_study(session, arrival)
+    if _at_once(session, arrival):
+        return Receipt("new")
     for _ in range(_ROUNDS):
         present = _present(session, arrival)
         if present.merged and arrival.merged_into is None:
@@ -235,6 +237,29 @@ def receive(
         if receipt is not None:
             return receipt
     raise DatabaseUnavailable("the same instance is being filed by too many associations at once")
+
+
+def _at_once(session: Session, arrival: Arrival) -> bool:
+    """File the arrival if it is new, and nothing unusual is known of it or its parents; else the steps follow."""
+    header, who, make = arrival.header, arrival.patient, arrival.pseudonymizer
+    rows = at_once.Rows(
+        who.key,
+        _patient_values(arrival),
+        _study_values(arrival),
+        _series_values(arrival),
+        _new_instance_values(arrival, own_copy=False),
+        {
+            pseudonyms.PATIENT: make.patient_id(who.key),
+            pseudonyms.STUDY: make.uid(pseudonyms.STUDY, header.study_instance_uid),
+            pseudonyms.SERIES: make.uid(pseudonyms.SERIES, header.series_instance_uid),
+            pseudonyms.INSTANCE: make.uid(pseudonyms.INSTANCE, header.sop_instance_uid),
+        },
+        make.key_version,
+    )
+    filed = at_once.file(session, rows)
+    if filed.patient_without_pseudonym:
+        pseudonyms.ensure_patient(session, who.key, make)
+    return filed.instance
 
 
 def _come_again(
@@ -350,14 +375,8 @@ def _add(session: Session, arrival: Arrival, present: _Present) -> Receipt | Non
     series_pk = present.series_pk if study_pk is None else present.series_pk or _series(session, arrival, study_pk)
     if study_pk is None or series_pk is None:
         return None
-    values = {
-        **_instance_values(arrival),
-        "series_pk": series_pk,
-        "sop_instance_uid": header.sop_instance_uid,
-        "state": InstanceState.UNSUPPORTED if present.own_copy else InstanceState.RECEIVED,
-        "reason": OWN_COPY if present.own_copy else "",
-    }
-    if session.scalar(_ADD_INSTANCE, values) is None:
+    values = _new_instance_values(arrival, own_copy=present.own_copy)
+    if session.scalar(_ADD_INSTANCE, {**values, "series_pk": series_pk}) is None:
         return None
     made = {pseudonyms.INSTANCE: header.sop_instance_uid}
     if present.series_pk is None:
@@ -371,13 +390,7 @@ def _add(session: Session, arrival: Arrival, present: _Present) -> Receipt | Non
 def _patient(session: Session, arrival: Arrival, present: _Present) -> int:
     """Return the key of the arrival's patient, filed now if need be."""
     who = arrival.patient
-    values = {
-        "patient_id": who.patient_id,
-        "issuer": who.issuer,
-        "anonymous_key": who.anonymous_key,
-        "date_shift_days": arrival.pseudonymizer.date_shift_days(who.key),
-        **filing.patient_values(arrival.header.attributes),
-    }
+    values = _patient_values(arrival)
     may_be_known = present.arrivals_patient_pk is not None
     for _ in range(_ROUNDS):
         known = session.scalar(_HOLD_PATIENT, {"key": who.key}) if may_be_known else None
@@ -393,23 +406,44 @@ def _patient(session: Session, arrival: Arrival, present: _Present) -> int:
 
 def _study(session: Session, arrival: Arrival, patient_pk: int) -> int | None:
     """Return the key of the arrival's study, filed now under this patient; None if it is there already."""
-    values = {
-        "patient_pk": patient_pk,
-        "study_instance_uid": arrival.header.study_instance_uid,
-        "known_as": [arrival.named_patient.key] if arrival.merged_into else [],
-        **filing.study_values(arrival.header.attributes),
-    }
-    return session.scalar(_ADD_STUDY, values)
+    known_as = [arrival.named_patient.key] if arrival.merged_into else []
+    return session.scalar(_ADD_STUDY, {**_study_values(arrival), "patient_pk": patient_pk, "known_as": known_as})
 
 
 def _series(session: Session, arrival: Arrival, study_pk: int) -> int | None:
     """Return the key of the arrival's series, filed now under this study; None if it is there already."""
-    values = {
-        "study_pk": study_pk,
-        "series_instance_uid": arrival.header.series_instance_uid,
-        **filing.series_values(arrival.header.attributes),
+    return session.scalar(_ADD_SERIES, {**_series_values(arrival), "study_pk": study_pk})
+
+
+def _patient_values(arrival: Arrival) -> dict[str, Any]:
+    who = arrival.patient
+    return {
+        "patient_id": who.patient_id,
+        "issuer": who.issuer,
+        "anonymous_key": who.anonymous_key,
+        "date_shift_days": arrival.pseudonymizer.date_shift_days(who.key),
+        **filing.patient_values(arrival.header.attributes),
     }
-    return session.scalar(_ADD_SERIES, values)
+
+
+def _study_values(arrival: Arrival) -> dict[str, Any]:
+    header = arrival.header
+    return {"study_instance_uid": header.study_instance_uid, **filing.study_values(header.attributes)}
+
+
+def _series_values(arrival: Arrival) -> dict[str, Any]:
+    header = arrival.header
+    return {"series_instance_uid": header.series_instance_uid, **filing.series_values(header.attributes)}
+
+
+def _new_instance_values(arrival: Arrival, *, own_copy: bool) -> dict[str, Any]:
+    """Return the columns of a new instance but for its series."""
+    return {
+        **_instance_values(arrival),
+        "sop_instance_uid": arrival.header.sop_instance_uid,
+        "state": InstanceState.UNSUPPORTED if own_copy else InstanceState.RECEIVED,
+        "reason": OWN_COPY if own_copy else "",
+    }
 
 
 def _instance_values(arrival: Arrival) -> dict[str, Any]:

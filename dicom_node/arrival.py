@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from queue import Empty
+from threading import Lock, current_thread
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -15,12 +16,13 @@ from pynetdicom.dimse_primitives import C_FIND, C_STORE, DIMSEPrimitive
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_node.answers import PendingAnswers, is_pending
-from dicom_node.fragments import Fragment
-from dicom_node.status import status_of
+from dicom_node.fragments import HEAD_BYTES, Fragment, pdu
+from dicom_node.status import failure, status_of
+from dicom_node.store_command import LAST_OF_COMMAND, StoreCommand, StoreRequest, response, store_command
 from regionmir.archive.arrival import Arrival
 from regionmir.archive.errors import InvalidCommand
-from regionmir.archive.status import STORE
-from regionmir.core.errors import InvalidUid, RegionMirError
+from regionmir.archive.status import STORE, SUCCESS
+from regionmir.core.errors import InvalidUid
 from regionmir.core.identifiers import Uid, parse_uid
 from regionmir.storage import FileStore
 
@@ -41,7 +43,10 @@ _LAST = 0b10
 class NodeDimse(DIMSEServiceProvider):
     """A DIMSE provider that streams C-STORE data sets to the store instead of into memory.
 
-    A C-STORE command without usable UIDs gets its answer here: pynetdicom would abort the association.
+    A C-STORE as everybody sends it is served and answered by the thread that reads it, while no other request of the
+    association is being served: so it changes threads nowhere. Those of a peer that does not wait for answers are
+    queued, and counted, from then on. One without usable UIDs gets its answer here: pynetdicom would abort the
+    association.
     """
 
     def __init__(self, assoc: "Association", store: FileStore, limit_bytes: int, limit_s: float) -> None:
@@ -50,6 +55,10 @@ class NodeDimse(DIMSEServiceProvider):
         self._limit_bytes, self._limit_s = limit_bytes, limit_s
         self._began: float | None = None
         self._arrival: Arrival | None = None
+        self._command: StoreCommand | None = None
+        """Of the data set that is arriving, where it takes the short way."""
+        self._turn = Lock()
+        self._ended = self._hasty = False
         self._answers = PendingAnswers()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
@@ -75,7 +84,7 @@ class NodeDimse(DIMSEServiceProvider):
             if self._arrival is not None and not data[0] & _COMMAND:
                 self._arrival.write(data[1:])
                 if data[0] & _LAST:
-                    self._arrived()
+                    self._arrived(context_id)
             else:
                 self._receive_command(context_id, bytes(data))
 
@@ -86,6 +95,31 @@ class NodeDimse(DIMSEServiceProvider):
         evt.trigger(self.assoc, evt.EVT_DIMSE_SENT, {"message": message})
         for pdata in parts:
             self.dul.send_pdu(pdata)
+
+    @property
+    def is_serving(self) -> bool:
+        """Return whether the upper layer's thread serves a request: it reads nothing meanwhile."""
+        return self._turn.locked()
+
+    def end(self) -> None:
+        """Return when the upper layer's thread serves no request, and will serve none."""
+        with self._turn:
+            self._ended = True
+
+    def serve(self, context_id: int, request: StoreRequest) -> None:
+        """Store one instance and answer. Called by the upper layer's thread or the association's."""
+        context = self.assoc._accepted_cx[context_id].as_tuple
+        status = evt.trigger(self.assoc, evt.EVT_C_STORE, {"request": request, "context": context})
+        self._hasty = self._hasty or (
+            current_thread() is self.dul and self.dul.socket is not None and self.dul.socket.ready
+        )
+        if not self.assoc.is_established or self.assoc._sent_abort:
+            return
+        answer = response(request.command, SUCCESS)
+        if status == SUCCESS and (not self.maximum_pdu_size or len(answer) + HEAD_BYTES <= self.maximum_pdu_size):
+            self._send(context_id, answer)
+        else:
+            self._answer(context_id, request.command, failure(SUCCESS) if status == SUCCESS else cast(Dataset, status))
 
     def discard(self) -> None:
         """Delete a data set of which only a part arrived, and those of requests that nobody will answer."""
@@ -111,6 +145,15 @@ class NodeDimse(DIMSEServiceProvider):
         return message, message.encode_msg(context_id, self.maximum_pdu_size)
 
     def _receive_command(self, context_id: int, data: bytes) -> None:
+        if self._arrival is not None:
+            self._abort("a command in the middle of a data set")
+            return
+        context = self.assoc._accepted_cx.get(context_id)
+        alone = context is not None and self.message is None and data[0] == LAST_OF_COMMAND
+        self._command = store_command(data[1:]) if alone else None
+        if self._command is not None:
+            self._begin(context_id, self._command.sop_class_uid, self._command.sop_instance_uid)
+            return
         single = P_DATA()
         single.presentation_data_value_list.append((context_id, data))
         try:
@@ -119,30 +162,71 @@ class NodeDimse(DIMSEServiceProvider):
             self._abort(f"undecodable DIMSE command ({type(error).__name__})")
             return
         if isinstance(self.message, C_STORE_RQ):
-            context = self.assoc._accepted_cx.get(context_id)
-            syntax = str(context.transfer_syntax[0]) if context else ""
-            self._arrival = Arrival(self._limit_bytes)
-            _begin(self._arrival, self._store, self.message.command_set, syntax, self.assoc.requestor.ae_title)
+            try:
+                self._begin(context_id, *_uids(self.message.command_set))
+            except InvalidCommand as error:
+                self._arrival = Arrival(self._limit_bytes)
+                self._arrival.failure = error
 
-    def _arrived(self) -> None:
-        """Hand the complete request to the association's thread."""
+    def _begin(self, context_id: int, sop_class_uid: Uid, sop_instance_uid: Uid) -> None:
+        """Open the incoming file of a C-STORE command, or remember why not."""
+        self._arrival = Arrival(self._limit_bytes)
+        context = self.assoc._accepted_cx.get(context_id)
+        try:
+            syntax = parse_uid(str(context.transfer_syntax[0]) if context else "")
+        except InvalidUid as error:
+            self._arrival.failure = error
+            return
+        self._arrival.begin(self._store, sop_class_uid, sop_instance_uid, syntax, self.assoc.requestor.ae_title)
+
+    def _arrived(self, context_id: int) -> None:
+        """Serve the complete request here, where none before it is being served; else the association's thread does."""
         arrival, self._arrival = cast(Arrival, self._arrival), None
+        command, self._command = self._command, None
+        if command is None:
+            self._hand_over(arrival)
+            return
+        request = StoreRequest(command, arrival)
+        with self._turn:
+            if not (self._hasty or self._ended or self.msg_queue.unfinished_tasks):
+                self.serve(context_id, request)
+                return
+        self.msg_queue.put((context_id, request))  # type: ignore[arg-type]
+
+    def _hand_over(self, arrival: Arrival) -> None:
+        """Hand a request that pynetdicom decoded to the association's thread."""
         message, self.message = cast(DIMSEMessage, self.message), None
+        context_id = cast(int, message.context_id)
         if isinstance(arrival.failure, InvalidCommand):
             self._refuse(message, arrival.failure)
             return
         request = cast(C_STORE, message.message_to_primitive())
         request.arrival = arrival  # type: ignore[attr-defined]
-        self.msg_queue.put((cast(int, message.context_id), request))
+        self.msg_queue.put((context_id, request))
 
     def _refuse(self, message: DIMSEMessage, error: InvalidCommand) -> None:
-        response = C_STORE()
-        response.MessageIDBeingRespondedTo = message.command_set.get("MessageID", 0)
-        status = status_of(error, STORE)
-        response.Status = status.Status
-        response.ErrorComment = status.ErrorComment
-        log.info("instance refused", status=f"{status.Status:04X}", why=str(error), peer=self.assoc.requestor.ae_title)
-        self.send_msg(response, cast(int, message.context_id))
+        status, peer = status_of(error, STORE), self.assoc.requestor.ae_title
+        log.info("instance refused", status=f"{status.Status:04X}", why=str(error), peer=peer)
+        command = StoreCommand(message.command_set.get("MessageID", 0), Uid(""), Uid(""))
+        self._answer(cast(int, message.context_id), command, status)
+
+    def _answer(self, context_id: int, command: StoreCommand, status: Dataset) -> None:
+        answer = C_STORE()
+        answer.MessageIDBeingRespondedTo = command.message_id
+        answer.AffectedSOPClassUID = command.sop_class_uid or None
+        answer.AffectedSOPInstanceUID = command.sop_instance_uid or None
+        answer.Status = status.Status
+        answer.ErrorComment = status.get("ErrorComment")
+        self.send_msg(answer, context_id)
+
+    def _send(self, context_id: int, command: bytes) -> None:
+        """Send a command without a data set; at once, where this thread is the one that sends and nothing waits."""
+        if current_thread() is self.dul and not self.dul.to_provider_queue.queue and self.dul.socket is not None:
+            self.dul.socket.send(pdu(context_id, LAST_OF_COMMAND, command))
+            return
+        single = P_DATA()
+        single.presentation_data_value_list.append((context_id, bytes([LAST_OF_COMMAND]) + command))
+        self.dul.send_pdu(single)
 
 
 def arrival_of(request: object) -> Arrival | None:
@@ -159,14 +243,3 @@ def _uids(command: Dataset) -> tuple[Uid, Uid]:
         except InvalidUid:
             raise InvalidCommand(f"{keyword} of the command is missing or no UID") from None
     return found[0], found[1]
-
-
-def _begin(arrival: Arrival, store: FileStore, command: Dataset, transfer_syntax_uid: str, source_ae: str) -> None:
-    """Open the incoming file of a C-STORE command, or remember why not."""
-    try:
-        sop_class_uid, sop_instance_uid = _uids(command)
-        syntax = parse_uid(transfer_syntax_uid)
-    except RegionMirError as error:
-        arrival.failure = error
-        return
-    arrival.begin(store, sop_class_uid, sop_instance_uid, syntax, source_ae)

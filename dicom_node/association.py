@@ -10,6 +10,7 @@ import structlog
 from pynetdicom import evt
 from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
@@ -24,6 +25,7 @@ from dicom_node.handshake import Handshakes
 from dicom_node.limits import Limits
 from dicom_node.retrieve_service import RetrievingAssociation
 from dicom_node.sharing import Client
+from dicom_node.store_command import StoreRequest
 from dicom_node.waiting import Checkpoint, NotifyingQueue, WaitingDul
 from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.records import Caller
@@ -243,6 +245,20 @@ class NodeAssociation(RetrievingAssociation):
         self.acse_timeout, self.network_timeout = self.ae.acse_timeout, self.ae.network_timeout  # of the new timers
         self.dimse.msg_queue = NotifyingQueue(checkpoint.notify)
 
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        """Serve a request that was queued; only when this is done may the upper layer's thread serve the next."""
+        provider = cast(NodeDimse, self.dimse)
+        if isinstance(msg, N_EVENT_REPORT):  # served by a thread of its own
+            super()._serve_request(msg, context_id)
+            return
+        try:
+            if isinstance(msg, StoreRequest):
+                provider.serve(context_id, msg)
+            else:
+                super()._serve_request(msg, context_id)
+        finally:
+            provider.msg_queue.task_done()
+
     def _has_work(self) -> bool:
         return bool(self._kill or self.dimse.msg_queue.queue or self.dul.to_user_queue.queue)
 
@@ -253,7 +269,9 @@ class NodeAssociation(RetrievingAssociation):
                 super().run_reactor()
         finally:
             self.limits.ended(self.client)
-            cast(NodeDimse, self.dimse).discard()
+            provider = cast(NodeDimse, self.dimse)
+            provider.end()
+            provider.discard()
             audit_trail.received(self.node, self)
 
 

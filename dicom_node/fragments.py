@@ -26,3 +26,10 @@ def fragments_of(body: memoryview) -> list[Fragment] | None:
         found.append((body[at + 4], body[at + _ITEM_HEAD_BYTES : end]))
         at = end
     return found
+
+
+def pdu(context_id: int, control: int, content: bytes) -> bytes:
+    """Return a P-DATA-TF PDU with one presentation data value."""
+    length = _LEAST_ITEM_BYTES + len(content)
+    head = bytes((P_DATA_TF, 0)) + (4 + length).to_bytes(4, "big") + length.to_bytes(4, "big")
+    return head + bytes((context_id, control)) + content

@@ -4,7 +4,6 @@ from typing import cast
 
 import structlog
 from pydicom.dataset import Dataset
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
@@ -48,8 +47,8 @@ def _receive(event: Event, arrival: Arrival | None, node: Node) -> None:
         raise NotAuthorized("this AE may not store here")
     if arrival is None:
         raise InvalidHeader("the request has no data set")
-    incoming, command = arrival.arrived(), cast(C_STORE, event.request)
-    header = read_incoming(incoming, str(command.AffectedSOPClassUID), str(command.AffectedSOPInstanceUID))
+    incoming = arrival.arrived()
+    header = read_incoming(incoming, *arrival.announced)
     called = str(cast(A_ASSOCIATE, event.assoc.requestor.primitive).called_ae_title).strip()
     receipt = file_instance(
         node, incoming, header, caller, called, lambda session, filing: _want(session, filing, caller, called)

@@ -44,7 +44,10 @@ class Fragments(Protocol):
 
 
 class TakesFragments(Protocol):
-    """A DIMSE provider that takes fragments as they come."""
+    """A DIMSE provider that takes fragments as they come, and may serve what they are the end of."""
+
+    @property
+    def is_serving(self) -> bool: ...
 
     def receive_fragments(self, fragments: Iterable[Fragment]) -> None: ...
 
@@ -113,6 +116,10 @@ class WaitingDul(DULServiceProvider):
         """Ask the thread to end."""
         super().kill_dul()
         self.wake()
+
+    def idle_timer_expired(self) -> bool:
+        """Return whether the peer has been silent for too long; while we serve it, it waits for us."""
+        return not cast(TakesFragments, self.assoc.dimse).is_serving and super().idle_timer_expired()
 
     def run_reactor(self) -> None:
         """Run until the connection is closed."""

@@ -14,6 +14,8 @@ class Arrival:
     def __init__(self, limit_bytes: int) -> None:
         self.incoming: Incoming | None = None
         self.failure: RegionMirError | None = None
+        self.announced = Uid(""), Uid("")
+        """SOP Class and Instance UID, by the command."""
         self._limit_bytes = limit_bytes
         self._lock = Lock()
 
@@ -21,6 +23,7 @@ class Arrival:
         self, store: FileStore, sop_class_uid: Uid, sop_instance_uid: Uid, transfer_syntax_uid: Uid, source_ae: str
     ) -> None:
         """Open the incoming file, or remember why not."""
+        self.announced = sop_class_uid, sop_instance_uid
         try:
             self.incoming = store.receive(
                 sop_class_uid=sop_class_uid,

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from regionmir.core import plain_errors  # noqa: F401 - for what it does
 from regionmir.core.errors import InvalidHeader, InvalidIdentifier
@@ -11,6 +13,17 @@ from regionmir.core.records import InstanceHeader
 
 MAX_ATTRIBUTE_BYTES = 4096
 """Longer text values are not kept in the header: they are not matched and can be retrieved with the instance."""
+
+_MAX_SEEN_BYTES = 64
+_MOST_SEEN = 4096
+_SEEN: dict[tuple[Any, ...], dict[str, Any] | None] = {}
+"""Short elements as JSON, by all that decides on it."""
+
+_ALONE = frozenset(
+    {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI", "US", "SS", "UL", "SL", "FD", "FL"}
+)
+_BY_CHARSET = frozenset({"LO", "SH"})
+"""VRs of elements that are remembered, and of those whose text depends on the character set (PS3.5 6.1.2.3)."""
 
 _BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "UC", "UT"})
 
@@ -59,15 +72,38 @@ def _attributes(dataset: Dataset) -> dict[str, Any]:
         if tag.is_private or tag.group in (0x0002, 0x7FE0) or 0x6000 <= tag.group <= 0x60FF:
             continue
         try:
-            element = dataset[tag]
-            if element.VR in _BULK_VRS:
-                continue
-            as_json = element.to_json_dict(None, 0)
-            if len(str(as_json)) <= MAX_ATTRIBUTE_BYTES:
-                found[f"{tag:08X}"] = _without_nul(as_json)
+            as_json = _seen_before(dataset, tag)
         except Exception:  # one broken value (wrong VR, bad charset) must not refuse the instance
             continue
+        if as_json is not None:
+            found[f"{tag:08X}"] = as_json
     return found
+
+
+def _seen_before(dataset: Dataset, tag: BaseTag) -> dict[str, Any] | None:
+    """Return an element as JSON, as `_as_json` does; most values of a film are those of the film before.
+
+    Only where the element alone says what it is: with a VR, without items. What is returned is not to be changed.
+    """
+    raw = dataset.get_item(tag)
+    if not isinstance(raw, RawDataElement) or raw.VR not in _ALONE or len(raw.value or b"") > _MAX_SEEN_BYTES:
+        return _as_json(dataset, tag)
+    charset = str(dataset.original_character_set) if raw.VR in _BY_CHARSET else ""
+    key = tag, raw.VR, raw.value, raw.is_little_endian, charset
+    if key not in _SEEN:
+        if len(_SEEN) >= _MOST_SEEN:
+            _SEEN.clear()
+        _SEEN[key] = _as_json(dataset, tag)
+    return _SEEN[key]
+
+
+def _as_json(dataset: Dataset, tag: BaseTag) -> dict[str, Any] | None:
+    """Return an element in the DICOM JSON model, None where it is not kept in the header."""
+    element = dataset[tag]
+    if element.VR in _BULK_VRS:
+        return None
+    as_json = element.to_json_dict(None, 0)
+    return _without_nul(as_json) if len(str(as_json)) <= MAX_ATTRIBUTE_BYTES else None
 
 
 def _without_nul(value: Any) -> Any:

@@ -55,7 +55,9 @@ class Load:
     why: str
 
 
-_SMALL = "Python's work for each object, whatever its size, and three flushes to the disk: see docs/ingest.md"
+_SMALL = (
+    "Python's work for each object (filing and header, most of all), and three flushes to the disk: see docs/ingest.md"
+)
 _LARGE = "SHA-256 and flush of each object, which dcmtk leaves out: see docs/ingest.md"
 LOADS = (
     Load("ingest_512k_1", "512 KiB, 1 association", 512, 1, 400, 1.5, 0.35, _SMALL),

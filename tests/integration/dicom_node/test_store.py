@@ -1,6 +1,7 @@
 """C-STORE over real associations: what is acknowledged is kept unchanged, what is refused says why."""
 
 import errno
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from pydicom.uid import generate_uid
 
 from db import instances
 from db.engine import Database
+from dicom_node import arrival
 from dicom_node.contexts import STORAGE_SYNTAXES
+from dicom_node.waiting import WaitingDul
 from tests.support.dicom import (
     CR,
     EXPLICIT,
@@ -80,7 +83,7 @@ def watch_commits(database: Database, calls: list[tuple[str, str]]) -> None:
 
     @event.listens_for(database.engine, "after_cursor_execute")
     def after_execute(connection, cursor, statement, *_):  # type: ignore[no-untyped-def]
-        if statement.lstrip().startswith("INSERT INTO instance"):
+        if "INSERT INTO instance " in statement:
             wrote.add(id(connection.connection.dbapi_connection))
 
     @event.listens_for(database.engine, "commit")
@@ -352,3 +355,47 @@ def wait_until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+
+
+class SlowFiles(RecordingFiles):
+    """Notes on which thread an object is made durable, and takes its time."""
+
+    def __init__(self, takes_s: float) -> None:
+        super().__init__()
+        self.threads: list[threading.Thread] = []
+        self._takes_s = takes_s
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.threads.append(threading.current_thread())
+        time.sleep(self._takes_s)
+        super().rename(source, target)
+
+
+def test_the_thread_that_reads_stores_and_answers(start_node) -> None:
+    files = SlowFiles(0.0)
+    assoc = associate(start_node(files=files).port)
+    assert [store(assoc, radiograph()).status for _ in range(2)] == [0x0000, 0x0000]
+    assoc.release()
+    assert [isinstance(one, WaitingDul) for one in files.threads] == [True, True]
+
+
+def test_requests_that_wait_for_no_answer_are_answered_in_their_order(start_node, monkeypatch) -> None:
+    """The first is made to take pynetdicom's way, so that the thread of the association serves it."""
+    usual = arrival.store_command
+    assoc = associate(start_node(files=SlowFiles(0.3)).port)
+    films = [radiograph() for _ in range(3)]
+    first = films[0].SOPInstanceUID.encode()
+    monkeypatch.setattr(arrival, "store_command", lambda data: None if first in data else usual(data))
+    for film in films:
+        begin_store(assoc, True, film.SOPClassUID, film.SOPInstanceUID)
+        send_fragment(assoc, encoded(film), last=True)
+    answers = [assoc.dimse.get_msg(block=True)[1] for _ in films]
+    assoc._reactor_checkpoint.set()
+    assoc.release()
+    assert [one.AffectedSOPInstanceUID for one in answers] == [film.SOPInstanceUID for film in films]
+
+
+def test_while_we_store_the_peer_is_not_idle(start_node) -> None:
+    assoc = associate(start_node(files=SlowFiles(2.5), network_timeout_s=1.0).port)
+    assert store(assoc, radiograph()).status == 0x0000
+    assoc.release()

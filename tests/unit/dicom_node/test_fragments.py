@@ -2,7 +2,7 @@
 
 import pytest
 
-from dicom_node.fragments import fragments_of
+from dicom_node.fragments import HEAD_BYTES, fragments_of, pdu
 
 
 def item(context_id: int, value: bytes) -> bytes:
@@ -41,3 +41,11 @@ def test_a_value_shares_the_memory_that_was_read_into() -> None:
 )
 def test_a_malformed_field_has_no_fragments(body: bytes) -> None:
     assert fragments_of(memoryview(body)) is None
+
+
+def test_a_pdu_with_one_value_is_found_again() -> None:
+    made = pdu(5, 0b11, b"command")
+    assert made[:HEAD_BYTES] == b"\x04\x00" + (len(made) - HEAD_BYTES).to_bytes(4, "big")
+    assert [(one, bytes(data)) for one, data in fragments_of(memoryview(made)[HEAD_BYTES:]) or []] == [
+        (5, b"\x03command")
+    ]
