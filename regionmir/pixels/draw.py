@@ -73,11 +73,13 @@ def cropped(picture: Picture, box: Box) -> DisplayValues:
     return values[y0:y1, x0:x1]
 
 
-def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
+def fitted(
+    image: Image.Image, width: int, height: int, filter_: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """Return `image` scaled, aspect kept, to the largest size within `width` x `height`."""
     scale = min(width / image.width, height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image.resize(size, filter_, reducing_gap=3.0)
 
 
 def draw_marks(image: Image.Image, marks: Sequence[tuple[Box, str, Colour]], line: int = 0) -> None:

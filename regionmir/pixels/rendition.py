@@ -21,6 +21,9 @@ RENDITION_PX: Final = 720
 _QUALITY: Final = 80
 """Of the JPEG: what is cut from it is scaled down, save the smallest regions."""
 
+_FAST: Final = Image.Resampling.HAMMING
+"""Scales whole films, each of them, in a third of the time that Lanczos takes."""
+
 DRAWN_BY: Final = f"{PIPELINE_HASH} {RENDITION_PX} {_QUALITY}"
 """Names the way from stored values to a rendition: one that was kept under another name is drawn again."""
 
@@ -28,7 +31,7 @@ DRAWN_BY: Final = f"{PIPELINE_HASH} {RENDITION_PX} {_QUALITY}"
 def rendition(image: DisplayImage) -> bytes:
     """Return the rendition of a film, a grey JPEG; a film that is smaller keeps its size."""
     picture = draw.grey(image.turn.undo(image.values))
-    return draw.encoded(_within(picture, RENDITION_PX), "JPEG", _QUALITY)
+    return draw.encoded(_within(picture, RENDITION_PX, _FAST), "JPEG", _QUALITY)
 
 
 def small_film(content: bytes, turn: Turn, size: int) -> bytes:
@@ -60,8 +63,8 @@ def _opened(content: bytes) -> Image.Image:
     return Image.open(BytesIO(content)).convert("L")
 
 
-def _within(picture: Image.Image, size: int) -> Image.Image:
-    return draw.fitted(picture, size, size) if max(picture.size) > size else picture
+def _within(picture: Image.Image, size: int, filter_: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
+    return draw.fitted(picture, size, size, filter_) if max(picture.size) > size else picture
 
 
 def _turned(picture: Image.Image, turn: Turn) -> Image.Image:
