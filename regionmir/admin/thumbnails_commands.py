@@ -4,9 +4,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from regionmir.admin.context import JSON, console, open_database, print_json, settings_in_force
+from regionmir.admin.bars import progress_bars
+from regionmir.admin.context import JSON, open_database, print_json, settings_in_force
 
 if TYPE_CHECKING:
     from db.engine import Database
@@ -41,12 +41,11 @@ def _made(settings: "Settings", database: "Database") -> "Made":
     from regionmir.storage import open_store
 
     policy = settings.storage_policy
-    columns = (TextColumn("thumbnails"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with closing(open_store(settings)) as store, Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=count_missing(database, policy))
+    with closing(open_store(settings)) as store, progress_bars() as move:
+        total = count_missing(database, policy)
 
         def show(done: Made) -> None:
-            bar.update(task, completed=done.made + done.left)
+            move("thumbnails", done.made + done.left, total)
 
         return make_missing(database, store, policy, settings.max_pixels, show)
 
