@@ -109,7 +109,7 @@ def _stored(session: Session, *conditions: ColumnElement[bool], limit: int | Non
             Uid(study),
             pk,
             Uid(series),
-            _joined(burned_in),
+            joined_values(burned_in),
             patient,
             whole,
             corrected.values_of(patient, *values),
@@ -144,7 +144,7 @@ def _identities() -> Any:
     return query
 
 
-def _joined(element: Any) -> str:
+def joined_values(element: Any) -> str:
     """Return the values of a DICOM JSON element, joined by a backslash."""
     values = element.get("Value") if isinstance(element, dict) else None
     return "\\".join("" if value is None else str(value) for value in values or [])

@@ -22,9 +22,19 @@ _FILING = ("patient", "study", "series", "instance", "instance_version", "pseudo
 _ASKING = ("query_log", "result_set", "drawn_box", "wanted_answer")
 _RESULTS = ("delivery", "commitment_request", "study_release", "study_results")
 _REMOVING = ("object_removal",)
-_WORK = ("model", "analysis", "region", "pacs", "pacs_study", "audit_forwarding", "explanation", "uploaded_film")
+_WORK = (
+    "model",
+    "analysis",
+    "region",
+    "pacs",
+    "pacs_study",
+    "audit_forwarding",
+    "explanation",
+    "uploaded_film",
+    "rendition",
+)
 _SIGNING_IN = ("web_user", "web_session", "sign_in_request", "api_token")
-_PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model", "analysis")
+_PAGES = ("relevance_feedback", "explanation", "uploaded_film", "delivery", "model", "analysis", "rendition")
 _TAKING_OUT = (
     *("removed_instance", "region", "analysis", "embedding", "finding", "explanation", "relevance_feedback"),
     *("drawn_box", "wanted_answer", "result_set", "delivery", "study_release", "study_results"),

@@ -192,6 +192,18 @@ class InstanceRow(Base):
     """Of attributes and stored values, whatever the transfer syntax: written when the object is no longer kept."""
 
 
+class RenditionRow(Base):
+    """The small rendition of one film, for thumbnails (`regionmir.pixels.rendition`). Goes with what it is of: a
+    trigger deletes it when nothing is kept of the instance's object, or another version takes its place."""
+
+    __tablename__ = "rendition"
+    instance_pk: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("instance.pk", ondelete="CASCADE"), primary_key=True
+    )
+    drawn_by: Mapped[str]
+    jpeg: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class InstanceVersionRow(Base):
     """A version of an instance that is not the current one: replaced (`superseded`) or refused (`conflict`).
 

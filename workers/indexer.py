@@ -17,6 +17,7 @@ from db import generations, instances
 from db.engine import Database
 from db.instances import ClaimedInstance
 from regionmir.core.errors import Transient
+from regionmir.core.keeping import StoragePolicy
 from regionmir.monitoring.figures import FINISHED
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
 from regionmir.storage.uploads import Uploads
@@ -24,7 +25,7 @@ from workers.boxes import embed_waiting
 from workers.explaining import explain_waiting
 from workers.models import InUse, Models
 from workers.periodic import Periodic
-from workers.pipeline import Analyser, ObjectPaths, Outcome, index_batch, read_film, write_outcome
+from workers.pipeline import Analyser, ObjectPaths, Outcome, index_batch, read_and_draw, write_outcome
 from workers.reading import Film
 from workers.uploads import index_uploaded
 
@@ -61,6 +62,8 @@ class Indexer:
     """Where films are that were uploaded to be compared; None: this indexer leaves them alone."""
     models: Models | None = None
     """Says which model searches use from now on; None: `model` is used, whatever others do."""
+    storage_policy: StoragePolicy = StoragePolicy.KEEP
+    """Of AEs without one of their own: whether renditions are kept."""
 
     def __post_init__(self) -> None:
         self._one_at_a_time = threading.Lock()
@@ -161,12 +164,12 @@ class Indexer:
         if suspects and len(claimed) > 1:
             self._release({row.pk for row in claimed if row is not suspects[0]})
             claimed = suspects
-        reading = [self._readers.submit(read_film, self.objects, self.max_pixels, row) for row in claimed]
+        reading = [self._readers.submit(read_and_draw, self.objects, self.max_pixels, row) for row in claimed]
         return Batch(tuple(zip(claimed, reading, strict=True)), alone=bool(suspects))
 
     def _index(self, batch: Batch) -> int:
         began, used = time.monotonic(), self._in_use()
-        write = partial(write_outcome, self.database, self.owner, used.model_pk)
+        write = partial(write_outcome, self.database, self.owner, used.model_pk, policy=self.storage_policy)
         ended = index_batch(batch.rows, used.model, write)
         self._held.difference_update(batch.pks)
         for state, count in ended.items():

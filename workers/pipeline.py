@@ -7,7 +7,7 @@ reason. `Transient` errors (the database is away) pass through: the rows stay le
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,12 +20,15 @@ from db.analyses import BY_A_MODEL, NO_REGION, NOT_A_CHEST
 from db.engine import Database, Session
 from db.instances import ClaimedInstance
 from db.wanted_answers import Marked
+from regionmir.archive import renditions
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage, origin
 from regionmir.core.geometry import Box
+from regionmir.core.keeping import StoragePolicy
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
 from regionmir.monitoring.stages import stage
 from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage
+from regionmir.pixels.rendition import rendition
 from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion
 from workers.reading import Film, read_object
 
@@ -120,6 +123,19 @@ def _read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Fi
         return Outcome(InstanceState.FAILED, f"cannot be decoded: {type(error).__name__}")
 
 
+def read_and_draw(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
+    """Return what `read_film` does, a film with its rendition; one that cannot be drawn is indexed without."""
+    read = read_film(objects, max_pixels, claimed)
+    if isinstance(read, Outcome):
+        return read
+    try:
+        with stage("draw", claimed.sop_instance_uid):
+            return replace(read, rendition=rendition(read.image))
+    except Exception as error:  # a page draws it again, or not
+        log.error("no rendition", sop_instance_uid=claimed.sop_instance_uid, at=origin(error))
+        return read
+
+
 def index_batch(
     batch: Iterable[tuple[ClaimedInstance, "Future[Film | Outcome]"]],
     model: Analyser,
@@ -180,15 +196,24 @@ def _in_stored_pixels(image: DisplayImage, regions: Iterable[EmbeddedRegion]) ->
         yield EmbeddedRegion(DetectedRegion(region.anatomy, box, region.score), found.vector)
 
 
-def write_outcome(database: Database, owner: str, model_pk: int, claimed: ClaimedInstance, outcome: Outcome) -> None:
+def write_outcome(
+    database: Database,
+    owner: str,
+    model_pk: int,
+    claimed: ClaimedInstance,
+    outcome: Outcome,
+    policy: StoragePolicy = StoragePolicy.KEEP,
+) -> None:
     """Store one outcome in a transaction of its own; does nothing if the lease was lost.
+
+    With it goes the film's rendition, where `policy`, or that of the film's AE, allows one.
 
     Raises `Transient` and `StorageFull`, which are no fault of the film.
     """
     try:
         with stage("write", claimed.sop_instance_uid), database.session() as session:
             if outcome.film is not None:
-                instances.finish_indexed(
+                finished = instances.finish_indexed(
                     session,
                     claimed,
                     owner=owner,
@@ -198,6 +223,8 @@ def write_outcome(database: Database, owner: str, model_pk: int, claimed: Claime
                     pipeline_hash=PIPELINE_HASH,
                     view=outcome.film.view,
                 )
+                if finished and outcome.film.rendition is not None:
+                    renditions.keep(session, claimed.pk, claimed.storage_key, outcome.film.rendition, policy)
             elif outcome.state is InstanceState.UNSUPPORTED:
                 reason = _annotation_read(session, claimed, outcome) or outcome.reason
                 judge_pk = model_pk if outcome.reason in BY_A_MODEL else None

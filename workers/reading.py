@@ -24,6 +24,8 @@ class Film:
 
     image: DisplayImage
     view: str
+    rendition: bytes | None = None
+    """Of the image, where it was drawn (`regionmir.pixels.rendition`)."""
 
 
 def read_object(path: Path, sop_class_uid: str, max_pixels: int) -> Film | tuple[AnnotatedRegion, ...]:

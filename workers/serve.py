@@ -74,7 +74,10 @@ def serve_index(settings: Settings, load_model: Load, configured: str = "", *, p
         models = Models(database, load_model, configured)
         models.start()
         first = models.active().model
-        indexer = Indexer(database, objects, first, *limits, uploads=Uploads(settings.uploads_dir), models=models)
+        indexer = Indexer(
+            database, objects, first, *limits, uploads=Uploads(settings.uploads_dir), models=models,
+            storage_policy=settings.storage_policy,
+        )  # fmt: skip
         catch_up = CatchUp(
             database, objects, models, settings.batch_size, settings.lease_s, settings.generation_share,
             settings.max_pixels,

@@ -39,6 +39,7 @@ from regionmir.admin import (
     send_commands,
     settings_commands,
     status_commands,
+    thumbnails_commands,
     tokens_commands,
     top_commands,
     up_commands,
@@ -92,6 +93,7 @@ app.add_typer(retention_commands.app, name="retention")
 app.add_typer(findings_commands.app, name="labels", help="The same as `findings`.")
 app.add_typer(feedback_commands.app, name="feedback")
 work_commands.add_to(app)
+thumbnails_commands.add_to(app)
 fsck_commands.add_to(app)
 backup_commands.add_to(app)
 model_data_commands.add_to(model_commands.app)

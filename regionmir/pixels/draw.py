@@ -46,7 +46,9 @@ def font(size: int) -> Font:
 
 def grey(values: DisplayValues) -> Image.Image:
     """Return an 8-bit picture of display values (H, W)."""
-    scaled = np.clip(values, 0, 1) * np.float32(255) + np.float32(0.5)
+    scaled = np.clip(values, 0, 1)
+    scaled *= np.float32(255)  # in place: a large film is not held three times
+    scaled += np.float32(0.5)
     return Image.fromarray(scaled.astype(np.uint8))
 
 
@@ -71,11 +73,13 @@ def cropped(picture: Picture, box: Box) -> DisplayValues:
     return values[y0:y1, x0:x1]
 
 
-def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
+def fitted(
+    image: Image.Image, width: int, height: int, filter_: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """Return `image` scaled, aspect kept, to the largest size within `width` x `height`."""
     scale = min(width / image.width, height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image.resize(size, filter_, reducing_gap=3.0)
 
 
 def draw_marks(image: Image.Image, marks: Sequence[tuple[Box, str, Colour]], line: int = 0) -> None:
@@ -107,11 +111,11 @@ def shortened(pen: ImageDraw.ImageDraw, text: str, size: int, width: float) -> s
     return text.rstrip() + "…"
 
 
-def encoded(image: Image.Image, kind: Literal["PNG", "JPEG"] = "PNG") -> bytes:
-    """Return the bytes of a PNG (fast compression) or JPEG file."""
+def encoded(image: Image.Image, kind: Literal["PNG", "JPEG"] = "PNG", quality: int = 88) -> bytes:
+    """Return the bytes of a PNG (fast compression) or of a JPEG of this quality."""
     buffer = io.BytesIO()
     if kind == "PNG":
         image.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # on films faster and smaller
     else:
-        image.save(buffer, "JPEG", quality=88)
+        image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Pictures for people: a film with its boxes, a crop, a thumbnail, and the sheet that shows a query beside its hits."""
+"""Pictures for people: a film with its boxes, a crop, and the sheet that shows a query beside its hits."""
 
 import math
 from collections.abc import Sequence
@@ -68,12 +68,6 @@ def png(
             [(_scaled(draw.viewed(image, m.box), left, top, scale_x, scale_y), m.label, m.colour) for m in marks],
         )
     return draw.encoded(picture)
-
-
-def thumbnail(image: Picture, size: int = 256) -> bytes:
-    """Return a small grey JPEG of the film as viewed, its longer side `size` pixels at most."""
-    picture = draw.grey(draw.values_of(image))
-    return draw.encoded(draw.fitted(picture, min(size, picture.width), min(size, picture.height)), "JPEG")
 
 
 @dataclass(frozen=True, slots=True)

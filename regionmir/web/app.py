@@ -52,7 +52,7 @@ def make_site(settings: Settings) -> Site:
         settings,
         names,
         database,
-        Pictures(store, settings.max_pixels),
+        Pictures(store, settings.max_pixels, writable, settings.storage_policy),
         queue,
         archive,
         Uploads(settings.uploads_dir),

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import structlog
 from pydicom.dataset import Dataset
 
 from db.browse import BrowsedInstance
+from db.engine import Database
+from regionmir.archive import renditions
+from regionmir.core.errors import BrokenImage, DatabaseUnavailable, StorageFull
 from regionmir.core.geometry import Box
+from regionmir.core.keeping import StoragePolicy
 from regionmir.pixels.decode import DisplayImage
-from regionmir.pixels.draw import cropped
 from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURES
 from regionmir.pixels.guarded import display_image
 from regionmir.pixels.orientation import SIDE_NOT_STATED, Turn, turn_of
-from regionmir.pixels.render import png, thumbnail
+from regionmir.pixels.render import png
+from regionmir.pixels.rendition import rendition, small_film, small_part
 from regionmir.web.kept import Kept
 
 _THUMBNAIL_PX = 224
@@ -29,6 +34,8 @@ _DECODED_AT_ONCE = 2
 
 _CACHE_BYTES = 64 * 2**20
 _RADIOGRAPHS = frozenset({CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING})
+
+log = structlog.get_logger(__name__)
 
 
 class ObjectPaths(Protocol):
@@ -89,11 +96,17 @@ def why_withheld(instance: BrowsedInstance) -> str:
 
 
 class Pictures:
-    """Renders pictures, few at a time, and keeps the newest in memory."""
+    """Renders pictures, few at a time, and keeps the newest in memory.
 
-    def __init__(self, objects: ObjectPaths, max_pixels: int) -> None:
+    Small ones are cut from a film's rendition: the one that is kept, else one that is drawn now and kept then, if it
+    may be (`regionmir.archive.renditions`). `database` is where it is kept.
+    """
+
+    def __init__(self, objects: ObjectPaths, max_pixels: int, database: Database, policy: StoragePolicy) -> None:
         self._objects = objects
         self._max_pixels = max_pixels
+        self._database = database
+        self._policy = policy
         self._large = threading.BoundedSemaphore(_DECODED_AT_ONCE)
         self._small = threading.BoundedSemaphore(_DECODED_AT_ONCE)
         self._kept = Kept(_CACHE_BYTES)
@@ -102,21 +115,41 @@ class Pictures:
         """Return the film as viewed, a PNG. Raises `NotIndexable`, `OSError`."""
         return self._picture(instance, "film", None, lambda image: png(image, size=_FILM_PX))
 
-    def thumbnail(self, instance: BrowsedInstance) -> bytes:
-        """Return the film as viewed, a small JPEG. Raises `NotIndexable`, `OSError`."""
-        return self._picture(instance, "thumbnail", None, lambda image: thumbnail(image, _THUMBNAIL_PX))
-
     def crop(self, instance: BrowsedInstance, box: Box) -> bytes:
         """Return a box (stored pixels) drawn in its surroundings, a PNG. Raises `NotIndexable`, `OSError`."""
-        return self._picture(instance, "crop", box, lambda image: png(image, [box], _around(box, image), _CROP_PX))
-
-    def crop_thumbnail(self, instance: BrowsedInstance, box: Box) -> bytes:
-        """Return a box (stored pixels) in its surroundings, a small JPEG. Raises `NotIndexable`, `OSError`."""
 
         def render(image: DisplayImage) -> bytes:
-            return thumbnail(cropped(image, _around(box, image)), _THUMBNAIL_PX)
+            return png(image, [box], _around(box, *image.stored_size), _CROP_PX)
 
-        return self._picture(instance, "crop thumbnail", box, render)
+        return self._picture(instance, "crop", box, render)
+
+    def thumbnail(self, instance: BrowsedInstance, kept: bytes | None) -> bytes:
+        """Return the film as viewed, a small JPEG, of the rendition that is kept. Raises `NotIndexable`, `OSError`."""
+        view = _required_view(instance)
+        return small_film(kept or self._rendition(instance), view.turn, _THUMBNAIL_PX)
+
+    def crop_thumbnail(self, instance: BrowsedInstance, box: Box, kept: bytes | None) -> bytes:
+        """Return a box (stored pixels) in its surroundings as `thumbnail` does the film."""
+        view = _required_view(instance)
+        around = _around(box, view.rows, view.columns)
+        drawn = kept or self._rendition(instance)
+        return small_part(drawn, around, view.rows, view.columns, view.turn, _THUMBNAIL_PX)
+
+    def _rendition(self, instance: BrowsedInstance) -> bytes:
+        """Draw the rendition of a film that has none kept, and keep it if that may be."""
+        key = (instance.storage_key, "rendition")
+        with self._small:
+            found = self._kept.get(key)
+            if found is not None:
+                return found
+            path = self._objects.path(instance.storage_key)
+            drawn = self._kept.put(key, rendition(display_image(path, max_pixels=self._max_pixels)))
+        try:
+            with self._database.session() as session:
+                renditions.keep(session, instance.pk, instance.storage_key, drawn, self._policy)
+        except (DatabaseUnavailable, StorageFull) as error:
+            log.warning("rendition not kept", why=type(error).__name__)
+        return drawn
 
     def _picture(
         self, instance: BrowsedInstance, kind: str, box: Box | None, render: Callable[[DisplayImage], bytes]
@@ -125,12 +158,18 @@ class Pictures:
         kept = self._kept.get(key)
         if kept is not None:
             return kept
-        with self._small if kind.endswith("thumbnail") else self._large:
+        with self._large:
             path = self._objects.path(instance.storage_key)
             picture = render(display_image(path, max_pixels=self._max_pixels))
         return self._kept.put(key, picture)
 
 
-def _around(box: Box, image: DisplayImage) -> Box:
-    rows, columns = image.stored_size
+def _required_view(instance: BrowsedInstance) -> View:
+    view = view_of(instance)
+    if view is None:
+        raise BrokenImage("attributes unreadable")
+    return view
+
+
+def _around(box: Box, rows: int, columns: int) -> Box:
     return box.widened(_CROP_MARGIN).clipped(columns, rows)

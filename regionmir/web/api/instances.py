@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from db import anchors, browse
 from db.browse import BrowsedInstance
+from regionmir.archive import renditions
 from regionmir.core.anatomy import anatomy_by_short
 from regionmir.core.errors import InvalidUid, NotIndexable, UnknownAnatomy
 from regionmir.core.identifiers import Uid, parse_uid
@@ -20,6 +21,7 @@ from regionmir.web.api.views import PATH, seen_instances
 from regionmir.web.callers import Caller, CallerOf, NotAllowed, Scope, require
 from regionmir.web.pictures import why_withheld
 from regionmir.web.site import Site, SiteOf
+from regionmir.web.unchanged import kept_picture
 
 MOST: Final = 200
 """Instances of one page."""
@@ -82,21 +84,23 @@ def show_instance(site: SiteOf, who: CallerOf, uid: str) -> InstanceModel:
 
 
 @router.get("/instances/{uid}/film.png", response_class=Response, responses={200: _PNG})
-def film_picture(site: SiteOf, who: CallerOf, uid: str) -> Response:
+def film_picture(request: Request, site: SiteOf, who: CallerOf, uid: str) -> Response:
     """Return the film as viewed."""
     instance = _shown(site, who, uid)
-    return _picture(lambda: site.pictures.film(instance), "image/png")
+    return _picture(request, lambda: site.pictures.film(instance), "image/png")
 
 
 @router.get("/instances/{uid}/thumbnail.jpg", response_class=Response, responses={200: _JPEG})
-def thumbnail_picture(site: SiteOf, who: CallerOf, uid: str) -> Response:
+def thumbnail_picture(request: Request, site: SiteOf, who: CallerOf, uid: str) -> Response:
     """Return the film as viewed, small."""
     instance = _shown(site, who, uid)
-    return _picture(lambda: site.pictures.thumbnail(instance), "image/jpeg")
+    with site.database.session() as session:
+        kept = renditions.find(session, instance.pk)
+    return _picture(request, lambda: site.pictures.thumbnail(instance, kept), "image/jpeg")
 
 
 @router.get("/instances/{uid}/regions/{short}.png", response_class=Response, responses={200: _PNG})
-def region_picture(site: SiteOf, who: CallerOf, uid: str, short: str) -> Response:
+def region_picture(request: Request, site: SiteOf, who: CallerOf, uid: str, short: str) -> Response:
     """Return one region, its box drawn in its surroundings."""
     instance = _shown(site, who, uid)
     try:
@@ -105,7 +109,7 @@ def region_picture(site: SiteOf, who: CallerOf, uid: str, short: str) -> Respons
         region = None
     if region is None:
         raise Refused(404, "no-region", "This region was not found in the film.")
-    return _picture(lambda: site.pictures.crop(instance, region.box), "image/png")
+    return _picture(request, lambda: site.pictures.crop(instance, region.box), "image/png")
 
 
 def _found(site: Site, uid: str) -> BrowsedInstance:
@@ -131,9 +135,9 @@ def _noted(site: Site, who: Caller, pks: list[int], how: str) -> None:
             trail.record_shown(session, pks, who.asker(), how=how)
 
 
-def _picture(render: Callable[[], bytes], media_type: str) -> Response:
+def _picture(request: Request, render: Callable[[], bytes], media_type: str) -> Response:
     try:
-        return Response(render(), media_type=media_type, headers={"Cache-Control": "private, max-age=3600"})
+        return kept_picture(request, render(), media_type)
     except NotIndexable as error:
         raise Refused(404, "no-picture", f"This film cannot be drawn: {error.reason}.") from None
     except OSError:

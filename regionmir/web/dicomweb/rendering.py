@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from regionmir.archive import renditions
 from regionmir.core.errors import InvalidBox, StorageUnavailable
 from regionmir.core.geometry import Box
 from regionmir.pixels.display import Window
+from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING
 from regionmir.pixels.guarded import frame_picture
+from regionmir.pixels.rendered import encoded_picture
+from regionmir.pixels.rendition import stored_values
 from regionmir.web.dicomweb.accept import Agreed
 from regionmir.web.dicomweb.holding import Held
 from regionmir.web.dicomweb.problems import BadRequest
@@ -18,6 +22,9 @@ from regionmir.web.dicomweb.tables import PNG
 MAX_VIEWPORT_PX: Final = 8192
 THUMBNAIL_PX: Final = 256
 DEFAULT_QUALITY: Final = 90
+_GREY: Final = frozenset({CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING})
+"""Classes of films that have one sample: a rendition is grey."""
+
 _FUNCTIONS: Final = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
 _KNOWN: Final = frozenset({"window", "viewport", "quality", "accept", "charset", "annotation", "iccprofile"})
 _NUMBER = re.compile(r"[+-]?(\d{1,9}(\.\d{0,9})?|\.\d{1,9})([eE][+-]?\d{1,2})?", re.ASCII)
@@ -57,6 +64,11 @@ def render(held: Held, number: int, look: Look, agreed: Agreed) -> bytes:
     kept = held.service.pictures.get(key)
     if kept is not None:
         return kept
+    small = _small(held, number, look)
+    if small is not None:
+        return held.service.pictures.put(
+            key, encoded_picture(stored_values(small), kind, None, look.size, look.quality)
+        )
     max_pixels = held.service.archive.settings.max_pixels
     try:
         with held.service.decoding:
@@ -75,6 +87,15 @@ def render(held: Held, number: int, look: Look, agreed: Agreed) -> bytes:
     except InvalidBox:
         raise BadRequest("the viewport shows no part of the image") from None
     return held.service.pictures.put(key, made)
+
+
+def _small(held: Held, number: int, look: Look) -> bytes | None:
+    """Return the rendition that is kept of a film, where a picture can be made of it that looks the same."""
+    plain = number == 1 and look.window is None and look.source is None
+    if not plain or look.size is None or max(look.size) > THUMBNAIL_PX or held.stored.sop_class_uid not in _GREY:
+        return None
+    with held.service.archive.database.session() as session:
+        return renditions.find(session, held.stored.pk)
 
 
 def _window(text: str) -> Window:

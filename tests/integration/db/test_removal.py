@@ -90,7 +90,7 @@ def test_a_deleted_study_is_in_no_table_and_no_answer_with_all_that_was_made_of_
 def test_every_table_that_speaks_of_instances_is_known_to_the_removal() -> None:
     """Deleting fails where a new table has a foreign key to `instance` or `study` that `db.removal` does not know."""
     known = {"region", "explanation", "relevance_feedback", "drawn_box", "wanted_answer", "result_set", "delivery"}
-    known |= {"analysis", "finding", "study_results", "series", "instance", "instance_version", "study"}
+    known |= {"analysis", "rendition", "finding", "study_results", "series", "instance", "instance_version", "study"}
     referring = {
         table.name
         for table in Base.metadata.tables.values()

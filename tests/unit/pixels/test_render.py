@@ -11,7 +11,7 @@ from regionmir.core.errors import InvalidBox
 from regionmir.core.geometry import Box
 from regionmir.pixels.decode import DisplayImage, display_image
 from regionmir.pixels.draw import HIT, QUERY, Mark
-from regionmir.pixels.render import Panel, comparison_sheet, png, thumbnail
+from regionmir.pixels.render import Panel, comparison_sheet, png
 from tests.support.films import synthetic_film
 
 BOX = Box(40, 60, 120, 180)
@@ -74,12 +74,6 @@ def test_a_box_inside_a_crop_moves_with_it() -> None:
     drawn = coloured(opened(png(image(), [BOX], crop=BOX.widened(0.5))), HIT)
     ys, xs = np.nonzero(drawn)
     assert (xs.min(), ys.min()) == (20, 30)
-
-
-def test_a_thumbnail_is_small() -> None:
-    data = thumbnail(image(rows=1000, columns=800), 128)
-    assert opened(data).size == (102, 128)
-    assert len(data) < 10_000
 
 
 def test_an_array_may_stand_for_a_film() -> None:
