@@ -26,8 +26,8 @@ _ANCHORS = 12
 _CALM_PART = 1 / 3
 _VOLUME_MIB = 4096
 _STUCK_S = 300.0
-_WARM_S = 60.0
-"""A process that was just started takes memory that is no growth."""
+_WARM_PART = 1 / 3
+"""Of the calm part: a process that was just started takes memory that is no growth, until it has seen its work."""
 
 
 def main(arguments: list[str]) -> int:
@@ -65,7 +65,7 @@ def _drive(world: World, films: Iterator[Film], report: Report, asked: argparse.
     report.seconds = time.monotonic() - began
     report.judgement = world.judge()
     report.notes += world.notes
-    slopes = {role: round(value, 1) for role, value in curve.slopes(calm_since_s + _WARM_S).items()}
+    slopes = {role: round(value, 1) for role, value in curve.slopes(calm_since_s + calm_s * _WARM_PART).items()}
     peaks = {role: round(value) for role, value in curve.peaks().items()}
     report.memory = {"calm_since_s": calm_since_s, "calm_s": calm_s, "mib_per_hour": slopes, "peak_mib": peaks}
     asked.out.mkdir(parents=True, exist_ok=True)
