@@ -18,6 +18,11 @@ _ECHO_EVERY: Final = 25
 _alive: Final = ExitStack()
 
 
+def start() -> None:
+    """Start the node, so that the first input does not wait for it."""
+    _node()
+
+
 def pdus(data: bytes) -> None:
     """Send these bytes over a connection of their own; a thread that ends by an error is a crash, silence a hang."""
     _node()(data)

@@ -14,7 +14,7 @@ _TABLES = [
 """Thousands of entries and no decision."""
 
 with atheris.instrument_imports(include=["regionmir", "dicom_node", "pydicom", "pynetdicom"], exclude=_TABLES):
-    from tests.fuzz.live import pdus
+    from tests.fuzz import live
     from tests.hostile.mutation import mutated
     from tests.hostile.targets import TARGETS
     from tests.hostile.wire import mutated_pdus, split_pdus
@@ -28,7 +28,9 @@ def main(name: str, options: list[str]) -> None:
     warnings.simplefilter("ignore")
     structured = {"custom_mutator": _broken} if name in _STRUCTURED else {}
     more = {"custom_mutator": _broken_pdus} if name == "pdus" else structured
-    target = pdus if name == "pdus" else TARGETS[name]
+    target = live.pdus if name == "pdus" else TARGETS[name]
+    if name == "pdus":
+        live.start()
     atheris.Setup([sys.argv[0], *options], target, **more)
     atheris.Fuzz()
 
