@@ -3,8 +3,8 @@
     python -m tests.faults.index_memory --films 600
 
 Prints resident memory, what is in use and what is free in malloc's main arena (glibc), and how many objects Python has;
-then, without `--keep`, the same after free memory was given back. Films that differ in size and number show fragmentation, a count of
-objects or memory in use that grows shows a leak.
+then, without `--keep`, the same after free memory was given back. What is free and grows is fragmentation; what is in
+use and grows, or the objects, is a leak.
 """
 
 import argparse
