@@ -19,7 +19,7 @@ help:
 	@echo "make leak-test       ask 1,000 random questions under a pseudonym and look for patients in all that comes out"
 	@echo "make hostile         try INPUTS=6000 bad inputs (SEED=1) and count crashes and hangs"
 	@echo "make fuzz            fuzz our readers by coverage, SECONDS=60 each (TARGET=name: one of them)"
-	@echo "make soak            faults for MINUTES (60) in the order of SEED; writes build/soak.json, .md and -memory.png"
+	@echo "make soak            faults in the order of SEED, then a calm part: MINUTES=60 in all, CALM=20; writes build/soak.json, .md and -memory.png"
 	@echo "make orthanc-kill    kill -9 and power cuts while films arrive: this node and Orthanc, side by side"
 	@echo "make load            memory of the node while 64 associations send at once"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
@@ -66,10 +66,10 @@ cluster-test: $(STAMP)
 	REGIONMIR_CLUSTER=1 $(BIN)/python -m pytest -s tests/e2e/test_cluster.py $(PYTEST)
 
 soak: $(STAMP)
-	$(BIN)/python -m tests.faults --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+	$(BIN)/python -m tests.faults --minutes $(or $(MINUTES),60) $(if $(CALM),--calm-minutes $(CALM)) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
 orthanc-kill: $(STAMP)
-	$(BIN)/python -m tests.faults.orthanc_kill $(if $(ROUNDS),--rounds $(ROUNDS))
+	$(BIN)/python -m tests.faults.orthanc_kill $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 load: $(STAMP)
 	$(BIN)/python -m tests.faults.load

@@ -26,6 +26,9 @@ MAX_REASON = 200
 LONGEST_WAIT_S = 2400.0
 """No sender lets a delivery wait so long before it tries again."""
 
+AWAY = "destination away: "
+"""Begins the reason of what waits only because another delivery did not reach the destination."""
+
 
 class DeliveryState(StrEnum):
     """Progress of a delivery."""
@@ -112,7 +115,7 @@ def due_destinations(session: Session) -> list[AETitle]:
 def claim(
     session: Session, owner: str, destination: AETitle, *, limit: int, lease_s: float, max_senders: int
 ) -> list[Claimed]:
-    """Take up to `limit` due deliveries of one destination, oldest first, for `lease_s` seconds.
+    """Take up to `limit` due deliveries of one destination, those due longest first, for `lease_s` seconds.
 
     None while `max_senders` others, of whatever process, are sending there.
     """
@@ -129,7 +132,7 @@ def claim(
     chosen = (
         select(row.pk)
         .where(row.destination == destination, *_due())
-        .order_by(row.pk)
+        .order_by(row.next_try_at, row.pk)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("chosen")
@@ -144,6 +147,7 @@ def claim(
             lease_until=_in_seconds(lease_s),
         )
         .returning(
+            row.next_try_at,
             row.pk,
             row.attempts,
             row.kind,
@@ -157,7 +161,7 @@ def claim(
         )
     )
     found = sorted(session.execute(taken).all())
-    return [Claimed(pk, destination, attempts, _result(*values)) for pk, attempts, *values in found]
+    return [Claimed(pk, destination, attempts, _result(*values)) for _, pk, attempts, *values in found]
 
 
 def renew(session: Session, owner: str, claimed: Claimed, lease_s: float) -> bool:
@@ -198,14 +202,26 @@ def finish_later(session: Session, owner: str, claimed: Claimed, *, reason: str,
     return _finish(session, owner, claimed, DeliveryState.WAITING, reason, {"next_try_at": _in_seconds(after_s)})
 
 
-def hold_back(session: Session, destination: AETitle, after_s: float) -> None:
-    """Let all that waits for a destination wait for `after_s` seconds: it cannot be reached."""
+def hold_back(session: Session, destination: AETitle, *, reason: str, after_s: float) -> None:
+    """Let all that waits for a destination wait for `after_s` seconds, or until `let_go`: it cannot be reached."""
     row, then = DeliveryRow, _in_seconds(after_s)
     session.execute(
         update(row)
         .where(row.state == DeliveryState.WAITING, row.destination == destination, row.next_try_at < then)
-        .values(next_try_at=then)
+        .values(next_try_at=then, reason=clean(AWAY + reason)[:MAX_REASON])
     )
+
+
+def let_go(session: Session, destination: AETitle) -> int:
+    """Make due what was held back: the destination answers again. Returns how many; what failed itself waits on."""
+    row = DeliveryRow
+    statement = (
+        update(row)
+        .where(row.state == DeliveryState.WAITING, row.destination == destination, row.next_try_at > func.now())
+        .where(row.reason.startswith(AWAY, autoescape=True))
+        .values(next_try_at=func.now(), reason="")
+    )
+    return int(session.execute(statement).rowcount)  # type: ignore[attr-defined]
 
 
 def requeue_expired(session: Session, lease_s: float | None = None) -> int:

@@ -28,6 +28,7 @@ from regionmir.scu.outgoing import DatasetSender
 from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, Timeouts, address_of
 from regionmir.scu.sending import NotAccepted
 from regionmir.scu.status import Status
+from workers.absence import Absences
 from workers.outcome import Verdict, verdict
 
 BATCH = 10
@@ -37,6 +38,9 @@ LEASE_S = 180.0
 """Longer than one object takes at the worst: building, connecting, association, C-STORE. Renewed before each."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 1800.0
+_LATER_THAN_OTHERS_S = 1.0
+"""What did not reach its destination comes after the others next time: it may be why the association ended."""
+
 ATTEMPTS, DOUBTFUL_ATTEMPTS = 100, 5
 """With these pauses, 100 attempts take about two days: a destination may be away for a weekend."""
 
@@ -74,6 +78,7 @@ class Deliverer:
         self._busy: dict[tuple[str, int], Future[int]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._absences = Absences(pause_s)
 
     def drain(self) -> list["Future[int]"]:
         """Begin to send what is due; return one future (how many were tried) for each sender that was started."""
@@ -148,7 +153,7 @@ class Deliverer:
             with stage("deliver"):
                 status = sender.send(dataset)
         except PeerUnavailable as error:
-            self._later(owner, claimed, str(error), ATTEMPTS, whole_destination=True)
+            self._away(owner, claimed, str(error))
             raise
         except Transient as error:
             self._later(owner, claimed, str(error), ATTEMPTS)
@@ -172,6 +177,9 @@ class Deliverer:
         return dataset
 
     def _note(self, owner: str, claimed: Claimed, sop_class_uid: Uid, status: Status) -> Reference | None:
+        if self._absences.answered(claimed.destination):
+            with self.database.session() as session:
+                deliveries.let_go(session, claimed.destination)
         judged = verdict(status)
         if judged is Verdict.LATER or judged is Verdict.DOUBTFUL:
             self._later(owner, claimed, str(status), ATTEMPTS if judged is Verdict.LATER else DOUBTFUL_ATTEMPTS)
@@ -184,16 +192,21 @@ class Deliverer:
             deliveries.finish_delivered(session, owner, claimed, sop_class_uid=sop_class_uid, remark=remark)
         return Reference(sop_class_uid, claimed.result.sop_instance_uid)
 
-    def _later(self, owner: str, claimed: Claimed, why: str, attempts: int, *, whole_destination: bool = False) -> None:
+    def _away(self, owner: str, claimed: Claimed, why: str) -> None:
+        """Let this one wait, and all others of its destination until that may be tried again, or answers."""
+        hold_s = self._absences.failed(claimed.destination)
+        self._later(owner, claimed, why, ATTEMPTS, at_least_s=hold_s + _LATER_THAN_OTHERS_S)
+        with self.database.session() as session:
+            deliveries.release(session, owner)
+            deliveries.hold_back(session, claimed.destination, reason=why, after_s=hold_s)
+
+    def _later(self, owner: str, claimed: Claimed, why: str, attempts: int, *, at_least_s: float = 0.0) -> None:
         if claimed.attempts >= attempts:
             self._dead(owner, claimed, f"given up after {claimed.attempts} attempts: {why}")
             return
-        after_s = pause_s(claimed.attempts)
+        after_s = max(pause_s(claimed.attempts), at_least_s)
         with self.database.session() as session:
             deliveries.finish_later(session, owner, claimed, reason=why, after_s=after_s)
-            if whole_destination:
-                deliveries.release(session, owner)
-                deliveries.hold_back(session, claimed.destination, after_s)
 
     def _dead(self, owner: str, claimed: Claimed, why: str) -> None:
         log.warning("delivery is a dead letter", destination=claimed.destination, kind=claimed.result.kind, why=why)

@@ -29,6 +29,9 @@ class Report:
     seed: int
     injected: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    fault_seconds: float = 0.0
+    settled_s: float = 0.0
+    """From the last fault until all was sent, final and delivered."""
     judgement: Judgement | None = None
     answers_differ: list[str] | None = None
     """Of an undisturbed run with the same films; None: not compared."""
@@ -38,6 +41,10 @@ class Report:
     @property
     def faults(self) -> int:
         return self.injected.total()
+
+    @property
+    def faults_per_minute(self) -> float:
+        return self.faults * 60 / self.fault_seconds if self.fault_seconds else 0.0
 
     @property
     def faultless(self) -> bool:
@@ -64,7 +71,8 @@ class Report:
             f"| {len(judged.duplicates)} | {len(judged.undelivered)} | {judged.delivered} "
             f"| {judged.dead_letters} | {judged.sent_again} |",
             "",
-            f"Seed {self.seed}, {self.seconds / 60:.1f} minutes; answers that differ from an undisturbed run: "
+            f"Seed {self.seed}, {self.seconds / 60:.1f} minutes, {self.faults_per_minute:.1f} faults a minute; all was "
+            f"delivered {self.settled_s:.0f} s after the last; answers that differ from an undisturbed run: "
             + ("not compared" if self.answers_differ is None else str(len(self.answers_differ))),
         ]
         return "\n".join(lines) + "\n"

@@ -43,6 +43,28 @@ ROLES = {
 }
 
 
+_RETRY_S = 20.0
+_UNPLANNED = """
+SELECT count(*) FROM instance i WHERE state = 'indexed' AND source_ae = %s
+AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.instance_pk = i.pk)
+"""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is on its way: films not acknowledged, instances in no final state, results not sent or not planned yet."""
+
+    unsent: int = 0
+    unfinished: int = 0
+    undelivered: int = 0
+    unplanned: int = 0
+
+    @property
+    def steps(self) -> int:
+        """How many steps all of it has to go: acknowledged, indexed, planned, delivered."""
+        return 4 * self.unsent + 3 * self.unfinished + 2 * self.unplanned + self.undelivered
+
+
 @dataclass
 class World:
     """A running system. `volume`: the file system of its data folder, None where none can be mounted."""
@@ -95,41 +117,56 @@ class World:
             for statement in statements:
                 connection.execute(statement)
 
-    def settle(self, deadline_s: float) -> None:
-        """Undo what is broken, and wait until all is sent, final and delivered, as far as it will be."""
-        end = time.monotonic() + deadline_s
+    def settle(self, stuck_s: float) -> float:
+        """Undo what is broken and wait until all is sent, final and delivered; return how many seconds that took.
+
+        A busy machine takes as long as it needs: this gives up, with a note, when for `stuck_s` nothing became less.
+        """
+        began = moved = time.monotonic()
+        least, retried = Left(), 0.0
         self.pacs.revive()
         (self.pacs.folder / "mode").unlink(missing_ok=True)
-        self.senders.wait_until_sent(deadline_s)
-        retried = 0.0
-        while time.monotonic() < end:
+        while time.monotonic() - moved < stuck_s:
             try:
-                if self._is_settled():
-                    return
-                if time.monotonic() - retried > 20:
+                left = self.left()
+                if left.steps == 0:
+                    return time.monotonic() - began
+                if not least.steps or left.steps < least.steps:
+                    least, moved = left, time.monotonic()
+                if time.monotonic() - retried > _RETRY_S:
                     retried = time.monotonic()
                     command(self.instance, "deliveries", "retry", "--all", check=False)
             except psycopg.OperationalError:
                 pass
             time.sleep(1)
+        self.notes.append(f"nothing moved for {stuck_s:.0f} s, and this is left: {least}")
+        return time.monotonic() - began
+
+    def left_or_unknown(self) -> "Left | None":
+        """Return what is still on its way, None while the database is away."""
+        try:
+            return self.left()
+        except psycopg.OperationalError:
+            return None
 
     def judge(self) -> Judgement:
         return self.oracle.judge(self.instance.settings(), PACS, self.pacs.stored())
 
-    def _is_settled(self) -> bool:
-        with psycopg.connect(self.instance.settings().require_database_url(), connect_timeout=3) as connection:
-            unfinished = "SELECT count(*) FROM instance WHERE state <> ALL(%s)"
-            unsent = "SELECT count(*) FROM delivery WHERE state IN ('waiting', 'sending')"
-            planned = (
-                "SELECT count(*) FROM instance i WHERE state = 'indexed' AND source_ae = %s "
-                "AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.instance_pk = i.pk)"
+    def left(self) -> "Left":
+        """Return what is still on its way. Raises `psycopg.OperationalError`."""
+        url = self.instance.settings().require_database_url()
+        with psycopg.connect(url, connect_timeout=3) as connection:
+
+            def count(query: str, *values: object) -> int:
+                row = connection.execute(query, values).fetchone()
+                return int(row[0]) if row else 0
+
+            return Left(
+                unsent=self.senders.unsent(),
+                unfinished=count("SELECT count(*) FROM instance WHERE state <> ALL(%s)", list(FINAL)),
+                undelivered=count("SELECT count(*) FROM delivery WHERE state IN ('waiting', 'sending')"),
+                unplanned=count(_UNPLANNED, SENDER),
             )
-            left = [
-                connection.execute(unfinished, [list(FINAL)]).fetchone(),
-                connection.execute(unsent).fetchone(),
-                connection.execute(planned, [SENDER]).fetchone(),
-            ]
-        return all(row == (0,) for row in left)
 
 
 def _role(process: psutil.Process) -> str | None:

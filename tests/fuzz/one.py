@@ -13,9 +13,11 @@ _TABLES = [
 ]
 """Thousands of entries and no decision."""
 
-with atheris.instrument_imports(include=["regionmir", "dicom_node", "pydicom"], exclude=_TABLES):
+with atheris.instrument_imports(include=["regionmir", "dicom_node", "pydicom", "pynetdicom"], exclude=_TABLES):
+    from tests.fuzz import live
     from tests.hostile.mutation import mutated
     from tests.hostile.targets import TARGETS
+    from tests.hostile.wire import mutated_pdus, split_pdus
 
 _STRUCTURED = frozenset({"objects", "header", "annotation", "identifier", "http"})
 
@@ -24,15 +26,28 @@ def main(name: str, options: list[str]) -> None:
     """Fuzz until the time is over. Inputs of structure are broken by structure half of the time."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    more = {"custom_mutator": _broken} if name in _STRUCTURED else {}
-    atheris.Setup([sys.argv[0], *options], TARGETS[name], **more)
+    structured = {"custom_mutator": _broken} if name in _STRUCTURED else {}
+    more = {"custom_mutator": _broken_pdus} if name == "pdus" else structured
+    target = live.pdus if name == "pdus" else TARGETS[name]
+    if name == "pdus":
+        live.start()
+    atheris.Setup([sys.argv[0], *options], target, **more)
     atheris.Fuzz()
 
 
 def _broken(data: bytes, max_size: int, seed: int) -> bytes:
-    chance = random.Random(seed)
-    if data and chance.random() < 0.5:
+    if data and random.Random(seed).random() < 0.5:
         return mutated(data, seed)[:max_size]
+    return _by_libfuzzer(data, max_size)
+
+
+def _broken_pdus(data: bytes, max_size: int, seed: int) -> bytes:
+    if random.Random(seed).random() < 0.5:
+        return b"".join(mutated_pdus(split_pdus(data), seed))[:max_size]
+    return _by_libfuzzer(data, max_size)
+
+
+def _by_libfuzzer(data: bytes, max_size: int) -> bytes:
     found: bytes = atheris.Mutate(data, len(data) or 1)
     return found[:max_size]
 

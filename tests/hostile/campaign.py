@@ -136,7 +136,7 @@ class _NoQueue:
 def run(on: Site, kind: str, numbers: Sequence[int]) -> Tally:
     """Try the inputs of a kind with these numbers, one after the other; the node must answer C-ECHO in between."""
     tally, attack = Tally(kind), ATTACKS[kind]
-    with _thread_errors() as errors, quiet_pydicom():
+    with thread_errors() as errors, quiet_pydicom():
         for n in numbers:
             began = time.monotonic()
             try:
@@ -166,7 +166,7 @@ def _where(error: BaseException) -> str:
 
 
 @contextmanager
-def _thread_errors() -> Iterator[list[str]]:
+def thread_errors() -> Iterator[list[str]]:
     """Collect what threads of the node end with."""
     found: list[str] = []
     before = threading.excepthook
@@ -192,17 +192,17 @@ def _identifier_to_node(on: Site, n: int) -> str:
 
 def _object_to_node(on: Site, n: int) -> str:
     """Store a broken object by C-STORE; the node may take or refuse it, but must say which."""
-    return _sent(on, *_data_set(mutated(_seed(n), n)))
+    return _sent(on, *data_set_of(mutated(_seed(n), n)))
 
 
 def _odd_file_to_node(on: Site, n: int) -> str:
     """Store an odd file under the UIDs that it has, so that it is not refused for these alone."""
     found = seeds.odd()
-    return _sent(on, *_data_set(found[n % len(found)][1]))
+    return _sent(on, *data_set_of(found[n % len(found)][1]))
 
 
 def _bomb_to_node(on: Site, n: int) -> str:
-    return _sent(on, *_data_set(_bomb(n)))
+    return _sent(on, *data_set_of(_bomb(n)))
 
 
 def _sent(on: Site, data_set: bytes, sop_class: str, sop_instance: str) -> str:
@@ -235,7 +235,7 @@ def _read(on: Site, data: bytes) -> str:
     path = on.folder / "object.dcm"
     path.write_bytes(data)
     try:
-        read = read_object(path, _data_set(data)[1], targets.MAX_PIXELS)
+        read = read_object(path, data_set_of(data)[1], targets.MAX_PIXELS)
     except NotIndexable:
         return REFUSED
     except OSError as error:
@@ -412,10 +412,10 @@ def plain_identifier(n: int) -> bytes:
 
 
 def _storing(film: bytes) -> list[bytes]:
-    return wire.store_request(*_data_set(film))
+    return wire.store_request(*data_set_of(film))
 
 
-def _data_set(data: bytes) -> tuple[bytes, str, str]:
+def data_set_of(data: bytes) -> tuple[bytes, str, str]:
     """Return the data set of a Part 10 file, and SOP Class and Instance UID of its meta group; else all and any."""
     offset = _offset(data)
     head = data[:offset]

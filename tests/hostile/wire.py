@@ -87,6 +87,35 @@ def mutated_pdus(pdus: list[bytes], seed: int) -> list[bytes]:
     return found
 
 
+def split_pdus(stream: bytes) -> list[bytes]:
+    """Return the PDUs of a stream of bytes by their lengths; what is left, or no PDU at all, is the last one."""
+    found, at = [], 0
+    while at < len(stream):
+        length = 6 + int.from_bytes(stream[at + 2 : at + 6], "big") if at + 6 <= len(stream) else len(stream)
+        found.append(stream[at : at + length])
+        at += length
+    return found or [b""]
+
+
+def talk(port: int, stream: bytes, timeout_s: float) -> bytes:
+    """Send a stream at once, hang up, and return all that the node says until it hangs up too.
+
+    Raises `TimeoutError` where it does not for so long.
+    """
+    heard = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+        try:
+            connection.sendall(stream)
+            connection.shutdown(socket.SHUT_WR)
+            while piece := connection.recv(65_536):
+                heard += piece
+        except TimeoutError:
+            raise
+        except OSError:  # it has hung up: on such bytes it may
+            pass
+    return heard
+
+
 def exchange(port: int, pdus: list[bytes], timeout_s: float, *, patient: bool = False) -> bytes:
     """Send PDUs one after the other, abort, and return all that the node says until it hangs up.
 

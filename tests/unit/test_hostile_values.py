@@ -18,7 +18,7 @@ from regionmir.query.keys import read_keys
 from regionmir.query.matching import Root, read_request
 from regionmir.query.request import MAX_K, parse_token
 from regionmir.storage import FileStore
-from tests.hostile import targets
+from tests.hostile import targets, wire
 from tests.hostile.bombs import COMPREHENSIVE_SR, PATH_UIDS
 from tests.support.annotations import code, content
 
@@ -120,3 +120,11 @@ def test_an_identifier_of_any_text_is_asked_or_refused_as_one_of_ours(values: di
 def test_any_body_and_any_parameters_are_read_or_refused_as_ours(data: bytes) -> None:
     targets.http(data)
     targets.token(data)
+
+
+@QUICK
+@given(st.binary(max_size=60))
+def test_a_stream_is_split_into_pdus_and_nothing_of_it_is_lost(rest: bytes) -> None:
+    whole = wire.echo_request()
+    assert wire.split_pdus(b"".join(whole)) == whole
+    assert b"".join(wire.split_pdus(b"".join(whole) + rest)) == b"".join(whole) + rest

@@ -107,6 +107,42 @@ def test_a_destination_that_is_away_costs_one_attempt_and_delays_no_other(databa
     assert {one.state.value for one in away} == {"waiting"}
 
 
+def test_what_was_held_back_goes_as_soon_as_its_destination_answers_again(database: Database) -> None:
+    results = make_results(database, 13)
+    enqueue(database, results[:12])
+    with delivering(database, FilmBuilder()) as drain:
+        register(database, free_port())
+        for _ in range(4):  # longer each time
+            drain()
+            make_due(database)
+        drain()
+        assert drain() == 0, "all of it waits"
+        assert {one.reason[:18] for one in outbox(database)} >= {"destination away: "}
+        with receiver() as peer:
+            register(database, peer.port)
+            enqueue(database, results[12:])
+            assert drain() == 12, "all but the one that was tried last, whose own pause goes on"
+    assert sorted(one.state.value for one in outbox(database)) == ["delivered"] * 12 + ["waiting"]
+
+
+def test_a_result_that_its_destination_cannot_bear_holds_up_no_other(database: Database) -> None:
+    results = make_results(database, 6)
+    enqueue(database, results)
+
+    def abort_at_the_first(event: Event, number: int) -> int:
+        if event.request.AffectedSOPInstanceUID == results[0].sop_instance_uid:  # type: ignore[union-attr]
+            event.assoc.abort()
+        return 0x0000
+
+    with receiver(status=abort_at_the_first) as peer, delivering(database, FilmBuilder()) as drain:
+        register(database, peer.port)
+        drain()
+        with database.session() as session:
+            session.execute(text("UPDATE delivery SET next_try_at = next_try_at - interval '7 s'"))
+        drain()
+    assert [one.state.value for one in outbox(database)] == ["waiting"] + ["delivered"] * 5
+
+
 def test_a_stalled_destination_delays_no_other(database: Database) -> None:
     results = make_results(database, 2)
     enqueue(database, results[:1], "STALLED")
