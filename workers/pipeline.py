@@ -1,12 +1,13 @@
 """The way of one batch: claimed rows -> films -> one forward pass -> regions in the database.
 
-One broken film never harms the others: each is read, judged and written on its own, and its outcome is a state with a
-reason. `Transient` errors (the database is away) pass through: the rows stay leased and are done again.
+One broken film never harms the others: each is read on its own, judged and written on its own where the batch cannot
+be, and its outcome is a state with a reason. `Transient` errors (the database is away) pass through: the rows stay
+leased and are done again.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,13 +19,13 @@ import structlog
 from db import instances, wanted_answers
 from db.analyses import BY_A_MODEL, NO_REGION, NOT_A_CHEST
 from db.engine import Database, Session
-from db.instances import ClaimedInstance
+from db.instances import ClaimedInstance, IndexedFilm
 from db.wanted_answers import Marked
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage, origin
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
-from regionmir.monitoring.stages import stage
+from regionmir.monitoring.stages import stage, stages
 from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage
 from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion
 from workers.reading import Film, read_object
@@ -120,29 +121,20 @@ def _read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Fi
         return Outcome(InstanceState.FAILED, f"cannot be decoded: {type(error).__name__}")
 
 
-def index_batch(
-    batch: Iterable[tuple[ClaimedInstance, "Future[Film | Outcome]"]],
-    model: Analyser,
-    write: Callable[[ClaimedInstance, Outcome], None],
-) -> Counter[InstanceState]:
-    """Index the claimed instances whose films are being read, and return how many ended in each state.
-
-    `write` stores one outcome; what it raises ends the batch.
-    """
+def judged(
+    batch: Iterable[tuple[ClaimedInstance, "Future[Film | Outcome]"]], model: Analyser
+) -> list[tuple[ClaimedInstance, Outcome]]:
+    """Return the outcome of each claimed instance whose film is being read: first of those that are no films."""
     films: list[tuple[ClaimedInstance, Film]] = []
-    ended: Counter[InstanceState] = Counter()
+    ended: list[tuple[ClaimedInstance, Outcome]] = []
     for claimed, reading in batch:
         film = reading.result()
         if isinstance(film, Outcome):
-            write(claimed, film)
-            ended[film.state] += 1
+            ended.append((claimed, film))
         else:
             films.append((claimed, film))
     outcomes = judge([film for _, film in films], model)
-    for (claimed, _), outcome in zip(films, outcomes, strict=True):
-        write(claimed, outcome)
-        ended[outcome.state] += 1
-    return ended
+    return ended + [(claimed, outcome) for (claimed, _), outcome in zip(films, outcomes, strict=True)]
 
 
 def judge(films: Sequence[Film], model: Analyser) -> list[Outcome]:
@@ -180,30 +172,63 @@ def _in_stored_pixels(image: DisplayImage, regions: Iterable[EmbeddedRegion]) ->
         yield EmbeddedRegion(DetectedRegion(region.anatomy, box, region.score), found.vector)
 
 
-def write_outcome(database: Database, owner: str, model_pk: int, claimed: ClaimedInstance, outcome: Outcome) -> None:
-    """Store one outcome in a transaction of its own; does nothing if the lease was lost.
+def write_outcomes(
+    database: Database, owner: str, model_pk: int, outcomes: Sequence[tuple[ClaimedInstance, Outcome]]
+) -> None:
+    """Store outcomes: all indexed films in one transaction, or one by one where that fails; all others one by one.
 
-    Raises `Transient` and `StorageFull`, which are no fault of the film.
+    What was claimed and lost meanwhile is left as it is. Raises `Transient` and `StorageFull`, which are no fault of
+    a film.
     """
+    indexed = [(claimed, found) for claimed, outcome in outcomes if (found := _indexed(claimed, outcome)) is not None]
+    others = [(claimed, outcome) for claimed, outcome in outcomes if outcome.film is None]
+    for claimed, outcome in others:
+        _write_other(database, owner, model_pk, claimed, outcome)
     try:
-        with stage("write", claimed.sop_instance_uid), database.session() as session:
-            if outcome.film is not None:
-                instances.finish_indexed(
-                    session,
-                    claimed,
-                    owner=owner,
-                    model_pk=model_pk,
-                    regions=outcome.regions,
-                    pixel_sha256=outcome.film.image.pixel_sha256,
-                    pipeline_hash=PIPELINE_HASH,
-                    view=outcome.film.view,
-                )
-            elif outcome.state is InstanceState.UNSUPPORTED:
-                reason = _annotation_read(session, claimed, outcome) or outcome.reason
-                judge_pk = model_pk if outcome.reason in BY_A_MODEL else None
-                instances.finish_unsupported(session, claimed, owner=owner, reason=reason, model_pk=judge_pk)
-            else:
-                instances.finish_failed(session, claimed, owner=owner, reason=outcome.reason)
+        _write_indexed(database, owner, model_pk, [found for _, found in indexed])
+    except (Transient, StorageFull):
+        raise
+    except Exception as error:
+        log.error("batch not written at once", films=len(indexed), at=origin(error))
+        for claimed, found in indexed:
+            with _no_harm_to_others(database, owner, claimed):
+                _write_indexed(database, owner, model_pk, [found])
+
+
+def _indexed(claimed: ClaimedInstance, outcome: Outcome) -> IndexedFilm | None:
+    if outcome.film is None:
+        return None
+    film = outcome.film
+    return IndexedFilm(claimed, outcome.regions, film.image.pixel_sha256, PIPELINE_HASH, film.view)
+
+
+def _write_indexed(database: Database, owner: str, model_pk: int, films: Sequence[IndexedFilm]) -> None:
+    """Store films in one transaction, which is a stage of the way of each."""
+    if films:
+        with stages("write", [film.claimed.sop_instance_uid for film in films]), database.session() as session:
+            instances.finish_indexed(session, films, owner=owner, model_pk=model_pk)
+
+
+def _write_other(database: Database, owner: str, model_pk: int, claimed: ClaimedInstance, outcome: Outcome) -> None:
+    """Store the outcome of what is not indexed, in a transaction of its own."""
+    with (
+        _no_harm_to_others(database, owner, claimed),
+        stage("write", claimed.sop_instance_uid),
+        database.session() as session,
+    ):
+        if outcome.state is InstanceState.UNSUPPORTED:
+            reason = _annotation_read(session, claimed, outcome) or outcome.reason
+            judge_pk = model_pk if outcome.reason in BY_A_MODEL else None
+            instances.finish_unsupported(session, claimed, owner=owner, reason=reason, model_pk=judge_pk)
+        else:
+            instances.finish_failed(session, claimed, owner=owner, reason=outcome.reason)
+
+
+@contextmanager
+def _no_harm_to_others(database: Database, owner: str, claimed: ClaimedInstance) -> Iterator[None]:
+    """Let an instance fail that cannot be written, whatever the database has against it."""
+    try:
+        yield
     except (Transient, StorageFull):
         raise
     except Exception as error:

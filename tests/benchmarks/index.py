@@ -26,8 +26,8 @@ from regionmir.pixels.decode import display_image, read_dataset
 from regionmir.pixels.dicomize import Film, Naming, film_object, read_films
 from regionmir.storage import FileStore
 from tests.benchmarks.report import Figure
-from tests.support.films import chest_values
 from tests.support.filing import file_film
+from tests.support.films import chest_values
 from tests.support.postgres import TestDatabases, durable_server
 from workers.indexer import Indexer
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from db import embeddings, generations, instances
 from db.embeddings import NeighbourFilter
 from db.engine import Database
+from db.instances import IndexedFilm
 from db.tables import EmbeddingRow
 from regionmir.core.anatomy import anatomies
 from regionmir.core.errors import ModelError
@@ -234,15 +235,7 @@ def test_an_attribute_read_from_the_header_can_be_overruled_by_the_worker(databa
     receive(database, header(t00185101=element("CS")))
     with database.session() as session:
         (claimed,) = instances.claim(session, "worker", 1, 60)
-        instances.finish_indexed(
-            session,
-            claimed,
-            owner="worker",
-            model_pk=model_pk,
-            regions=embedded(anatomies()[:1], 64),
-            pixel_sha256="px",
-            pipeline_hash="p",
-            view="AP",
-        )
+        found = IndexedFilm(claimed, embedded(anatomies()[:1], 64), "px", "p", "AP")
+        instances.finish_indexed(session, [found], owner="worker", model_pk=model_pk)
     with database.session() as session:
         assert session.scalars(select(EmbeddingRow.view)).all() == ["AP"]
