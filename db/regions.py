@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, select, text, update
 from sqlalchemy.orm import Session
 
 from db.binary_copy import COPY_END, COPY_HEADER, BigInt, SmallInt, packed_halfvec, packed_values
@@ -18,6 +18,13 @@ from regionmir.core.records import DetectedRegion, EmbeddedRegion, Vector
 _COPY_EMBEDDINGS: Final = (
     "COPY embedding (instance_pk, model_pk, anatomy_pk, region_pk, study_pk, patient_pk, study_date, sex, age_years, "
     "view, pixel_sha256, v) FROM STDIN (FORMAT BINARY)"
+)
+_EDGES: Final = ("x0", "y0", "x1", "y1")
+_ADD_BOXES: Final = text(
+    "INSERT INTO region (model_pk, instance_pk, anatomy_pk, x0, y0, x1, y1, score) "
+    "SELECT :model_pk, * FROM unnest(CAST(:instance_pk AS bigint[]), CAST(:anatomy_pk AS smallint[]), "
+    "CAST(:x0 AS float8[]), CAST(:y0 AS float8[]), CAST(:x1 AS float8[]), CAST(:y1 AS float8[]), "
+    "CAST(:score AS float8[])) RETURNING instance_pk, anatomy_pk, pk"
 )
 _FIELDS: Final = struct.pack(">h", 12)
 
@@ -67,21 +74,19 @@ def replace(session: Session, model_pk: int, found: Mapping[int, Sequence[Embedd
     lines = [_Line(instance_pk, one.region, one.vector) for instance_pk, regions in found.items() for one in regions]
     if not lines:
         return
-    boxes = [_region_values(line.instance_pk, model_pk, line.region) for line in lines]
-    added = insert(RegionRow).returning(RegionRow.pk, sort_by_parameter_order=True)
-    pks = session.scalars(added, boxes).all()
+    pks = _add_boxes(session, model_pk, lines)
     filters = {
         pk: packed_values(BigInt(study_pk), BigInt(patient_pk), *values)
         for pk, study_pk, patient_pk, *values in _filter_columns(session, found)
     }
+    packed = [COPY_HEADER]
+    for line in lines:
+        anatomy_pk = line.region.anatomy.key
+        region_pk = pks[line.instance_pk, anatomy_pk]
+        own = packed_values(BigInt(line.instance_pk), model_pk, SmallInt(anatomy_pk), BigInt(region_pk))
+        packed += [_FIELDS, own, filters[line.instance_pk], packed_halfvec(line.vector)]
     with copying(session, _COPY_EMBEDDINGS) as copy:
-        copy.write(COPY_HEADER)
-        for line, region_pk in zip(lines, pks, strict=True):
-            own = packed_values(
-                BigInt(line.instance_pk), model_pk, SmallInt(line.region.anatomy.key), BigInt(region_pk)
-            )
-            copy.write(_FIELDS + own + filters[line.instance_pk] + packed_halfvec(line.vector))
-        copy.write(COPY_END)
+        copy.write(b"".join([*packed, COPY_END]))
 
 
 def drop(session: Session, instance_pks: Sequence[int], model_pk: int | None = None) -> int:
@@ -136,15 +141,12 @@ def _filter_columns(session: Session, instance_pks: Iterable[int]) -> Iterable[R
     return session.execute(query)
 
 
-def _region_values(instance_pk: int, model_pk: int, region: DetectedRegion) -> dict[str, Any]:
-    x0, y0, x1, y1 = region.box.as_tuple()
-    return {
-        "instance_pk": instance_pk,
-        "model_pk": model_pk,
-        "anatomy_pk": region.anatomy.key,
-        "x0": x0,
-        "y0": y0,
-        "x1": x1,
-        "y1": y1,
-        "score": region.score,
-    }
+def _add_boxes(session: Session, model_pk: int, lines: Sequence[_Line]) -> dict[tuple[int, int], int]:
+    """Add the regions; return their keys by instance and anatomy."""
+    boxes = [line.region.box.as_tuple() for line in lines]
+    values: dict[str, Any] = {name: list(column) for name, column in zip(_EDGES, zip(*boxes, strict=True), strict=True)}
+    values["instance_pk"] = [line.instance_pk for line in lines]
+    values["anatomy_pk"] = [line.region.anatomy.key for line in lines]
+    values["score"] = [line.region.score for line in lines]
+    added = session.execute(_ADD_BOXES, {**values, "model_pk": model_pk})
+    return {(instance_pk, anatomy_pk): pk for instance_pk, anatomy_pk, pk in added}

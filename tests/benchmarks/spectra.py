@@ -3,8 +3,8 @@
 The command lets the shipped model analyse the films of split `train` in FOLDER and writes `spectra.csv`: of each
 anatomy the variances of its vectors along their principal axes, and their mean on those axes. Sampled from that,
 vectors have the mean and the covariance of real ones up to a turn, which no distance depends on; so also their
-participation ratio, how many directions they really use. What is drawn is made of unit length, which narrows its widest directions:
-so it is drawn wider, by as much as a fit finds.
+participation ratio, how many directions they really use. What is drawn is made of unit length, which narrows its
+widest directions: so it is drawn wider, by as much as a fit finds.
 
 Shape letters: N films, A anatomies, D length of a vector.
 """
