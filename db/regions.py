@@ -143,10 +143,10 @@ def _filter_columns(session: Session, instance_pks: Iterable[int]) -> Iterable[R
 
 def _add_boxes(session: Session, model_pk: int, lines: Sequence[_Line]) -> dict[tuple[int, int], int]:
     """Add the regions; return their keys by instance and anatomy."""
-    boxes = [line.region.box.as_tuple() for line in lines]
-    values: dict[str, Any] = {name: list(column) for name, column in zip(_EDGES, zip(*boxes, strict=True), strict=True)}
+    edges = zip(*(line.region.box.as_tuple() for line in lines), strict=True)
+    values: dict[str, Any] = {name: list(map(float, edge)) for name, edge in zip(_EDGES, edges, strict=True)}
     values["instance_pk"] = [line.instance_pk for line in lines]
     values["anatomy_pk"] = [line.region.anatomy.key for line in lines]
-    values["score"] = [line.region.score for line in lines]
+    values["score"] = [float(line.region.score) for line in lines]
     added = session.execute(_ADD_BOXES, {**values, "model_pk": model_pk})
     return {(instance_pk, anatomy_pk): pk for instance_pk, anatomy_pk, pk in added}
