@@ -6,7 +6,7 @@ pgvector's `halfvec_recv`.
 
 import datetime as dt
 import struct
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ def packed_values(*values: Value) -> bytes:
     return b"".join(map(_packed, values))
 
 
-def packed_halfvec(vector: npt.NDArray[np.floating]) -> bytes:
+def packed_halfvec(vector: npt.NDArray[np.floating[Any]]) -> bytes:
     """Return a vector (D,) as a value of a column `halfvec`."""
     content = np.asarray(vector, ">f2").tobytes()
     return struct.pack(">ihh", 4 + len(content), len(vector), 0) + content
