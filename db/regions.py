@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, select, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
 from db.binary_copy import COPY_END, COPY_HEADER, BigInt, SmallInt, packed_halfvec, packed_values
@@ -120,7 +120,7 @@ def refresh_filters(session: Session, *, patient_pk: int, study_pk: int) -> None
     )
 
 
-def _filter_columns(session: Session, instance_pks: Iterable[int]) -> Iterable[Row[Any]]:
+def _filter_columns(session: Session, instance_pks: Iterable[int]) -> Sequence[Sequence[Any]]:
     """Return (instance, and what `_COPY_EMBEDDINGS` has of it) for each instance."""
     query = (
         select(
@@ -138,7 +138,7 @@ def _filter_columns(session: Session, instance_pks: Iterable[int]) -> Iterable[R
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
         .where(InstanceRow.pk.in_(list(instance_pks)))
     )
-    return session.execute(query)
+    return session.execute(query).all()
 
 
 def _add_boxes(session: Session, model_pk: int, lines: Sequence[_Line]) -> dict[tuple[int, int], int]:
