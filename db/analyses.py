@@ -70,8 +70,10 @@ class Progress:
         return self.pending / self.per_s if self.per_s else None
 
 
-def record(session: Session, instance_pk: int, model_pk: int, state: InstanceState, reason: str = "") -> None:
-    """Record what the active generation said of an instance, and let all others look at it that are kept up to date."""
+def record(
+    session: Session, instance_pks: Sequence[int], model_pk: int, state: InstanceState, reason: str = ""
+) -> None:
+    """Record what the active generation said of instances, and let all others look at them that are kept up to date."""
     row, model = AnalysisRow, ModelRow
     own = model.pk == model_pk
     columns = [
@@ -83,7 +85,7 @@ def record(session: Session, instance_pk: int, model_pk: int, state: InstanceSta
         case((own, func.now())),
     ]
     lines = select(*columns).join_from(InstanceRow, model, or_(own, model.status != "retired"))
-    lines = lines.where(InstanceRow.pk == instance_pk).order_by(model.pk)
+    lines = lines.where(InstanceRow.pk.in_(list(instance_pks))).order_by(InstanceRow.pk, model.pk)
     added = insert(row).from_select(["model_pk", "instance_pk", "state", "reason", "received_at", "ended_at"], lines)
     new = added.excluded
     session.execute(
@@ -173,7 +175,7 @@ def finish(session: Session, model_pk: int, film: ClaimedFilm, said: Judgement) 
         return False
     if said.state is InstanceState.INDEXED:
         _note_pixels(session, film, said)
-        regions_.replace(session, film.instance_pk, model_pk, said.regions)
+        regions_.replace(session, model_pk, {film.instance_pk: said.regions})
     else:
         regions_.drop(session, [film.instance_pk], model_pk)
     return True

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -29,6 +30,9 @@ and, where it correlates with the distance, walks through far more rows than it 
 _LEAST_SCAN, _SCAN_FACTOR = 2_000, 10
 """Rows that a filtered search goes through in the index before all that pass are compared: at least so many, and so
 many times those needed if the filter does not correlate with the distance."""
+
+BUILT_AT_ONCE = 2
+"""Leaves whose indexes are built at the same time; each build takes `maintenance_work_mem`."""
 
 _MAX_EF_SEARCH = 1000
 _LOCK = 0x5247_4E49  # "RGNI": one process at a time builds indexes
@@ -130,27 +134,35 @@ def region_vector(session: Session, instance_pk: int, model_pk: int, anatomy_pk:
 def ensure_ann_indexes(database: Database, threshold: int = ANN_THRESHOLD) -> list[str]:
     """Build the HNSW index of every leaf that has `threshold` rows and none yet; return the names of those built.
 
-    Built concurrently: writers and searches go on meanwhile. One process at a time; others return at once.
+    Built concurrently, `BUILT_AT_ONCE` leaves at a time: writers and searches go on meanwhile. One process at a time;
+    others return at once.
     """
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
             return []
         try:
-            built = []
-            connection.execute(text("SET lock_timeout = 0"))
-            for leaf, dim in _leaves_to_index(connection, threshold):
-                connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {leaf}_hnsw"))  # a build that was cut off
-                connection.execute(
-                    text(
-                        f"CREATE INDEX CONCURRENTLY {leaf}_hnsw ON {leaf} "
-                        f"USING hnsw ((v::halfvec({dim})) halfvec_ip_ops) WITH (m = 16, ef_construction = 64)"
-                    )
-                )
-                built.append(f"{leaf}_hnsw")
-            return built
+            due = _leaves_to_index(connection, threshold)
+            with ThreadPoolExecutor(BUILT_AT_ONCE, thread_name_prefix="build-index") as builders:
+                return list(builders.map(lambda leaf: _build_index(database, *leaf), due))
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+
+
+def _build_index(database: Database, leaf: str, dim: int) -> str:
+    """Build the HNSW index of one leaf and return its name."""
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        try:
+            connection.execute(text("SET lock_timeout = 0"))
+            connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {leaf}_hnsw"))  # a build that was cut off
+            connection.execute(
+                text(
+                    f"CREATE INDEX CONCURRENTLY {leaf}_hnsw ON {leaf} "
+                    f"USING hnsw ((v::halfvec({dim})) halfvec_ip_ops) WITH (m = 16, ef_construction = 64)"
+                )
+            )
+        finally:
             connection.execute(text("RESET lock_timeout"))
+    return f"{leaf}_hnsw"
 
 
 def _leaves_to_index(connection: Connection, threshold: int) -> list[tuple[str, int]]:

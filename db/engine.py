@@ -5,8 +5,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import psycopg
 from sqlalchemy import URL, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -15,7 +16,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from regionmir.core.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 
-__all__ = ["Database", "Session"]
+if TYPE_CHECKING:
+    from psycopg import Copy
+
+__all__ = ["Database", "Session", "copying"]
 
 _CONNECT = {
     "connect_timeout": 3,
@@ -116,6 +120,17 @@ class Database:
     def _on_checkin(self, _: object, record: ConnectionPoolEntry) -> None:
         if self._closed:
             record.invalidate()
+
+
+@contextmanager
+def copying(session: Session, statement: str) -> "Iterator[Copy]":
+    """Yield the COPY of `statement`, in the transaction of `session`; errors are SQLAlchemy's, as of any statement."""
+    driver: Any = session.connection().connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            yield copy
+    except psycopg.Error as error:
+        raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
 
 
 @contextmanager

@@ -9,7 +9,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    RowMapping,
+    Select,
+    Text,
+    column,
+    func,
+    or_,
+    select,
+    update,
+    values,
+)
 from sqlalchemy.orm import Session
 
 from db import analyses
@@ -26,6 +38,7 @@ from regionmir.core.records import EmbeddedRegion, InstanceState
 __all__ = [
     "ClaimedInstance",
     "Conflict",
+    "IndexedFilm",
     "InstanceDetail",
     "InstanceSummary",
     "Receipt",
@@ -64,6 +77,17 @@ class ClaimedInstance:
     source_ae: str
     attempts: int
     attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedFilm:
+    """What a worker found in an instance that it holds. An empty `view` leaves the one of the header."""
+
+    claimed: ClaimedInstance
+    regions: Sequence[EmbeddedRegion]
+    pixel_sha256: str
+    pipeline_hash: str
+    view: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,33 +200,19 @@ def release(session: Session, owner: str, pks: Sequence[int]) -> int:
     return _count(session, statement)
 
 
-def finish_indexed(
-    session: Session,
-    claimed: ClaimedInstance,
-    *,
-    owner: str,
-    model_pk: int,
-    regions: Sequence[EmbeddedRegion],
-    pixel_sha256: str,
-    pipeline_hash: str,
-    view: str,
-) -> bool:
-    """File the regions of an instance, replacing those of the same model; False where the lease was lost.
+def finish_indexed(session: Session, films: Sequence[IndexedFilm], *, owner: str, model_pk: int) -> set[int]:
+    """File the regions of instances, replacing those of the same model; return the keys of those still held by `owner`.
 
-    An empty `view` leaves the one of the header.
+    The others, whose lease was lost or that were corrected meanwhile, are left as they are.
     """
-    values: dict[str, Any] = {
-        "indexed_at": func.now(),
-        "pixel_sha256": pixel_sha256,
-        "pipeline_hash": pipeline_hash,
-    }
-    if view:
-        values["view"] = view
-    if not _finish(session, claimed, owner, InstanceState.INDEXED, "", values):
-        return False
-    regions_.replace(session, claimed.pk, model_pk, regions)
-    analyses.record(session, claimed.pk, model_pk, InstanceState.INDEXED)
-    return True
+    held = _held(session, films, owner)
+    if not held:
+        return set()
+    _mark_indexed(session, held)
+    pks = [film.claimed.pk for film in held]
+    regions_.replace(session, model_pk, {film.claimed.pk: film.regions for film in held})
+    analyses.record(session, pks, model_pk, InstanceState.INDEXED)
+    return set(pks)
 
 
 def finish_unsupported(
@@ -212,17 +222,17 @@ def finish_unsupported(
 
     `model_pk`: only this generation judges so, others look for themselves; None: whatever the model.
     """
-    if not _finish(session, claimed, owner, InstanceState.UNSUPPORTED, reason, {}):
+    if not _finish(session, claimed, owner, InstanceState.UNSUPPORTED, reason):
         return False
     regions_.drop(session, [claimed.pk], model_pk)
     if model_pk is not None:
-        analyses.record(session, claimed.pk, model_pk, InstanceState.UNSUPPORTED, reason)
+        analyses.record(session, [claimed.pk], model_pk, InstanceState.UNSUPPORTED, reason)
     return True
 
 
 def finish_failed(session: Session, claimed: ClaimedInstance, *, owner: str, reason: str) -> bool:
     """Mark an instance as failed (an operator may `reindex` it); False where the lease was lost."""
-    return _finish(session, claimed, owner, InstanceState.FAILED, reason, {})
+    return _finish(session, claimed, owner, InstanceState.FAILED, reason)
 
 
 def requeue_expired(session: Session, lease_s: float | None = None) -> int:
@@ -379,13 +389,49 @@ def _count(session: Session, statement: Any) -> int:
     return int(session.execute(statement).rowcount)  # type: ignore[attr-defined]
 
 
+def _held(session: Session, films: Sequence[IndexedFilm], owner: str) -> list[IndexedFilm]:
+    """Lock the instances of these films, in the order of their keys; return the films that `owner` still holds."""
+    row = InstanceRow
+    mine = select(row.pk, row.attempts, row.storage_key).where(
+        row.pk.in_([film.claimed.pk for film in films]),
+        row.state == InstanceState.INDEXING,
+        row.lease_owner == owner,
+    )
+    found = {(pk, attempts, key) for pk, attempts, key in session.execute(mine.order_by(row.pk).with_for_update())}
+    claims = {film.claimed.pk: film for film in films}
+    return [film for pk, film in claims.items() if (pk, film.claimed.attempts, film.claimed.storage_key) in found]
+
+
+def _mark_indexed(session: Session, films: Sequence[IndexedFilm]) -> None:
+    """Leave state `indexing`; the rows must be locked."""
+    seen = values(
+        column("pk", BigInteger), column("sha", Text), column("hash", Text), column("view", Text), name="seen"
+    )
+    seen = seen.data([(film.claimed.pk, film.pixel_sha256, film.pipeline_hash, film.view) for film in films])
+    row = InstanceRow
+    statement = (
+        update(row)
+        .where(row.pk == seen.c.pk)
+        .values(
+            state=InstanceState.INDEXED,
+            reason="",
+            lease_owner=None,
+            lease_until=None,
+            indexed_at=func.now(),
+            pixel_sha256=seen.c.sha,
+            pipeline_hash=seen.c.hash,
+            view=func.coalesce(func.nullif(seen.c.view, ""), row.view),
+        )
+    )
+    session.execute(statement, execution_options={"synchronize_session": False})
+
+
 def _finish(
     session: Session,
     claimed: ClaimedInstance,
     owner: str,
     state: InstanceState,
     reason: str,
-    values: dict[str, Any],
 ) -> bool:
     """Leave state `indexing` if `owner` still holds the instance and it is still the version that was claimed."""
     row = InstanceRow
@@ -398,7 +444,7 @@ def _finish(
             row.attempts == claimed.attempts,
             row.storage_key == claimed.storage_key,
         )
-        .values(state=state, reason=clean(reason)[:MAX_REASON], lease_owner=None, lease_until=None, **values)
+        .values(state=state, reason=clean(reason)[:MAX_REASON], lease_owner=None, lease_until=None)
     )
     return _count(session, statement) == 1
 

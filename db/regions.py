@@ -1,16 +1,32 @@
 """The regions of an instance with their embeddings: written together, dropped together."""
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
+from db.binary_copy import COPY_END, COPY_HEADER, BigInt, SmallInt, packed_halfvec, packed_values
+from db.engine import copying
 from db.tables import AnalysisRow, EmbeddingRow, InstanceRow, PatientRow, RegionRow, SeriesRow, StudyRow
 from regionmir.core.anatomy import anatomy_by_key
 from regionmir.core.geometry import Box
-from regionmir.core.records import DetectedRegion, EmbeddedRegion
+from regionmir.core.records import DetectedRegion, EmbeddedRegion, Vector
+
+_COPY_EMBEDDINGS: Final = (
+    "COPY embedding (instance_pk, model_pk, anatomy_pk, region_pk, study_pk, patient_pk, study_date, sex, age_years, "
+    "view, pixel_sha256, v) FROM STDIN (FORMAT BINARY)"
+)
+_EDGES: Final = ("x0", "y0", "x1", "y1")
+_ADD_BOXES: Final = text(
+    "INSERT INTO region (model_pk, instance_pk, anatomy_pk, x0, y0, x1, y1, score) "
+    "SELECT :model_pk, * FROM unnest(CAST(:instance_pk AS bigint[]), CAST(:anatomy_pk AS smallint[]), "
+    "CAST(:x0 AS float8[]), CAST(:y0 AS float8[]), CAST(:x1 AS float8[]), CAST(:y1 AS float8[]), "
+    "CAST(:score AS float8[])) RETURNING instance_pk, anatomy_pk, pk"
+)
+_FIELDS: Final = struct.pack(">h", 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +37,15 @@ class FiledRegion:
     instance_pk: int
     model_pk: int
     region: DetectedRegion
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One region on its way into the tables."""
+
+    instance_pk: int
+    region: DetectedRegion
+    vector: Vector
 
 
 def of_instances(session: Session, instance_pks: Sequence[int], model_pk: int | None = None) -> list[FiledRegion]:
@@ -40,31 +65,28 @@ def of_instances(session: Session, instance_pks: Sequence[int], model_pk: int | 
     ]
 
 
-def replace(session: Session, instance_pk: int, model_pk: int, regions: Sequence[EmbeddedRegion]) -> None:
-    """Make `regions` the only ones that this model has of this instance.
+def replace(session: Session, model_pk: int, found: Mapping[int, Sequence[EmbeddedRegion]]) -> None:
+    """Make these the only regions that this model has of these instances, by key.
 
-    The instance's row must be locked and already carry its `pixel_sha256` and `view`.
+    The instances' rows must be locked and already carry their `pixel_sha256` and `view`.
     """
-    drop(session, [instance_pk], model_pk)
-    if not regions:
+    drop(session, list(found), model_pk)
+    lines = [_Line(instance_pk, one.region, one.vector) for instance_pk, regions in found.items() for one in regions]
+    if not lines:
         return
-    filters = _filter_columns(session, instance_pk)
-    boxes = [_region_values(instance_pk, model_pk, found.region) for found in regions]
-    added = insert(RegionRow).returning(RegionRow.anatomy_pk, RegionRow.pk)
-    pks = dict(session.execute(added, boxes).all())
-    session.execute(
-        insert(EmbeddingRow),
-        [
-            {
-                **filters,
-                "model_pk": model_pk,
-                "anatomy_pk": found.region.anatomy.key,
-                "region_pk": pks[found.region.anatomy.key],
-                "v": found.vector,
-            }
-            for found in regions
-        ],
-    )
+    pks = _add_boxes(session, model_pk, lines)
+    filters = {
+        pk: packed_values(BigInt(study_pk), BigInt(patient_pk), *values)
+        for pk, study_pk, patient_pk, *values in _filter_columns(session, found)
+    }
+    packed = [COPY_HEADER]
+    for line in lines:
+        anatomy_pk = line.region.anatomy.key
+        region_pk = pks[line.instance_pk, anatomy_pk]
+        own = packed_values(BigInt(line.instance_pk), model_pk, SmallInt(anatomy_pk), BigInt(region_pk))
+        packed += [_FIELDS, own, filters[line.instance_pk], packed_halfvec(line.vector)]
+    with copying(session, _COPY_EMBEDDINGS) as copy:
+        copy.write(b"".join([*packed, COPY_END]))
 
 
 def drop(session: Session, instance_pks: Sequence[int], model_pk: int | None = None) -> int:
@@ -98,12 +120,13 @@ def refresh_filters(session: Session, *, patient_pk: int, study_pk: int) -> None
     )
 
 
-def _filter_columns(session: Session, instance_pk: int) -> dict[str, Any]:
+def _filter_columns(session: Session, instance_pks: Iterable[int]) -> Sequence[Sequence[Any]]:
+    """Return (instance, and what `_COPY_EMBEDDINGS` has of it) for each instance."""
     query = (
         select(
-            InstanceRow.pk.label("instance_pk"),
-            StudyRow.pk.label("study_pk"),
-            PatientRow.pk.label("patient_pk"),
+            InstanceRow.pk,
+            StudyRow.pk,
+            PatientRow.pk,
             StudyRow.study_date,
             PatientRow.sex,
             InstanceRow.age_years,
@@ -113,20 +136,17 @@ def _filter_columns(session: Session, instance_pk: int) -> dict[str, Any]:
         .join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
-        .where(InstanceRow.pk == instance_pk)
+        .where(InstanceRow.pk.in_(list(instance_pks)))
     )
-    return dict(session.execute(query).mappings().one())
+    return session.execute(query).all()
 
 
-def _region_values(instance_pk: int, model_pk: int, region: DetectedRegion) -> dict[str, Any]:
-    x0, y0, x1, y1 = region.box.as_tuple()
-    return {
-        "instance_pk": instance_pk,
-        "model_pk": model_pk,
-        "anatomy_pk": region.anatomy.key,
-        "x0": x0,
-        "y0": y0,
-        "x1": x1,
-        "y1": y1,
-        "score": region.score,
-    }
+def _add_boxes(session: Session, model_pk: int, lines: Sequence[_Line]) -> dict[tuple[int, int], int]:
+    """Add the regions; return their keys by instance and anatomy."""
+    edges = zip(*(line.region.box.as_tuple() for line in lines), strict=True)
+    values: dict[str, Any] = {name: list(map(float, edge)) for name, edge in zip(_EDGES, edges, strict=True)}
+    values["instance_pk"] = [line.instance_pk for line in lines]
+    values["anatomy_pk"] = [line.region.anatomy.key for line in lines]
+    values["score"] = [float(line.region.score) for line in lines]
+    added = session.execute(_ADD_BOXES, {**values, "model_pk": model_pk})
+    return {(instance_pk, anatomy_pk): pk for instance_pk, anatomy_pk, pk in added}

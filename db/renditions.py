@@ -1,8 +1,8 @@
 """Renditions of films, kept as rows (`regionmir.archive.renditions` says which): found, kept, and missing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -17,6 +17,14 @@ from regionmir.core.records import InstanceState
 
 MayKeep = Callable[[str, str], bool]
 """Says by SOP Class UID and values of BurnedInAnnotation whether the pixels of a film may be kept."""
+
+
+class Drawn(NamedTuple):
+    """The rendition of an instance, drawn from the object `storage_key`."""
+
+    instance_pk: int
+    storage_key: str
+    jpeg: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,41 +43,41 @@ def find(session: Session, instance_pk: int, drawn_by: str) -> bytes | None:
 
 
 def keep(
-    session: Session,
-    instance_pk: int,
-    storage_key: str,
-    jpeg: bytes,
-    drawn_by: str,
-    *,
-    policy: StoragePolicy,
-    may_keep: MayKeep,
-) -> bool:
-    """Keep the rendition that was drawn from the object `storage_key`; False where it must not be kept.
+    session: Session, drawn: Sequence[Drawn], drawn_by: str, *, policy: StoragePolicy, may_keep: MayKeep
+) -> set[int]:
+    """Keep renditions, and return the keys of the instances whose ones may be kept.
 
-    That is where the object has gone or was replaced meanwhile, where its AE's storage policy (`policy` for those
-    without one) keeps nothing but regions, and where `may_keep` forbids it. The instance stays locked until the
-    commit, so that whoever takes its object away comes before, or after and deletes the rendition.
+    One may not where the object has gone or was replaced meanwhile, where its AE's storage policy (`policy` for those
+    without one) keeps nothing but regions, and where `may_keep` forbids it. The instances stay locked until the
+    commit, so that whoever takes an object away comes before, or after and deletes the rendition.
     """
+    of = {one.instance_pk: one for one in drawn}
+    if not of:
+        return set()
     row = InstanceRow
     query = (
-        select(row.sop_class_uid, row.attributes[BURNED_IN_ANNOTATION])
-        .where(row.pk == instance_pk, row.storage_key == storage_key, row.kept != Kept.NOTHING)
-        .where(~_keeps_only_regions(policy))
+        select(row.pk, row.storage_key, row.sop_class_uid, row.attributes[BURNED_IN_ANNOTATION])
+        .where(row.pk.in_(of), row.kept != Kept.NOTHING, ~_keeps_only_regions(policy))
+        .order_by(row.pk)
         .with_for_update(read=True, of=row)
     )
-    found = session.execute(query).one_or_none()
-    if found is None or not may_keep(found[0], joined_values(found[1])):
-        return False
-    statement = insert(RenditionRow).values(instance_pk=instance_pk, drawn_by=drawn_by, jpeg=jpeg)
-    new = statement.excluded
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=[RenditionRow.instance_pk],
-            set_={"drawn_by": new.drawn_by, "jpeg": new.jpeg},
-            where=RenditionRow.drawn_by != new.drawn_by,
+    found = [
+        of[pk]
+        for pk, storage_key, sop_class, burned_in in session.execute(query)
+        if storage_key == of[pk].storage_key and may_keep(sop_class, joined_values(burned_in))
+    ]
+    if found:
+        statement = insert(RenditionRow)
+        new = statement.excluded
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[RenditionRow.instance_pk],
+                set_={"drawn_by": new.drawn_by, "jpeg": new.jpeg},
+                where=RenditionRow.drawn_by != new.drawn_by,
+            ),
+            [{"instance_pk": one.instance_pk, "drawn_by": drawn_by, "jpeg": one.jpeg} for one in found],
         )
-    )
-    return True
+    return {one.instance_pk for one in found}
 
 
 def missing(

@@ -5,11 +5,11 @@ import secrets
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import structlog
 
@@ -25,7 +25,7 @@ from workers.boxes import embed_waiting
 from workers.explaining import explain_waiting
 from workers.models import InUse, Models
 from workers.periodic import Periodic
-from workers.pipeline import Analyser, ObjectPaths, Outcome, index_batch, read_and_draw, write_outcome
+from workers.pipeline import Analyser, ObjectPaths, Outcome, judged, read_and_draw, write_outcomes
 from workers.reading import Film
 from workers.uploads import index_uploaded
 
@@ -42,9 +42,14 @@ class Batch:
     rows: tuple[tuple[ClaimedInstance, "Future[Film | Outcome]"], ...] = ()
     alone: bool = False
 
-    @property
-    def pks(self) -> list[int]:
-        return [claimed.pk for claimed, _ in self.rows]
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A batch that was looked at and is being written, while the model looks at the next one."""
+
+    began: float
+    outcomes: tuple[tuple[ClaimedInstance, Outcome], ...]
+    written: "Future[None]"
 
 
 @dataclass
@@ -69,6 +74,8 @@ class Indexer:
         self._one_at_a_time = threading.Lock()
         self._stopping = threading.Event()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read-film")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write-films")
+        self._writing: Writing | None = None
         self._held: set[int] = set()
         self._fixed: InUse | None = None
 
@@ -109,6 +116,7 @@ class Indexer:
         self.stop()
         with self._one_at_a_time:
             self._readers.shutdown(cancel_futures=True)
+            self._writer.shutdown()
             try:
                 self._release(self._held)
             except Transient:
@@ -117,12 +125,16 @@ class Indexer:
     def _drain(self) -> int:
         done = 0
         self._answer_at_once()
-        batch = self._next_batch()
-        while batch.rows and not self._stopping.is_set():
-            following = Batch() if batch.alone else self._next_batch()
-            done += self._index(batch)
-            self._answer_at_once()
-            batch = following if following.rows else self._next_batch()
+        try:
+            batch = self._next_batch()
+            while batch.rows and not self._stopping.is_set():
+                following = Batch() if batch.alone else self._next_batch()
+                done += self._index(batch)
+                self._answer_at_once()
+                batch = following if following.rows else self._next_batch()
+            done += self._written()
+        finally:
+            self._await_writing()
         self._release(self._held)
         return done
 
@@ -168,16 +180,35 @@ class Indexer:
         return Batch(tuple(zip(claimed, reading, strict=True)), alone=bool(suspects))
 
     def _index(self, batch: Batch) -> int:
+        """Look at a batch and begin to write what was found; return how many films the batch before it had."""
         began, used = time.monotonic(), self._in_use()
-        write = partial(write_outcome, self.database, self.owner, used.model_pk, policy=self.storage_policy)
-        ended = index_batch(batch.rows, used.model, write)
-        self._held.difference_update(batch.pks)
+        outcomes = judged(batch.rows, used.model)
+        done = self._written()
+        written = self._writer.submit(
+            write_outcomes, self.database, self.owner, used.model_pk, outcomes, self.storage_policy
+        )
+        self._writing = Writing(began, tuple(outcomes), written)
+        return done
+
+    def _written(self) -> int:
+        """Wait until the batch is written that is on its way and return how many films it had. Raises `Transient`."""
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return 0
+        writing.written.result()
+        self._held.difference_update(claimed.pk for claimed, _ in writing.outcomes)
+        ended = Counter(outcome.state for _, outcome in writing.outcomes)
         for state, count in ended.items():
             FINISHED.labels(state.value).inc(count)
-        log.info(
-            "batch done", **{state.value: n for state, n in ended.items()}, seconds=round(time.monotonic() - began, 3)
-        )
+        seconds = round(time.monotonic() - writing.began, 3)
+        log.info("batch done", **{state.value: n for state, n in ended.items()}, seconds=seconds)
         return ended.total()
+
+    def _await_writing(self) -> None:
+        """Wait until nothing is being written, however that ends: what was not is still held."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            wait([writing.written])
 
     def _release(self, pks: set[int]) -> None:
         if not pks:

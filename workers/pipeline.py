@@ -1,15 +1,16 @@
 """The way of one batch: claimed rows -> films -> one forward pass -> regions in the database.
 
-One broken film never harms the others: each is read, judged and written on its own, and its outcome is a state with a
-reason. `Transient` errors (the database is away) pass through: the rows stay leased and are done again.
+One broken film never harms the others: each is read on its own, judged and written on its own where the batch cannot
+be, and its outcome is a state with a reason. `Transient` errors (the database is away) pass through: the rows stay
+leased and are done again.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ import structlog
 from db import instances, wanted_answers
 from db.analyses import BY_A_MODEL, NO_REGION, NOT_A_CHEST
 from db.engine import Database, Session
-from db.instances import ClaimedInstance
+from db.instances import ClaimedInstance, IndexedFilm
+from db.renditions import Drawn
 from db.wanted_answers import Marked
 from regionmir.archive import renditions
 from regionmir.core.anatomy import Anatomy
@@ -26,7 +28,7 @@ from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transien
 from regionmir.core.geometry import Box
 from regionmir.core.keeping import StoragePolicy
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
-from regionmir.monitoring.stages import stage
+from regionmir.monitoring.stages import stage, stages
 from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage
 from regionmir.pixels.rendition import rendition
 from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion
@@ -136,29 +138,20 @@ def read_and_draw(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) ->
         return read
 
 
-def index_batch(
-    batch: Iterable[tuple[ClaimedInstance, "Future[Film | Outcome]"]],
-    model: Analyser,
-    write: Callable[[ClaimedInstance, Outcome], None],
-) -> Counter[InstanceState]:
-    """Index the claimed instances whose films are being read, and return how many ended in each state.
-
-    `write` stores one outcome; what it raises ends the batch.
-    """
+def judged(
+    batch: Iterable[tuple[ClaimedInstance, "Future[Film | Outcome]"]], model: Analyser
+) -> list[tuple[ClaimedInstance, Outcome]]:
+    """Return the outcome of each claimed instance whose film is being read: first of those that are no films."""
     films: list[tuple[ClaimedInstance, Film]] = []
-    ended: Counter[InstanceState] = Counter()
+    ended: list[tuple[ClaimedInstance, Outcome]] = []
     for claimed, reading in batch:
         film = reading.result()
         if isinstance(film, Outcome):
-            write(claimed, film)
-            ended[film.state] += 1
+            ended.append((claimed, film))
         else:
             films.append((claimed, film))
     outcomes = judge([film for _, film in films], model)
-    for (claimed, _), outcome in zip(films, outcomes, strict=True):
-        write(claimed, outcome)
-        ended[outcome.state] += 1
-    return ended
+    return ended + [(claimed, outcome) for (claimed, _), outcome in zip(films, outcomes, strict=True)]
 
 
 def judge(films: Sequence[Film], model: Analyser) -> list[Outcome]:
@@ -196,41 +189,81 @@ def _in_stored_pixels(image: DisplayImage, regions: Iterable[EmbeddedRegion]) ->
         yield EmbeddedRegion(DetectedRegion(region.anatomy, box, region.score), found.vector)
 
 
-def write_outcome(
+def write_outcomes(
     database: Database,
     owner: str,
     model_pk: int,
-    claimed: ClaimedInstance,
-    outcome: Outcome,
+    outcomes: Sequence[tuple[ClaimedInstance, Outcome]],
     policy: StoragePolicy = StoragePolicy.KEEP,
 ) -> None:
-    """Store one outcome in a transaction of its own; does nothing if the lease was lost.
+    """Store outcomes: all indexed films in one transaction, or one by one where that fails; all others one by one.
 
-    With it goes the film's rendition, where `policy`, or that of the film's AE, allows one.
-
-    Raises `Transient` and `StorageFull`, which are no fault of the film.
+    With a film goes its rendition, where `policy`, or that of the film's AE, allows one.
+    What was claimed and lost meanwhile is left as it is. Raises `Transient` and `StorageFull`, which are no fault of
+    a film.
     """
+    indexed = [_found(claimed, outcome.film, outcome.regions) for claimed, outcome in outcomes if outcome.film]
+    others = [(claimed, outcome) for claimed, outcome in outcomes if outcome.film is None]
+    for claimed, outcome in others:
+        _write_other(database, owner, model_pk, claimed, outcome)
     try:
-        with stage("write", claimed.sop_instance_uid), database.session() as session:
-            if outcome.film is not None:
-                finished = instances.finish_indexed(
-                    session,
-                    claimed,
-                    owner=owner,
-                    model_pk=model_pk,
-                    regions=outcome.regions,
-                    pixel_sha256=outcome.film.image.pixel_sha256,
-                    pipeline_hash=PIPELINE_HASH,
-                    view=outcome.film.view,
-                )
-                if finished and outcome.film.rendition is not None:
-                    renditions.keep(session, claimed.pk, claimed.storage_key, outcome.film.rendition, policy)
-            elif outcome.state is InstanceState.UNSUPPORTED:
-                reason = _annotation_read(session, claimed, outcome) or outcome.reason
-                judge_pk = model_pk if outcome.reason in BY_A_MODEL else None
-                instances.finish_unsupported(session, claimed, owner=owner, reason=reason, model_pk=judge_pk)
-            else:
-                instances.finish_failed(session, claimed, owner=owner, reason=outcome.reason)
+        _write_indexed(database, owner, model_pk, indexed, policy)
+    except (Transient, StorageFull):
+        raise
+    except Exception as error:
+        log.error("batch not written at once", films=len(indexed), at=origin(error))
+        for one in indexed:
+            with _no_harm_to_others(database, owner, one.film.claimed):
+                _write_indexed(database, owner, model_pk, [one], policy)
+
+
+class _Found(NamedTuple):
+    film: IndexedFilm
+    rendition: bytes | None
+
+
+def _found(claimed: ClaimedInstance, film: Film, regions: Sequence[EmbeddedRegion]) -> _Found:
+    indexed = IndexedFilm(claimed, regions, film.image.pixel_sha256, PIPELINE_HASH, film.view)
+    return _Found(indexed, film.rendition)
+
+
+def _write_indexed(
+    database: Database, owner: str, model_pk: int, found: Sequence[_Found], policy: StoragePolicy
+) -> None:
+    """Store films with their renditions in one transaction, which is a stage of the way of each."""
+    if not found:
+        return
+    claimed = [one.film.claimed for one in found]
+    with stages("write", [one.sop_instance_uid for one in claimed]), database.session() as session:
+        held = instances.finish_indexed(session, [one.film for one in found], owner=owner, model_pk=model_pk)
+        drawn = [
+            Drawn(row.pk, row.storage_key, one.rendition)
+            for row, one in zip(claimed, found, strict=True)
+            if row.pk in held and one.rendition is not None
+        ]
+        renditions.keep(session, drawn, policy)
+
+
+def _write_other(database: Database, owner: str, model_pk: int, claimed: ClaimedInstance, outcome: Outcome) -> None:
+    """Store the outcome of what is not indexed, in a transaction of its own."""
+    with (
+        _no_harm_to_others(database, owner, claimed),
+        stage("write", claimed.sop_instance_uid),
+        database.session() as session,
+    ):
+        if outcome.state is InstanceState.UNSUPPORTED:
+            reason = _annotation_read(session, claimed, outcome) or outcome.reason
+            judge_pk = model_pk if outcome.reason in BY_A_MODEL else None
+            instances.finish_unsupported(session, claimed, owner=owner, reason=reason, model_pk=judge_pk)
+        else:
+            instances.finish_failed(session, claimed, owner=owner, reason=outcome.reason)
+
+
+@contextmanager
+def _no_harm_to_others(database: Database, owner: str, claimed: ClaimedInstance) -> Iterator[None]:
+    """Let an instance fail that cannot be written, whatever the database has against it."""
+    try:
+        yield
     except (Transient, StorageFull):
         raise
     except Exception as error:

@@ -4,7 +4,7 @@ An index worker keeps one with the outcome of a film, a page the one that it had
 an archive that was indexed before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ import structlog
 
 from db import renditions
 from db.engine import Database
-from db.renditions import Unrendered
+from db.renditions import Drawn, Unrendered
 from regionmir.core.errors import NotIndexable, Transient
 from regionmir.core.keeping import StoragePolicy
 from regionmir.deid.copies import may_be_copied
@@ -50,12 +50,12 @@ def find(session: "Session", instance_pk: int) -> bytes | None:
     return renditions.find(session, instance_pk, DRAWN_BY)
 
 
-def keep(session: "Session", instance_pk: int, storage_key: str, jpeg: bytes, policy: StoragePolicy) -> bool:
-    """Keep the rendition that was drawn from the object `storage_key`, if it may be kept; see `db.renditions.keep`.
+def keep(session: "Session", drawn: Sequence[Drawn], policy: StoragePolicy) -> set[int]:
+    """Keep renditions where they may be kept, and return the keys of those instances; see `db.renditions.keep`.
 
     Films that do not leave as pseudonymous copies have none: text may be burned into their pixels.
     """
-    return renditions.keep(session, instance_pk, storage_key, jpeg, DRAWN_BY, policy=policy, may_keep=may_be_copied)
+    return renditions.keep(session, drawn, DRAWN_BY, policy=policy, may_keep=may_be_copied)
 
 
 def count_missing(database: Database, policy: StoragePolicy) -> int:
@@ -105,4 +105,4 @@ def _drawn(objects: ObjectPaths, max_pixels: int, film: Unrendered) -> bytes | N
 
 def _kept(database: Database, film: Unrendered, jpeg: bytes, policy: StoragePolicy) -> bool:
     with database.session() as session:
-        return keep(session, film.pk, film.storage_key, jpeg, policy)
+        return bool(keep(session, [Drawn(film.pk, film.storage_key, jpeg)], policy))

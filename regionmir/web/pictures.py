@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from db.browse import BrowsedInstance
 from db.engine import Database
+from db.renditions import Drawn
 from regionmir.archive import renditions
 from regionmir.core.errors import BrokenImage, DatabaseUnavailable, StorageFull
 from regionmir.core.geometry import Box
@@ -146,7 +147,7 @@ class Pictures:
             drawn = self._kept.put(key, rendition(display_image(path, max_pixels=self._max_pixels)))
         try:
             with self._database.session() as session:
-                renditions.keep(session, instance.pk, instance.storage_key, drawn, self._policy)
+                renditions.keep(session, [Drawn(instance.pk, instance.storage_key, drawn)], self._policy)
         except (DatabaseUnavailable, StorageFull) as error:
             log.warning("rendition not kept", why=type(error).__name__)
         return drawn

@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,18 +53,12 @@ def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder, durable_server(Path(folder)) as server:
         url = TestDatabases(server.url).migrated()
         model_pk = fill(url, anatomies, vectors)
-        _register(url)
-        with (
-            processes.node(url, Path(folder) / "node") as port,
-            association(port, calling="KNOWN", called="RGN_RL") as known,
-            association(port, calling="STRANGER", called="RGN_RL") as stranger,
-        ):
-            callers = {"identified": known, "pseudonymous": stranger}
+        with _callers(url, Path(folder) / "node") as callers:
             exact = _times(callers)
             build_indexes(url)
             by_index = _times(callers)
-        yield from _figures("100k", "", exact)
-        yield from _figures("100k_hnsw", ", HNSW", by_index)
+        yield from _figures("100k", INSTANCES, "", exact)
+        yield from _figures("100k_hnsw", INSTANCES, ", HNSW", by_index)
         recall = _recall(url, model_pk, anatomies, vectors)
     yield Figure(
         "hnsw_recall_at_10", f"of the 10 nearest of {INSTANCES}, found by HNSW, 20 anatomies", recall, 0.95, True,
@@ -71,12 +66,48 @@ def figures() -> Iterator[Figure]:
     )  # fmt: skip
 
 
-def _figures(name: str, how: str, times: dict[str, list[float]]) -> Iterator[Figure]:
+def by_index(instances: int, name: str) -> Iterator[Figure]:
+    """Give p50 and p95 among 20 regions of each of so many instances, by HNSW; `name` tells the size in the ids."""
+    anatomies, vectors = sampled(instances)
+    with tempfile.TemporaryDirectory() as folder, durable_server(Path(folder)) as server:
+        url = TestDatabases(server.url).migrated()
+        fill(url, anatomies, vectors)
+        build_indexes(url)
+        with _callers(url, Path(folder) / "node") as callers:
+            times = _times(callers)
+    yield from _figures(name, instances, ", HNSW", times)
+
+
+@contextmanager
+def _callers(url: str, folder: Path) -> Iterator[dict[str, Association]]:
+    """Run a node and yield an open association of an identified and of a pseudonymous caller."""
+    _register(url)
+    with (
+        processes.node(url, folder) as port,
+        association(port, calling="KNOWN", called="RGN_RL") as known,
+        association(port, calling="STRANGER", called="RGN_RL") as stranger,
+    ):
+        yield {"identified": known, "pseudonymous": stranger}
+
+
+def _figures(name: str, instances: int, how: str, times: dict[str, list[float]]) -> Iterator[Figure]:
+    """Give the figures of each caller; those without a caller in their ids are of the slower one."""
     for caller, taken in times.items():
-        p50, p95 = statistics.median(taken), sorted(taken)[int(0.95 * len(taken))]
-        what = f"C-FIND, {caller}, 10 hits of {INSTANCES} x 20 regions{how}, ms"
-        yield Figure(f"find_p50_{name}_{caller}", f"{what}, p50", p50, TARGET_P50_MS, False, why=_WHY)
-        yield Figure(f"find_p95_{name}_{caller}", f"{what}, p95", p95, TARGET_P95_MS, False, why=_WHY)
+        what = f"C-FIND, {caller}, 10 hits of {instances} x 20 regions{how}, ms"
+        yield Figure(f"find_p50_{name}_{caller}", f"{what}, p50", _p50(taken), TARGET_P50_MS, False, why=_WHY)
+        yield Figure(f"find_p95_{name}_{caller}", f"{what}, p95", _p95(taken), TARGET_P95_MS, False, why=_WHY)
+    what = f"C-FIND, the slower caller, 10 hits of {instances} x 20 regions{how}, ms"
+    slowest = max(times.values(), key=_p95)
+    yield Figure(f"find_p50_{name}", f"{what}, p50", _p50(slowest), TARGET_P50_MS, False, why=_WHY)
+    yield Figure(f"find_p95_{name}", f"{what}, p95", _p95(slowest), TARGET_P95_MS, False, why=_WHY)
+
+
+def _p50(times: list[float]) -> float:
+    return statistics.median(times)
+
+
+def _p95(times: list[float]) -> float:
+    return sorted(times)[int(0.95 * len(times))]
 
 
 def _recall(url: str, model_pk: int, anatomies: tuple[Anatomy, ...], vectors: npt.NDArray[np.float32]) -> float:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from db.embeddings import BUILT_AT_ONCE
 from tests.benchmarks import search
 from tests.benchmarks.report import Figure, show, write
 from tests.benchmarks.search import Measured, Size
@@ -25,15 +26,17 @@ def run(rows: Sequence[int], folder: Path) -> list[Figure]:
         total = count * len(anatomies)
         with tempfile.TemporaryDirectory() as data, throw_away_server(Path(data)) as server:
             size, measured = search.measure(TestDatabases(server.url).migrated(), anatomies, count, QUERIES)
-        name = f"{total // 1_000_000}m"
+        name = search.size_name(total)
         found += search.as_figures(name, total, size, measured)
         grown.append((total, size, measured[""]))
         if count == rows[-1]:
             disk = float(size.index_bytes + size.heap_bytes)
-            found.append(
-                Figure(f"build_s_{name}", "all indexes built one after another, s", size.build_s, BUILD_S, False)
-            )
-            found.append(Figure(f"disk_bytes_{name}", "tables and indexes, bytes", disk, DISK_BYTES, False))
+            memory = f"{BUILT_AT_ONCE} leaves at a time, maintenance_work_mem {size.build_memory} each"
+            why = f"a leaf of {count:,} rows takes {size.build_s / len(anatomies):.0f} s of it"
+            found.append(Figure(f"build_s_{name}", f"all indexes, {memory}, s", size.build_s, BUILD_S, False, why=why))
+            why = f"{size.index_bytes / total:.0f} bytes of index and {size.heap_bytes / total:.0f} of rows a region"
+            found.append(Figure(f"disk_bytes_{name}", "tables and indexes, bytes", disk, DISK_BYTES, False, why=why))
+            found += search.library_figures(name, total, size, measured[""], count)
     folder.mkdir(parents=True, exist_ok=True)
     _draw(grown, folder / "search-growth.png")
     return found

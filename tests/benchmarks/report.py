@@ -35,7 +35,7 @@ class Figure:
         if self.target is None:
             return None
         value = self.ours if self.ratio is None else self.ratio
-        return value >= self.target if self.higher_is_better else value <= self.target
+        return bool(value >= self.target if self.higher_is_better else value <= self.target)
 
     @property
     def row(self) -> dict[str, Any]:

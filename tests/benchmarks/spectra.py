@@ -1,10 +1,10 @@
 """Synthetic vectors that are spread as real ones are: `python -m tests.benchmarks.spectra FOLDER` measures those.
 
-The command lets the shipped model analyse the films of split `val` in FOLDER and writes `spectra.csv`: of each anatomy
-the variances of its vectors along their principal axes, and their mean on those axes. Sampled from that, vectors have
-the mean and the covariance of real ones up to a turn, which no distance depends on; so also their participation ratio,
-how many directions they really use. What is drawn is made of unit length, which narrows its widest directions: so it is
-drawn wider, by as much as a fit finds.
+The command lets the shipped model analyse the films of split `train` in FOLDER and writes `spectra.csv`: of each
+anatomy the variances of its vectors along their principal axes, and their mean on those axes. Sampled from that,
+vectors have the mean and the covariance of real ones up to a turn, which no distance depends on; so also their
+participation ratio, how many directions they really use. What is drawn is made of unit length, which narrows its
+widest directions: so it is drawn wider, by as much as a fit finds.
 
 Shape letters: N films, A anatomies, D length of a vector.
 """
@@ -94,7 +94,7 @@ def _measured(folder: Path) -> dict[Anatomy, Spectrum]:
     from regionmir.pixels.dicomize import read_films
 
     model, vectors = load_model(None), dict[Anatomy, list[npt.NDArray[np.float32]]]()
-    films = [film for film in read_films(folder) if film.split == "val"]
+    films = [film for film in read_films(folder) if film.split == "train"]
     for start in range(0, len(films), BATCH):
         images = [_values(film.path) for film in films[start : start + BATCH]]
         for analysis in model.analyse(images):

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from regionmir.core.anatomy import anatomy_by_short
-from tests.benchmarks import leaves, search
+from tests.benchmarks import leaves, libraries, search
 from tests.benchmarks.spectra import fitted, spectra
 from tests.support.postgres import TestDatabases
 
@@ -66,6 +66,7 @@ def test_the_large_run_draws_how_it_grows(tmp_path: Path, monkeypatch: pytest.Mo
 
     found = search.Measured([3.0, 4.0], [1.0, 1.0], [1.0, 1.0])
     monkeypatch.setattr(search, "measure", lambda *_: (search.Size(60.0, 570, 330), {"": found}))
+    monkeypatch.setattr(search, "library_figures", lambda *_: [])
     monkeypatch.setattr(large, "throw_away_server", _no_server)
     monkeypatch.setattr(large, "TestDatabases", lambda _: type("None", (), {"migrated": lambda self: ""})())
     figures = {figure.id: figure for figure in large.run((50_000, 500_000), tmp_path)}
@@ -73,6 +74,27 @@ def test_the_large_run_draws_how_it_grows(tmp_path: Path, monkeypatch: pytest.Mo
     assert figures["sql_p95_10m"].ours == 4.0
     assert figures["build_s_10m"].met
     assert "build_s_1m" not in figures
+
+
+def test_a_library_that_compares_all_finds_all_and_one_that_is_absent_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(libraries, "_MAKERS", {"nowhere_to_be_found": ("none", _Exact), "numpy": ("exact", _Exact)})
+    compared: dict[str, libraries.Compared] = {}
+    found = leaves.vectors(CARD, 500)
+    libraries.compare(found, [3, 77], leaves.columns(found).patient, 10, compared)
+    assert list(compared) == ["exact"]
+    assert compared["exact"].by_id == [1.0, 1.0]
+    assert compared["exact"].bytes == [4 * found.shape[1]]
+    assert "no figure of nowhere_to_be_found" in capsys.readouterr().out
+
+
+class _Exact:
+    def __init__(self, _module: object, vectors: leaves.Floats) -> None:
+        self._vectors, self.bytes = vectors, float(vectors.nbytes)
+
+    def ask(self, vector: leaves.Floats, count: int) -> list[int]:
+        return [int(n) for n in np.argsort(-(self._vectors @ vector))[:count]]
 
 
 class _no_server:  # noqa: N801 - stands for a context manager

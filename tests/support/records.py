@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from db import instances
 from db.engine import Database
-from db.instances import ClaimedInstance, Receipt
+from db.instances import ClaimedInstance, IndexedFilm, Receipt
 from regionmir.core.anatomy import Anatomy, anatomies
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid
@@ -121,14 +121,6 @@ def index(
     pixels: str | None = None,
 ) -> bool:
     """Finish a claimed instance as indexed, in a transaction of its own."""
+    found = IndexedFilm(claimed, regions, pixels or f"pixels of {claimed.storage_key}", "pipeline")
     with database.session() as session:
-        return instances.finish_indexed(
-            session,
-            claimed,
-            owner=owner,
-            model_pk=model_pk,
-            regions=regions,
-            pixel_sha256=pixels or f"pixels of {claimed.storage_key}",
-            pipeline_hash="pipeline",
-            view="",
-        )
+        return bool(instances.finish_indexed(session, [found], owner=owner, model_pk=model_pk))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from db import generations, instances
 from db.engine import Database
+from db.instances import IndexedFilm
 from regionmir.core.anatomy import Anatomy, anatomies
 from regionmir.core.geometry import Box
 from regionmir.core.pseudonyms import Pseudonymizer
@@ -108,16 +109,9 @@ def _seed_batch(
             if mine is None or mine.vectors is None:
                 instances.release(session, _OWNER, [claimed.pk])
                 continue
-            instances.finish_indexed(
-                session,
-                claimed,
-                owner=_OWNER,
-                model_pk=model_pk,
-                regions=_regions(info, mine.vectors),
-                pixel_sha256=mine.pixels or f"pixels {claimed.sop_instance_uid}",
-                pipeline_hash="seed",
-                view="",
-            )
+            pixels = mine.pixels or f"pixels {claimed.sop_instance_uid}"
+            found = IndexedFilm(claimed, _regions(info, mine.vectors), pixels, "seed")
+            instances.finish_indexed(session, [found], owner=_OWNER, model_pk=model_pk)
 
 
 def _regions(info: GenerationInfo, vectors: npt.NDArray[np.float32]) -> list[EmbeddedRegion]:

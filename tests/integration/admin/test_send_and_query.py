@@ -12,6 +12,7 @@ from PIL import Image
 
 from db import generations, instances
 from db.engine import Database
+from db.instances import IndexedFilm
 from regionmir.admin.main import main
 from regionmir.admin.similar import query_similar
 from regionmir.admin.talking import CALLING_AE
@@ -74,16 +75,8 @@ def index_all(database: Database) -> str:
         claimed = instances.claim(session, "test", 100, 60.0)
         for one, vector in zip(claimed, unit_vectors(len(claimed), 16), strict=True):
             region = EmbeddedRegion(DetectedRegion(anatomy, Box(40, 50, 140, 180), 0.9), vector)
-            instances.finish_indexed(
-                session,
-                one,
-                owner="test",
-                model_pk=model_pk,
-                regions=[region],
-                pixel_sha256=one.sop_instance_uid,
-                pipeline_hash="test",
-                view="PA",
-            )
+            found = IndexedFilm(one, [region], one.sop_instance_uid, "test", "PA")
+            instances.finish_indexed(session, [found], owner="test", model_pk=model_pk)
     return anatomy.short
 
 

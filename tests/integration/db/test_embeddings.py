@@ -2,6 +2,7 @@
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +10,14 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from db import embeddings, generations, instances
+from db import embeddings, generations, instances, regions
 from db.embeddings import NeighbourFilter
 from db.engine import Database
+from db.instances import IndexedFilm
 from db.tables import EmbeddingRow
 from regionmir.core.anatomy import anatomies
 from regionmir.core.errors import ModelError
+from regionmir.core.geometry import Box
 from tests.support.records import element, embedded, generation, header, index, receive, unit_vectors
 
 
@@ -234,15 +237,21 @@ def test_an_attribute_read_from_the_header_can_be_overruled_by_the_worker(databa
     receive(database, header(t00185101=element("CS")))
     with database.session() as session:
         (claimed,) = instances.claim(session, "worker", 1, 60)
-        instances.finish_indexed(
-            session,
-            claimed,
-            owner="worker",
-            model_pk=model_pk,
-            regions=embedded(anatomies()[:1], 64),
-            pixel_sha256="px",
-            pipeline_hash="p",
-            view="AP",
-        )
+        found = IndexedFilm(claimed, embedded(anatomies()[:1], 64), "px", "p", "AP")
+        instances.finish_indexed(session, [found], owner="worker", model_pk=model_pk)
     with database.session() as session:
         assert session.scalars(select(EmbeddingRow.view)).all() == ["AP"]
+
+
+def test_a_box_clipped_to_whole_pixels_is_filed_beside_one_between_them(database: Database) -> None:
+    model_pk = register(database, "small", 64)
+    receive(database, header())
+    first, second = embedded(anatomies()[:2], 64)
+    clipped = replace(second, region=replace(second.region, box=Box(0, 0, 30.5, 40)))
+    with database.session() as session:
+        (claimed,) = instances.claim(session, "worker", 1, 60)
+        found = IndexedFilm(claimed, [first, clipped], "px", "p")
+        assert instances.finish_indexed(session, [found], owner="worker", model_pk=model_pk) == {claimed.pk}
+    with database.session() as session:
+        boxes = [filed.region.box for filed in regions.of_instances(session, [claimed.pk])]
+    assert boxes == [first.region.box, clipped.region.box]

@@ -1,11 +1,14 @@
 """The indexer against a real database: leases, crashes, a database that goes away."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from db import instances
@@ -18,7 +21,7 @@ from tests.support.fake_model import PLACES, FakeModel
 from tests.support.filing import file_film
 from tests.support.films import synthetic_film
 from workers.indexer import Indexer
-from workers.pipeline import NOT_A_CHEST
+from workers.pipeline import NOT_A_CHEST, write_outcomes
 
 
 class Crash(BaseException):
@@ -203,3 +206,71 @@ def test_a_database_that_goes_away_at_any_moment_costs_a_second_try_and_nothing_
     assert region_sets(database) == {(len(PLACES), len(PLACES))}
     one.close()
     flaky.close()
+
+
+class WritesNonsense(FakeModel):
+    """Gives vectors that no table takes for images darker than a tenth."""
+
+    def analyse(self, images):  # type: ignore[no-untyped-def]
+        found = super().analyse(images)
+        for image, analysis in zip(images, found, strict=True):
+            if float(image.mean()) < 0.1:
+                analysis.regions[-1].vector[:] = np.nan
+        return found
+
+
+def test_a_film_that_cannot_be_written_fails_and_takes_no_other_of_its_batch_with_it(
+    database: Database, store: FileStore
+) -> None:
+    dark = synthetic_film(100, rows=64, columns=64)
+    dark.PixelData = (dark.pixel_array // 8).astype("uint16").tobytes()
+    file_films(database, store, 2)
+    poison = file_film(database, store, dark)
+    file_films(database, store, 5)  # three of them are new
+    one = indexer(database, store, WritesNonsense(), batch_size=8)
+    assert one.drain() == 6
+    one.close()
+    assert states(database)[poison] == ("failed", "cannot be written: DataError")
+    assert counts(database) == {"indexed": 5, "failed": 1}
+    assert region_sets(database) == {(len(PLACES), len(PLACES))}
+
+
+def test_a_batch_is_written_while_the_model_looks_at_the_next_one(
+    database: Database, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_pass = threading.Event()
+
+    class Tells(FakeModel):
+        def analyse(self, images):  # type: ignore[no-untyped-def]
+            found = super().analyse(images)
+            if len(self.passes) == 2:
+                second_pass.set()
+            return found
+
+    def write_late(*arguments: Any) -> None:
+        assert second_pass.wait(10)
+        write_outcomes(*arguments)
+
+    monkeypatch.setattr("workers.indexer.write_outcomes", write_late)
+    file_films(database, store, 6)
+    one = indexer(database, store, Tells())
+    assert one.drain() == 6
+    one.close()
+    assert counts(database) == {"indexed": 6}
+
+
+def test_a_larger_batch_asks_the_database_no_more_often(database: Database, store: FileStore) -> None:
+    asked: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda _c, _u, statement, *_: asked.append(statement))
+    times = []
+    for count in (2, 7):
+        file_films(database, store, count)  # as many more, less those that are there already
+        one = indexer(database, store, batch_size=8)
+        one.drain()
+        asked.clear()
+        with database.session() as session:
+            instances.reindex(session, everything=True)
+        assert one.drain() == count
+        one.close()
+        times.append(len(asked))
+    assert times[0] == times[1]

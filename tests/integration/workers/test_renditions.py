@@ -12,6 +12,7 @@ from db.engine import Database
 from db.peers import Peer
 from db.removal import Removal
 from db.removed import Again
+from db.renditions import Drawn
 from db.retention import Terms
 from regionmir.archive import renditions
 from regionmir.archive.renditions import make_missing
@@ -158,10 +159,12 @@ def test_one_that_was_drawn_from_what_is_no_longer_kept_is_not_kept(archive: Arc
         assert found is not None
         session.execute(text("DELETE FROM rendition"))
         pk, key = found.summary.pk, found.storage_key
-        assert not renditions.keep(session, pk, key.replace(key[6], "0" if key[6] != "0" else "1", 1), b"x", KEEP)
-        assert renditions.keep(session, pk, key, b"x", KEEP)
+        assert not renditions.keep(
+            session, [Drawn(pk, key.replace(key[6], "0" if key[6] != "0" else "1", 1), b"x")], KEEP
+        )
+        assert renditions.keep(session, [Drawn(pk, key, b"x")], KEEP)
         assert retention.reduce(session, retention.due(session, Terms(storage=REGIONS, settle_s=-60))[0], None)
-        assert not renditions.keep(session, pk, key, b"x", KEEP)
+        assert not renditions.keep(session, [Drawn(pk, key, b"x")], KEEP)
     assert archive.kept() == {}
 
 

@@ -10,13 +10,12 @@ import pytest
 from pydicom.dataset import Dataset
 
 from db.instances import ClaimedInstance
-from regionmir.core.errors import DatabaseUnavailable
 from regionmir.core.identifiers import parse_uid
 from regionmir.core.records import InstanceState
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
 from tests.support.fake_model import PLACES, FakeModel
 from tests.support.films import save, synthetic_film
-from workers.pipeline import NOT_A_CHEST, Outcome, index_batch, read_film
+from workers.pipeline import NOT_A_CHEST, judged, read_film
 
 INDEXED, UNSUPPORTED, FAILED = InstanceState.INDEXED, InstanceState.UNSUPPORTED, InstanceState.FAILED
 
@@ -60,8 +59,7 @@ def run(folder: Path, films: list[Dataset], model: FakeModel, spoil: Callable[[P
         future: Future[Any] = Future()
         future.set_result(read_film(Folder(folder), DEFAULT_MAX_PIXELS, row))
         futures.append(future)
-    outcomes: dict[str, Outcome] = {}
-    index_batch(zip(rows, futures, strict=True), model, lambda row, out: outcomes.__setitem__(row.storage_key, out))
+    outcomes = {row.storage_key: outcome for row, outcome in judged(zip(rows, futures, strict=True), model)}
     return [outcomes[row.storage_key] for row in rows]
 
 
@@ -124,17 +122,3 @@ def test_boxes_come_back_in_stored_pixels(tmp_path: Path) -> None:
         assert b.region.box.x0 == pytest.approx(width - a.region.box.x1)
         assert b.region.box.x1 == pytest.approx(width - a.region.box.x0)
         np.testing.assert_allclose(a.vector, b.vector, atol=1e-5)
-
-
-def test_a_database_that_is_away_ends_the_batch_and_is_no_fault_of_the_film(tmp_path: Path) -> None:
-    film = synthetic_film(0)
-    save(film, tmp_path / "0.dcm")
-    row = claimed(film, "0.dcm")
-    future: Future[Any] = Future()
-    future.set_result(read_film(Folder(tmp_path), DEFAULT_MAX_PIXELS, row))
-
-    def write(_: ClaimedInstance, __: Outcome) -> None:
-        raise DatabaseUnavailable("away")
-
-    with pytest.raises(DatabaseUnavailable):
-        index_batch([(row, future)], FakeModel(), write)
