@@ -44,7 +44,7 @@ class Embedding(NamedTuple):
 
 
 class Embedder(nn.Module):
-    """RoIAlign, two convolutions, pooling, and two small perceptrons.
+    """RoIAlign, two convolutions, pooling, and three small perceptrons.
 
     Appearance is read from what a region itself looks like, so it hardly depends on what lies outside the box; which
     anatomy it is from that and from the map that finds regions, which knows the whole film.
@@ -60,7 +60,8 @@ class Embedder(nn.Module):
         self.parts = parts
         self.conv = nn.Sequential(conv_norm(width, width), conv_norm(width, width))
         self.to_anatomy = _perceptron(4 * width, 128, parts.anatomy)
-        self.to_appearance = _perceptron(2 * width, 256, parts.finding + parts.look)
+        self.to_finding = _perceptron(2 * width, 256, parts.finding)
+        self.to_look = _perceptron(2 * width, 256, parts.look)
         self.anatomy_logits = nn.Linear(parts.anatomy, anatomies)
         self.register_buffer("centres", torch.zeros(anatomies, parts.finding + parts.look))
         self.register_buffer("look_map", torch.eye(parts.look))
@@ -96,14 +97,18 @@ class Embedder(nn.Module):
 
         In float32: regions differ by a small part of what they share, and bfloat16 would round that part away.
         """
-        with torch.autocast(cells.device.type, enabled=False):
-            cells = cells.float()
-            look, place = (
-                torch.cat([half.mean(dim=(-2, -1)), half.amax(dim=(-2, -1))], dim=-1)  # (B, R, 2C)
-                for half in cells.chunk(2, dim=2)
-            )
-            anatomy = self.to_anatomy(torch.cat([look, place], dim=-1))
-            return F.normalize(anatomy, dim=-1), self.to_appearance(look)
+        look, place = pooled(cells)
+        return self.anatomy(look, place), self.appearance(look)
+
+    def anatomy(self, look: Tensor, place: Tensor) -> Tensor:
+        """Return the anatomy part (..., D_anatomy) of pooled cells, (..., 2C) each."""
+        with torch.autocast(look.device.type, enabled=False):
+            return F.normalize(self.to_anatomy(torch.cat([look, place], dim=-1)), dim=-1)
+
+    def appearance(self, look: Tensor) -> Tensor:
+        """Return the uncentred appearance (..., D_finding + D_look) of pooled cells (..., 2C)."""
+        with torch.autocast(look.device.type, enabled=False):
+            return torch.cat([self.to_finding(look), self.to_look(look)], dim=-1)
 
     def join(self, anatomy: Tensor, uncentred: Tensor, named: Tensor) -> Embedding:
         """Return the vectors of described regions that are taken to be the anatomies `named` (B, R)."""
@@ -119,6 +124,14 @@ class Embedder(nn.Module):
         """Map anatomy parts (..., D_anatomy) to logits of all anatomies (..., A)."""
         logits: Tensor = self.anatomy_logits(anatomy * LOGIT_SCALE)
         return logits
+
+
+def pooled(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and maximum over cells (B, R, 2C, P, P), of look and of place: (B, R, 2C) float32 each."""
+    look, place = (
+        torch.cat([half.mean(dim=(-2, -1)), half.amax(dim=(-2, -1))], dim=-1) for half in cells.float().chunk(2, dim=2)
+    )
+    return look, place
 
 
 def _perceptron(width_in: int, width: int, width_out: int) -> nn.Sequential:

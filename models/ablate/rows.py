@@ -16,8 +16,9 @@ ROWS = (
     Row("cross-entropy on anatomy only", "cross-entropy"),
     Row("SimCLR-style: two views of one region", "simclr"),
     Row("SupCon on anatomy, then cross-entropy (as RegionMIR)", "supcon-anatomy"),
-    Row("+ within-anatomy contrast (what ships)", "within-anatomy"),
-    Row("the same from crops instead of RoIAlign", "crop"),
+    Row("+ within-anatomy contrast", "within-anatomy"),
+    Row("+ finding and anatomy learnt anew (what ships)", "settled"),
+    Row("within-anatomy contrast from crops instead of RoIAlign", "crop"),
 )
 BOX_ONLY = Row("box coordinates only, no pixels", "box-only")
 PREVALENCE = "prevalence"

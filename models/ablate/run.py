@@ -26,13 +26,17 @@ from models.train.run import imagenet_weights, training_films
 from regionmir.core.errors import ConfigurationError
 
 Note = Callable[[str], None]
+SEARCHED = 2
+"""One in so many of the training films is searched: all of them would take longer to describe than to learn from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The films to learn from and search, and those that ask."""
+    """The films to learn from, those that are searched, and those that ask."""
 
+    training: FilmTensors
     database: FilmTensors
+    """Every `SEARCHED`-th of them: to fit in closed form and to search"""
     queries: FilmTensors
 
 
@@ -74,12 +78,12 @@ def _load(films: list[Film], side: int) -> Sides:
     asking = [f for f in films if f.split == "val"]
     if not asking:
         raise ConfigurationError("the data have no split `val` to judge by")
-    return Sides(load_films(chosen, side), load_films(asking, side))
+    return Sides(load_films(chosen, side), load_films(chosen[::SEARCHED], side), load_films(asking, side))
 
 
 def _trained(config: TrainConfig, sides: Sides, note: Note) -> dict[str, float]:
     """Return the figures of one variant and one seed."""
-    run = Run(config, sides.database, imagenet_weights() if config.imagenet else None)
+    run = Run(config, sides.training, imagenet_weights() if config.imagenet else None)
 
     def told(progress: Progress) -> None:
         note(f"  step {progress.step}, {progress.elapsed_s:.0f} s, total {progress.total:.3f}")
@@ -125,4 +129,7 @@ def _write(file: Path, figures: dict[str, float]) -> None:
 def _heading(configs: dict[str, TrainConfig], sides: Sides, seeds: Sequence[int]) -> str:
     steps = sorted({config.steps for config in configs.values() if not config.untrained})
     budget = f"{', '.join(str(s) for s in steps)} steps for each trained line, seeds {', '.join(map(str, seeds))}"
-    return f"{len(sides.database)} films searched, {len(sides.queries)} films ask. {budget}."
+    films = (
+        f"{len(sides.training)} films to learn from, {len(sides.database)} of them searched, {len(sides.queries)} ask"
+    )
+    return f"{films}. {budget}."

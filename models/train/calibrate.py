@@ -1,4 +1,8 @@
-"""What is computed from the training films once the network has learnt: in closed form, without a gradient.
+"""What is computed from the training films once the network has learnt and does not change any more.
+
+- What regions show, and which anatomy they are: two small perceptrons, learnt anew (`models.train.settle`).
+
+The rest in closed form, without a gradient:
 
 - The embedder's centres: what all training films' regions of one anatomy share.
 - Its map of the look: directions that tell films apart count, those that change with the view of one film do not.
@@ -6,28 +10,25 @@
 - The detector's agreement: each edge corrected by a linear function of all edges.
 - The rule of acceptance: where the features of training films lie.
 
-Shape letters: N films, A anatomies (all 29), E appearance of a region, L look.
+Shape letters: N films, A anatomies (all 29), F what is seen of a region, E its appearance, L look.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from models.acceptance import Acceptance, fit_acceptance
 from models.data.tensors import FilmTensors
-from models.embedder import LOGIT_SCALE
+from models.embedder import LOGIT_SCALE, Embedder
 from models.network import SLOTS, RegionNetwork
-from models.train.augment import Views, random_views
 from models.train.config import TrainConfig
-from models.train.paste import pasted
-from models.train.step import shown
+from models.train.seen import SHOWINGS, Described, Seen, describe, look_at
+from models.train.settle import Way, settle_anatomy, settle_finding
 
 FAR = 2.0
 """A film may lie this many times as far out as 99.5 % of the training films do."""
-STRENGTH = 0.5
-"""How far the views that are compared with the film itself are from it."""
 SHARPNESS = 3.0
 """How much more than in proportion to its reliability a direction of the look counts."""
 SHRINKAGE = 1e-2
@@ -36,29 +37,8 @@ NEVER = -1e4
 """Logit of an anatomy that is switched off."""
 RIDGE = 3e-3
 """Of the agreement: how many films' worth of doubt there is that edges say anything of each other, as a share."""
-_BATCH = 22
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the network says of the training films in one way of showing them; all on the CPU."""
-
-    edges: Tensor
-    """(N, A, 4) as fractions of the side"""
-    true_edges: Tensor
-    """(N, A, 4)"""
-    known: Tensor
-    """(N, A) bool: in view, so that the edges can be compared"""
-    appearance: Tensor
-    """(N, A, E), uncentred, at the true boxes"""
-    anatomy: Tensor
-    """(N, A, D): the anatomy part there"""
-    inside: Tensor
-    """(N, A) bool: described without anything pasted into it"""
-    pooled: Tensor
-    """(N, F)"""
 
 
 def calibrate(network: RegionNetwork, films: FilmTensors, config: TrainConfig, progress: Progress) -> Acceptance:
@@ -66,73 +46,46 @@ def calibrate(network: RegionNetwork, films: FilmTensors, config: TrainConfig, p
     rng = torch.Generator().manual_seed(config.seed)
     network.eval()
     network.detector.agreement.zero_()
-    total = 3 * len(films)
-    plain = _look_at(network, films, config, None, lambda n: progress(n, total))
-    moved = _look_at(network, films, config, (rng, 0.0), lambda n: progress(len(films) + n, total))
-    around = _look_at(network, films, config, (rng, 1.0), lambda n: progress(2 * len(films) + n, total))
-    network.embedder.centres.copy_(_centres(plain))
-    looks = slice(network.config.finding_dim, None)
-    network.embedder.look_map.copy_(look_map(plain, (moved, around), looks))
+    ways: list[Seen] = []
+    for showing in SHOWINGS:
+        done = functools.partial(_told, progress, len(ways) * len(films), len(SHOWINGS) * len(films))
+        ways.append(look_at(network, films, config.bf16, showing, rng, done))
+    plain, moved, *around, _ = ways
+    embedder = network.embedder
+    if config.settle:
+        _settle(embedder, ways, films, config.seed)
+    as_is, *changed = (describe(embedder, way) for way in (plain, moved, *around))
+    embedder.centres.copy_(_centres(as_is))
+    embedder.look_map.copy_(look_map(as_is, changed, slice(network.config.finding_dim, None)))
     network.detector.agreement.copy_(agreement((plain, moved)))
     with torch.no_grad():
-        for parameter, fitted in zip(
-            network.embedder.anatomy_logits.parameters(), naming((plain, around)), strict=True
-        ):
+        for parameter, fitted in zip(embedder.anatomy_logits.parameters(), naming((as_is, changed[1])), strict=True):
             parameter.copy_(fitted)
     return fit_acceptance(plain.pooled, FAR)
 
 
-def _look_at(
-    network: RegionNetwork,
-    films: FilmTensors,
-    config: TrainConfig,
-    view: tuple[torch.Generator, float] | None,
-    progress: Callable[[int], None],
-) -> Seen:
-    """Return what `network` sees in all films as they are, or in random views of which a share is pasted around."""
-    parts: list[tuple[Tensor, ...]] = []
-    device = network.embedder.centres.device
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-        for start in range(0, len(films), _BATCH):
-            rows = torch.arange(start, min(start + _BATCH, len(films)))
-            views, inside = _views(films, rows, view, device)
-            features = network.features(views.images.contiguous(memory_format=torch.channels_last))
-            edges = network.detect(features).edges
-            anatomy, appearance = network.embedder.describe(features.embed, views.boxes)
-            true = views.boxes / network.config.side
-            seen = (edges, true, views.known, appearance, anatomy, inside, features.pooled.float())
-            parts.append(tuple(t.cpu() for t in seen))
-            progress(int(rows[-1]) + 1)
-    return Seen(*(torch.cat(column).clone() for column in zip(*parts, strict=True)))
+def _told(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
 
 
-def _views(
-    films: FilmTensors, rows: Tensor, view: tuple[torch.Generator, float] | None, device: torch.device
-) -> tuple[Views, Tensor]:
-    """Return views of the films `rows` (B,) and which regions (B, A) may be described; see `_look_at`."""
-    chosen = shown(films, rows, device)
-    if view is None:
-        images = chosen.images[:, None].float() / 255
-        nothing = torch.zeros_like(chosen.known)
-        return Views(images, chosen.boxes, chosen.known, nothing, images, chosen.masked), chosen.known
-    rng, share = view
-    views = random_views(chosen, rng, STRENGTH)
-    if share == 0:
-        return views, views.known
-    # the first half stays whole there, so each film is given twice and the second half is taken
-    twice = Views(*(torch.cat([t, t]) for t in views))
-    made, inside, _ = pasted(twice, rows.repeat(2), share, rng)
-    return Views(*(t[len(rows) :] for t in made)), inside[len(rows) :]
+def _settle(embedder: Embedder, ways: Sequence[Seen], films: FilmTensors, seed: int) -> None:
+    """Learn anew what tells anatomies apart, in all `ways`, and findings, in all but the one without surroundings."""
+    areas = (films.boxes[..., 2:] - films.boxes[..., :2]).prod(dim=-1) * films.known
+    sizes = areas.sum(dim=0) / films.known.sum(dim=0).clamp(min=1)
+    looks = [Way(way.look, way.inside) for way in ways[:-1]]
+    settle_finding(embedder.to_finding, looks, sizes, films.finding, seed)
+    whole = [Way(torch.cat([way.look, way.place], dim=-1), way.inside) for way in ways]
+    settle_anatomy(embedder.to_anatomy, whole, seed)
 
 
-def _centres(plain: Seen) -> Tensor:
+def _centres(plain: Described) -> Tensor:
     """Return the mean appearance (A, E) of each anatomy; zeros where it has none."""
     total = (plain.appearance * plain.inside[..., None]).sum(dim=0)
     centres: Tensor = total / plain.inside.sum(dim=0).clamp(min=1)[:, None]
     return centres
 
 
-def naming(ways: tuple[Seen, ...]) -> tuple[Tensor, Tensor]:
+def naming(ways: Sequence[Described]) -> tuple[Tensor, Tensor]:
     """Return weight (A, D) and bias (A,) of the logits that name the anatomy: a linear discriminant analysis.
 
     Each anatomy counts alike; one without boxes is never named.
@@ -151,7 +104,7 @@ def naming(ways: tuple[Seen, ...]) -> tuple[Tensor, Tensor]:
     return weight, bias
 
 
-def look_map(plain: Seen, others: tuple[Seen, ...], looks: slice) -> Tensor:
+def look_map(plain: Described, others: Sequence[Described], looks: slice) -> Tensor:
     """Return the map (L, L) after which a look varies along directions as far as they can be relied on.
 
     As in linear discriminant analysis: whitened by how much one film's look changes with its view, then each direction
@@ -160,7 +113,7 @@ def look_map(plain: Seen, others: tuple[Seen, ...], looks: slice) -> Tensor:
     """
     look = plain.appearance[..., looks].double()
     total, noise = torch.zeros(2, look.shape[-1], look.shape[-1], dtype=torch.float64)
-    for slot in plain.known.any(dim=0).nonzero().flatten().tolist():
+    for slot in plain.inside.any(dim=0).nonzero().flatten().tolist():
         own = look[plain.inside[:, slot], slot]
         if len(own) < 3:
             continue
@@ -186,7 +139,7 @@ def _reliable(total: Tensor, noise: Tensor) -> Tensor:
     return scaled
 
 
-def agreement(ways: tuple[Seen, ...]) -> Tensor:
+def agreement(ways: Sequence[Seen]) -> Tensor:
     """Return the correction (4A + 1, 4A): for each edge a ridge regression of its error on all edges that are found.
 
     The ridge is scaled to the edges' spread, and slots without boxes take no part.

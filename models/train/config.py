@@ -56,6 +56,8 @@ class TrainConfig:
     """How often figures on split `val` are computed; their time does not count as the run's. 0: never."""
     untrained: bool = False
     """Take no step at all: what random or ImageNet weights alone are worth."""
+    settle: bool = True
+    """At the end, learn what regions show and which anatomy they are once more (see `models.train.settle`)."""
     crop_px: int = 0
     """Describe each region from a crop of this side instead of the shared map (see `crop.CropNetwork`); 0: do not."""
     weights: dict[str, float] = field(default_factory=dict)

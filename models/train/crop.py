@@ -21,13 +21,12 @@ class CropEmbedder(Embedder):
         self.crop_px = crop_px
         self.described_map: Any = network.described_map  # a method: the network's own layers are not registered twice
 
-    def describe(self, feature: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `Embedder.describe` does, of films (B, 1, S, S) and boxes (B, R, 4) in input pixels."""
+    def cells(self, feature: Tensor, boxes: Tensor) -> Tensor:
+        """Return what `Embedder.cells` does, of films (B, 1, S, S) and boxes (B, R, 4) in input pixels."""
         crops = crops_of(feature, boxes, self.crop_px)  # (B * R, 1, P, P)
         whole = torch.tensor([[[0.0, 0, self.crop_px, self.crop_px]]], device=boxes.device).expand(len(crops), 1, 4)
-        anatomy, appearance = super().describe(self.described_map(crops), whole)  # (B * R, 1, ...)
-        count = boxes.shape[:2]
-        return anatomy.reshape(*count, -1), appearance.reshape(*count, -1)
+        found = super().cells(self.described_map(crops), whole)  # (B * R, 1, 2C, P, P)
+        return found.reshape(*boxes.shape[:2], *found.shape[2:])
 
 
 class CropNetwork(RegionNetwork):

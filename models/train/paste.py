@@ -16,7 +16,9 @@ ALONE = 0.25
 """Share of the pasted views in which the region lies alone on black."""
 
 
-def pasted(views: Views, films: Tensor, chance: float, rng: torch.Generator) -> tuple[Views, Tensor, Tensor]:
+def pasted(
+    views: Views, films: Tensor, chance: float, rng: torch.Generator, share_alone: float = ALONE
+) -> tuple[Views, Tensor, Tensor]:
     """Return views in which some are pasted, which regions (B, A) may be described, and which views (B,) are whole.
 
     `films` (B,), on the CPU, names the film of each view: what is pasted comes from another one. The first view of each
@@ -32,7 +34,7 @@ def pasted(views: Views, films: Tensor, chance: float, rng: torch.Generator) -> 
         kept = boxes[i, _chosen(boxes[i], known[i], rng)]
         other = others[int(torch.randint(0, len(others), (), generator=rng))]
         inside[i] &= _within(boxes[i], kept)
-        if float(torch.rand((), generator=rng)) < ALONE:
+        if float(torch.rand((), generator=rng)) < share_alone:
             images[i], moved = alone(views.images[i], kept)
             boxes[i] += moved
         else:

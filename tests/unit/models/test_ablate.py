@@ -32,7 +32,7 @@ def tiny(config: TrainConfig) -> TrainConfig:
     network = dataclasses.replace(
         TINY, anatomy_share=config.network.anatomy_share, finding_share=config.network.finding_share
     )
-    kept = ("name", "description", "untrained", "anatomy_stage", "weights", "steps")
+    kept = ("name", "description", "untrained", "anatomy_stage", "weights", "steps", "settle")
     crop = 32 if config.crop_px else 0
     return dataclasses.replace(SMALL, **{k: getattr(config, k) for k in kept}, network=network, crop_px=crop)
 
@@ -63,13 +63,13 @@ def test_variants_have_one_budget_and_differ_from_what_ships_only_where_they_say
         assert config.steps == 150
         changed = {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != getattr(shipped, f.name)}
         budget = {"name", "description", "minutes", "steps", "validate_minutes"}
-        assert changed - budget <= {"imagenet", "untrained", "anatomy_stage", "network", "weights", "crop_px"}
+        assert changed - budget <= {"imagenet", "untrained", "anatomy_stage", "network", "weights", "crop_px", "settle"}
 
 
 def test_the_table_shows_mean_and_spread_over_seeds(tmp_path: Path) -> None:
     results = {"crop": [{"three": 0.6}, {"three": 0.7}, {"three": 0.8}], "box-only": [{"three_by_chance": 0.37}]}
     table = write_table(tmp_path / "t.md", results, "Twelve films.").read_text()
-    assert "| the same from crops instead of RoIAlign | 0.700 ± 0.100 | - | - | - |" in table
+    assert "| within-anatomy contrast from crops instead of RoIAlign | 0.700 ± 0.100 | - | - | - |" in table
     assert "| prevalence | 0.370 | - | - | - |" in table
 
 

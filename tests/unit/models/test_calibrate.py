@@ -1,22 +1,25 @@
 """What is computed in closed form once the network has learnt."""
 
-import dataclasses
-
 import torch
 from torch import Tensor
 
 from models.detector import Detector
 from models.embedder import LOGIT_SCALE
 from models.network import SLOTS
-from models.train.calibrate import NEVER, Seen, agreement, look_map, naming
+from models.train.calibrate import NEVER, agreement, look_map, naming
+from models.train.seen import Described, Seen
 
 FILMS = 400
 
 
-def seen(edges: Tensor, true_edges: Tensor, known: Tensor, appearance: Tensor) -> Seen:
+def seen(edges: Tensor, true_edges: Tensor, known: Tensor) -> Seen:
     """Return what a network might have said of the films."""
     nothing = torch.zeros(len(known), SLOTS, 1)
-    return Seen(edges, true_edges, known, appearance, nothing, known, torch.zeros(len(known), 1))
+    return Seen(edges, true_edges, known, nothing, nothing, known, torch.zeros(len(known), 1))
+
+
+def described(appearance: Tensor) -> Described:
+    return Described(appearance, torch.zeros(FILMS, SLOTS, 1), two_known())
 
 
 def two_known() -> Tensor:
@@ -30,7 +33,7 @@ def test_edges_whose_error_is_a_linear_function_of_others_are_corrected() -> Non
     true = torch.rand(FILMS, SLOTS, 4, generator=rng) * 0.2 + torch.tensor([0.2, 0.2, 0.6, 0.6])
     found = true.clone()
     found[:, 1] += 0.4 * (true[:, 0] - 0.5) + 0.03
-    learnt = agreement((seen(found, true, two_known(), torch.zeros(FILMS, SLOTS, 1)),))
+    learnt = agreement((seen(found, true, two_known()),))
     detector = Detector(SLOTS, 16, 8)
     detector.agreement.copy_(learnt)
     corrected = found + detector._correction(found)
@@ -49,9 +52,7 @@ def test_a_direction_of_the_look_that_changes_with_the_view_hardly_counts() -> N
         return appearance
 
     own = torch.randn(FILMS, 2, generator=rng)
-    edges = torch.zeros(FILMS, SLOTS, 4)
-    plain = seen(edges, edges, two_known(), views_of(own))
-    others = tuple(dataclasses.replace(plain, appearance=views_of(own)) for _ in range(2))
+    plain, *others = (described(views_of(own)) for _ in range(3))
     weights = look_map(plain, others, slice(1, None)).norm(dim=1)
     assert float(weights[0]) > 0.5
     assert float(weights[1]) < 0.05 * float(weights[0])
@@ -59,8 +60,7 @@ def test_a_direction_of_the_look_that_changes_with_the_view_hardly_counts() -> N
 
 def test_a_look_that_never_changes_is_left_as_it_is() -> None:
     appearance = torch.randn(FILMS, SLOTS, 4, generator=torch.Generator().manual_seed(0))
-    edges = torch.zeros(FILMS, SLOTS, 4)
-    plain = seen(edges, edges, two_known(), appearance)
+    plain = described(appearance)
     torch.testing.assert_close(look_map(plain, (plain,), slice(1, None)), torch.eye(3))
 
 
@@ -68,9 +68,7 @@ def test_anatomies_that_differ_along_a_quiet_direction_are_named_by_it_and_other
     rng = torch.Generator().manual_seed(0)
     parts = torch.randn(FILMS, SLOTS, 2, generator=rng) * torch.tensor([3.0, 0.1])
     parts[:, 0, 1] += 0.5
-    edges = torch.zeros(FILMS, SLOTS, 4)
-    plain = seen(edges, edges, two_known(), torch.zeros(FILMS, SLOTS, 1))
-    weight, bias = naming((dataclasses.replace(plain, anatomy=parts),))
+    weight, bias = naming((Described(torch.zeros(FILMS, SLOTS, 1), parts, two_known()),))
     logits = parts[:, :2] * LOGIT_SCALE @ weight.T + bias
     assert float((logits.argmax(dim=-1) == torch.arange(2)).float().mean()) > 0.98
     assert bias[2:].unique().tolist() == [NEVER]

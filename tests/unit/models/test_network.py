@@ -140,7 +140,8 @@ def test_a_large_shared_part_of_the_appearance_is_not_rounded_into_the_vectors()
     with torch.inference_mode():
         features = network.features(image)
         before = network.embed(features, boxes, slots).vector
-        embedder.to_appearance[-1].bias += 200
+        embedder.to_finding[-1].bias += 200
+        embedder.to_look[-1].bias += 200
         embedder.centres += 200
         with torch.autocast("cpu", torch.bfloat16):
             after = network.embed(features, boxes, slots).vector
