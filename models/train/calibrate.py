@@ -50,11 +50,11 @@ def calibrate(network: RegionNetwork, films: FilmTensors, config: TrainConfig, p
     for showing in SHOWINGS:
         done = functools.partial(_told, progress, len(ways) * len(films), len(SHOWINGS) * len(films))
         ways.append(look_at(network, films, config.bf16, showing, rng, done))
-    plain, moved, *around, _ = ways
+    plain, moved, around, _ = ways
     embedder = network.embedder
     if config.settle:
         _settle(embedder, ways, films, config.seed)
-    as_is, *changed = (describe(embedder, way) for way in (plain, moved, *around))
+    as_is, *changed = (describe(embedder, way) for way in (plain, moved, around))
     embedder.centres.copy_(_centres(as_is))
     embedder.look_map.copy_(look_map(as_is, changed, slice(network.config.finding_dim, None)))
     network.detector.agreement.copy_(agreement((plain, moved)))

@@ -32,8 +32,8 @@ class Showing:
     """Share of those in which it lies on black, instead of in another film"""
 
 
-SHOWINGS = (Showing(False), Showing(True), *(Showing(True, 1.0),) * 3, Showing(True, 1.0, 1.0))
-"""As they are, moved, three times with something else around one region, once with nothing around it."""
+SHOWINGS = (Showing(False), Showing(True), Showing(True, 1.0), Showing(True, 1.0, 1.0))
+"""As they are, moved, with something else around one region, with nothing around it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.embedder import LOGIT_SCALE
 
-RATE, DECAY, DROPOUT = 2e-3, 0.05, 0.4
+RATE, DECAY, DROPOUT = 2e-3, 0.05, 0.2
 WARM_UP_STEPS = 20
 LABEL_SMOOTHING = 0.1
 BATCH = 512

@@ -1,9 +1,7 @@
 """Views of which one region is kept and the rest is another patient's film."""
 
-import pytest
 import torch
 
-from models.train import paste
 from models.train.augment import Views
 from models.train.paste import alone, keep_inside, pasted
 
@@ -29,11 +27,10 @@ def test_what_is_inside_the_box_is_kept_and_the_rest_is_the_other_image() -> Non
     assert float(other.min()) == 1
 
 
-def test_a_pasted_view_keeps_a_regions_pixels_and_shows_another_film_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paste, "ALONE", 0.0)
+def test_a_pasted_view_keeps_a_regions_pixels_and_shows_another_film_around_it() -> None:
     films = torch.tensor([0, 1, 0, 1])
     views = views_of(films)
-    made, inside, whole = pasted(views, films, 1.0, torch.Generator().manual_seed(0))
+    made, inside, whole = pasted(views, films, 1.0, torch.Generator().manual_seed(0), 0.0)
     assert whole.tolist() == [True, True, False, False]
     assert torch.equal(made.images[:2], views.images[:2])
     for i in (2, 3):
@@ -47,11 +44,10 @@ def test_a_pasted_view_keeps_a_regions_pixels_and_shows_another_film_around_it(m
         assert bool(inside[i, ZONE]) == (kept[0] in (LUNG, ZONE))
 
 
-def test_a_region_alone_lies_in_the_middle_of_black_and_its_boxes_move_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paste, "ALONE", 1.0)
+def test_a_region_alone_lies_in_the_middle_of_black_and_its_boxes_move_with_it() -> None:
     films = torch.tensor([0, 1, 0, 1])
     views = views_of(films)
-    made, inside, whole = pasted(views, films, 1.0, torch.Generator().manual_seed(0))
+    made, inside, whole = pasted(views, films, 1.0, torch.Generator().manual_seed(0), 1.0)
     assert whole.tolist() == [True, True, False, False]
     assert torch.equal(made.boxes[:2], views.boxes[:2])
     for i in (2, 3):
