@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from contextvars import Context, copy_context
 from queue import Empty
 from threading import Lock, current_thread
 from typing import TYPE_CHECKING, cast
@@ -58,6 +59,8 @@ class NodeDimse(DIMSEServiceProvider):
         self._command: StoreCommand | None = None
         """Of the data set that is arriving, where it takes the short way."""
         self._turn = Lock()
+        self._around: Context | None = None
+        """Of the association's thread, once it serves: what is served here belongs to it."""
         self._ended = self._hasty = False
         self._answers = PendingAnswers()
 
@@ -100,6 +103,10 @@ class NodeDimse(DIMSEServiceProvider):
     def is_serving(self) -> bool:
         """Return whether the upper layer's thread serves a request: it reads nothing meanwhile."""
         return self._turn.locked()
+
+    def begin(self) -> None:
+        """Let the upper layer's thread serve requests from now on, as a part of what the calling thread does."""
+        self._around = copy_context()
 
     def end(self) -> None:
         """Return when the upper layer's thread serves no request, and will serve none."""
@@ -188,8 +195,8 @@ class NodeDimse(DIMSEServiceProvider):
             return
         request = StoreRequest(command, arrival)
         with self._turn:
-            if not (self._hasty or self._ended or self.msg_queue.unfinished_tasks):
-                self.serve(context_id, request)
+            if self._around is not None and not (self._hasty or self._ended or self.msg_queue.unfinished_tasks):
+                self._around.run(self.serve, context_id, request)
                 return
         self.msg_queue.put((context_id, request))  # type: ignore[arg-type]
 

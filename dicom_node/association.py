@@ -266,6 +266,7 @@ class NodeAssociation(RetrievingAssociation):
         """Serve the association until it ends, however it ends; nothing of an unfinished transfer stays behind."""
         try:
             with ASSOCIATIONS_OPEN.track_inprogress(), span("association"):
+                cast(NodeDimse, self.dimse).begin()
                 super().run_reactor()
         finally:
             self.limits.ended(self.client)
