@@ -5,13 +5,14 @@ decide (the instance is here or was removed, its patient was merged, its study i
 a pseudonym of ours) it leaves alone. A test files the same instances both ways and compares the rows.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import psycopg
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session
 
 from db.engine import as_json
 from db.tables import Base, InstanceRow, PatientRow, SeriesRow, StudyRow
@@ -79,15 +80,8 @@ class Rows(NamedTuple):
     key_version: int
 
 
-class Filed(NamedTuple):
-    """What was done: the instance is filed; its patient is new and has no pseudonym yet, as another one has theirs."""
-
-    instance: bool
-    patient_without_pseudonym: bool
-
-
-def file(session: Session, rows: Rows) -> Filed:
-    """File an instance if nothing unusual is known of it. What it did not do is to be done step by step."""
+def file(connection: "psycopg.Connection", rows: Rows) -> bool:
+    """File an instance if nothing unusual is known of it; False: what it did not do is to be done step by step."""
     values = {
         "patient_key": rows.patient_key,
         "key_version": rows.key_version,
@@ -97,7 +91,9 @@ def file(session: Session, rows: Rows) -> Filed:
         **_named("instance", InstanceRow, rows.instance),
         **{f"{kind}_pseudonym": pseudonym for kind, pseudonym in rows.pseudonyms.items()},
     }
-    return Filed(*session.connection().exec_driver_sql(_STATEMENT, values).one())
+    found = psycopg.RawCursor(connection).execute(_NUMBERED, [values[name] for name in _NAMES], prepare=True).fetchone()
+    assert found is not None
+    return bool(found[0])
 
 
 def _named(prefix: str, row: type[Base], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +126,8 @@ WITH usual AS (
     AND NOT EXISTS (SELECT FROM delivery WHERE sop_instance_uid = %(instance_sop_instance_uid)s)
     AND NOT EXISTS (SELECT FROM pseudonym WHERE kind IN ('study', 'series', 'instance') AND pseudonym IN
         (%(study_study_instance_uid)s, %(series_series_instance_uid)s, %(instance_sop_instance_uid)s))
+    AND NOT EXISTS (SELECT FROM pseudonym WHERE kind = 'patient' AND pseudonym = %(patient_pseudonym)s
+        AND original <> %(patient_key)s)
     AND NOT EXISTS (SELECT FROM merged_patient WHERE key = %(patient_key)s)
     AND NOT EXISTS (SELECT FROM study s JOIN patient p ON p.pk = s.patient_pk
         WHERE s.study_instance_uid = %(study_study_instance_uid)s AND p.key <> %(patient_key)s)
@@ -171,8 +169,11 @@ WITH usual AS (
         UNION ALL SELECT 'series', %(series_series_instance_uid)s, %(series_pseudonym)s FROM new_series
         UNION ALL SELECT 'instance', %(instance_sop_instance_uid)s, %(instance_pseudonym)s FROM new_instance
     ) AS made (kind, original, pseudonym)
-    ON CONFLICT DO NOTHING RETURNING kind
+    ON CONFLICT (kind, original) DO NOTHING
 )
-SELECT EXISTS (SELECT FROM new_instance),
-       EXISTS (SELECT FROM new_patient) AND NOT EXISTS (SELECT FROM named WHERE kind = 'patient')
+SELECT EXISTS (SELECT FROM new_instance)
 """  # noqa: S608 - names of our own
+
+_NAMES: Final = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", _STATEMENT)))
+_NUMBERED: Final = re.sub(r"%\((\w+)\)s", lambda found: f"${_NAMES.index(found[1]) + 1}", _STATEMENT).encode()
+"""With PostgreSQL's own placeholders: the driver need not look for its own each time."""

@@ -1,6 +1,7 @@
 """The connection to PostgreSQL: one `Database` per process, one short session per unit of work."""
 
 import json
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from sqlalchemy import URL, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Database", "Session", "copying"]
 
 _CONNECT = {
+    "client_encoding": "utf8",
     "connect_timeout": 3,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
@@ -29,6 +31,9 @@ _CONNECT = {
     "tcp_user_timeout": 20_000,
 }
 _POOL_TIMEOUT_S = 10
+_ASKED_AFTER_S = 1.0
+"""A pooled connection that was idle for longer is asked whether it is alive before it is used."""
+
 _DISK_FULL = "53100"
 _PROGRAM_LIMIT = "54"  # SQLSTATE class: the statement itself is at fault, trying again does not help
 _ON_CONNECT = """
@@ -55,13 +60,13 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=_POOL_TIMEOUT_S,
-            pool_pre_ping=True,
             hide_parameters=True,
             json_serializer=as_json,
             connect_args={**_CONNECT, "application_name": application_name},
             execution_options={"postgresql_readonly": True} if read_only else {},
         )
         event.listen(self.engine, "connect", _prepare_connection)
+        event.listen(self.engine, "checkout", self._on_checkout)
         event.listen(self.engine, "checkin", self._on_checkin)
         self._closed = False
         source = f"{application_name}@{socket.gethostname()}"  # AuditSourceID of what this process reports
@@ -75,6 +80,26 @@ class Database:
         """
         with mapped_errors(), self._sessions.begin() as session:
             yield session
+
+    @contextmanager
+    def single_statements(self) -> "Iterator[psycopg.Connection]":
+        """Yield a connection on which each statement is a transaction of its own: it goes there and back once.
+
+        Raises `DatabaseUnavailable` as `session`.
+        """
+        with mapped_errors():
+            pooled = self.engine.raw_connection()
+            driver: Any = pooled.driver_connection
+            try:
+                with _sqlalchemys_errors():
+                    driver.autocommit = True
+                    yield driver
+            finally:
+                if driver.closed:
+                    pooled.invalidate()
+                else:
+                    driver.autocommit = False
+                pooled.close()
 
     def wait_ready(self, deadline_s: float) -> None:
         """Return once the server answers. Raises `DatabaseUnavailable` after `deadline_s` seconds."""
@@ -117,7 +142,19 @@ class Database:
         self._closed = True
         self.engine.dispose()
 
+    def _on_checkout(self, connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+        """Have a connection replaced that the server has closed: it sends nothing else to one that is idle."""
+        idle_since = record.info.get("idle_since")
+        if idle_since is None:  # it is new
+            return
+        try:
+            if time.monotonic() - idle_since > _ASKED_AFTER_S or _is_readable(connection):
+                self.engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
+
     def _on_checkin(self, _: object, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = time.monotonic()
         if self._closed:
             record.invalidate()
 
@@ -125,12 +162,24 @@ class Database:
 @contextmanager
 def copying(session: Session, statement: str) -> "Iterator[Copy]":
     """Yield the COPY of `statement`, in the transaction of `session`; errors are SQLAlchemy's, as of any statement."""
+    with driver_of(session) as driver, driver.cursor() as cursor, cursor.copy(statement) as copy:
+        yield copy
+
+
+@contextmanager
+def driver_of(session: Session) -> "Iterator[psycopg.Connection]":
+    """Yield the driver's connection, in the transaction of `session`; errors are SQLAlchemy's."""
     driver: Any = session.connection().connection.driver_connection
+    with _sqlalchemys_errors():
+        yield driver
+
+
+@contextmanager
+def _sqlalchemys_errors() -> Iterator[None]:
     try:
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            yield copy
+        yield
     except psycopg.Error as error:
-        raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
+        raise DBAPIError.instance(None, None, error, psycopg.Error) from error
 
 
 @contextmanager
@@ -170,6 +219,12 @@ def _ours(error: DBAPIError) -> Exception:
         return error
     kind = type(error.orig).__name__ if error.orig is not None else type(error).__name__
     return DatabaseUnavailable(f"the database is not available ({kind}{' ' + state if state else ''})")
+
+
+def _is_readable(connection: "psycopg.Connection") -> bool:
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

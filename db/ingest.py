@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
 from db import at_once, audit, filing, patients, pseudonyms, regions, removal, removals, removed
+from db.engine import Database, driver_of
 from db.filing import PatientIdentity
 from db.removed import Return
 from db.tables import (
@@ -198,6 +199,16 @@ def _unknown_content(_key: str) -> None:
     """Return that nothing is known of what an object holds but its bytes."""
 
 
+def receive_new(database: Database, arrival: Arrival) -> Receipt | None:
+    """File an instance whose object is durably stored, if it is new and nothing unusual is known of it.
+
+    One statement is all of the transaction. None: `receive` is to file it.
+    """
+    rows = _rows(arrival)
+    with database.single_statements() as connection:
+        return Receipt("new") if at_once.file(connection, rows) else None
+
+
 def receive(
     session: Session,
     header: InstanceHeader,
@@ -211,6 +222,7 @@ def receive(
     same_content: SameContent,
     content_of: ContentOf = _unknown_content,
     is_stored: IsStored = _is_stored,
+    may_be_new: bool = True,
 ) -> Receipt:
     """File an instance whose object is durably stored, and say what became of it.
 
@@ -219,13 +231,14 @@ def receive(
     hidden: it was rejected, and is kept for nobody to see. refused: it was deleted for good.
     Where the bytes differ `same_content(old_key, new_key)` is asked, or, if the old object is no longer kept,
     `content_of(key)` (`instance.content_sha256`); `is_stored(key)` only of what was deleted.
+    `may_be_new` is False where `receive_new` said that it is not.
     """
     arrival = Arrival(header, stored, source_ae, source_address, called_ae, pseudonymizer)
     is_same = partial(_is_same, same_content=same_content, content_of=content_of)
     come_again = partial(_come_again, same_content=same_content, content_of=content_of, is_stored=is_stored)
     if may_correct:
         _alone_with_study(session, arrival)
-    if _at_once(session, arrival):
+    if may_be_new and _at_once(session, arrival):
         return Receipt("new")
     for _ in range(_ROUNDS):
         present = _present(session, arrival)
@@ -241,8 +254,14 @@ def receive(
 
 def _at_once(session: Session, arrival: Arrival) -> bool:
     """File the arrival if it is new, and nothing unusual is known of it or its parents; else the steps follow."""
+    with driver_of(session) as connection:
+        return at_once.file(connection, _rows(arrival))
+
+
+def _rows(arrival: Arrival) -> at_once.Rows:
+    """Return what is filed of an arrival that is new."""
     header, who, make = arrival.header, arrival.patient, arrival.pseudonymizer
-    rows = at_once.Rows(
+    return at_once.Rows(
         who.key,
         _patient_values(arrival),
         _study_values(arrival),
@@ -256,10 +275,6 @@ def _at_once(session: Session, arrival: Arrival) -> bool:
         },
         make.key_version,
     )
-    filed = at_once.file(session, rows)
-    if filed.patient_without_pseudonym:
-        pseudonyms.ensure_patient(session, who.key, make)
-    return filed.instance
 
 
 def _come_again(

@@ -1,5 +1,6 @@
 """C-STORE: an instance is on the disk, then in the database, and only then acknowledged."""
 
+from functools import partial
 from typing import cast
 
 import structlog
@@ -17,7 +18,7 @@ from dicom_node.release import note_study
 from dicom_node.status import status_of
 from regionmir.archive.arrival import Arrival
 from regionmir.archive.errors import NotAuthorized
-from regionmir.archive.filing import file_instance, read_incoming, refuse_conflict
+from regionmir.archive.filing import AndThen, file_instance, read_incoming, refuse_conflict
 from regionmir.archive.status import PROCESSING_FAILURE, STORE, SUCCESS
 from regionmir.core.anatomy import AE_PREFIX, anatomy_by_ae_title
 from regionmir.core.errors import InvalidHeader, origin
@@ -50,13 +51,18 @@ def _receive(event: Event, arrival: Arrival | None, node: Node) -> None:
     incoming = arrival.arrived()
     header = read_incoming(incoming, *arrival.announced)
     called = str(cast(A_ASSOCIATE, event.assoc.requestor.primitive).called_ae_title).strip()
-    receipt = file_instance(
-        node, incoming, header, caller, called, lambda session, filing: _want(session, filing, caller, called)
-    )
+    receipt = file_instance(node, incoming, header, caller, called, _wanting(header, caller, called))
     note_study(event, header.study_instance_uid)
     log.debug("instance received", outcome=receipt.outcome, peer=caller.ae_title)
     refuse_conflict(receipt)
     audit_trail.note_received(event, header, held=receipt.outcome == "duplicate")
+
+
+def _wanting(header: InstanceHeader, caller: Caller, called: str) -> AndThen | None:
+    """Return what notes that the sender may want similar regions, None where nothing of the kind can be meant."""
+    if header.sop_class_uid in ANNOTATIONS or called.startswith(AE_PREFIX):
+        return partial(_want, caller=caller, called=called)
+    return None
 
 
 def _want(session: Session, header: InstanceHeader, caller: Caller, called: str) -> None:
@@ -66,8 +72,6 @@ def _want(session: Session, header: InstanceHeader, caller: Caller, called: str)
     """
     is_annotation = header.sop_class_uid in ANNOTATIONS
     to_region = called.startswith(AE_PREFIX)
-    if not (is_annotation or to_region):
-        return
     peer = peers.get(session, caller.ae_title) if caller.registered else None
     destination = peer.results_to if peer else ""
     if to_region or destination:

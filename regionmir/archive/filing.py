@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from db import instances, rejection
+from db import ingest, instances, rejection
 from db.engine import Session
 from db.instances import Receipt
 from regionmir.archive.archive import Archive
 from regionmir.archive.errors import NotToCorrect, SopMismatch
 from regionmir.core.header import read_header
-from regionmir.core.records import Caller, InstanceHeader
+from regionmir.core.records import Caller, InstanceHeader, StoredObject
 from regionmir.core.rejection import KEY_OBJECT_SELECTION, RejectionNote
 from regionmir.monitoring.figures import RECEIVED_BYTES
 from regionmir.monitoring.stages import stage
@@ -54,7 +54,37 @@ def file_instance(
         stored = archive.store.keep(incoming)
     is_document = header.sop_class_uid == KEY_OBJECT_SELECTION
     note = rejection_note(archive.store.path(stored.key)) if is_document else None
-    with stage("file", uid), archive.database.session() as session:
+    with stage("file", uid):
+        alone = note is None and and_then is None
+        receipt = _file_new(archive, header, stored, caller, called_ae) if alone else None
+        if receipt is None:
+            receipt = _file(archive, header, stored, caller, called_ae, note, and_then, may_be_new=not alone)
+    RECEIVED_BYTES.inc(stored.size_bytes)
+    if receipt.outcome in _ANEW:
+        archive.queue.wake()
+    return receipt
+
+
+def _file_new(
+    archive: Archive, header: InstanceHeader, stored: StoredObject, caller: Caller, called_ae: str
+) -> Receipt | None:
+    arrival = ingest.Arrival(header, stored, caller.ae_title, caller.address, called_ae, archive.pseudonymizer)
+    return ingest.receive_new(archive.database, arrival)
+
+
+def _file(
+    archive: Archive,
+    header: InstanceHeader,
+    stored: StoredObject,
+    caller: Caller,
+    called_ae: str,
+    note: RejectionNote | None,
+    and_then: AndThen | None,
+    *,
+    may_be_new: bool,
+) -> Receipt:
+    """File an instance of which anything may be known, and do what goes with it, in one transaction."""
+    with archive.database.session() as session:
         receipt = instances.receive(
             session,
             header,
@@ -67,14 +97,12 @@ def file_instance(
             same_content=lambda old, new: same_pixels_and_header(archive.store.path(old), archive.store.path(new)),
             content_of=lambda key: content_sha256(archive.store.path(key)),
             is_stored=archive.store.exists,
+            may_be_new=may_be_new,
         )
         if receipt.outcome in _FILED and note is not None:
             _reject(archive, session, note, header, caller)
         elif receipt.outcome in _FILED and and_then is not None:
             and_then(session, header)
-    RECEIVED_BYTES.inc(stored.size_bytes)
-    if receipt.outcome in _ANEW:
-        archive.queue.wake()
     return receipt
 
 

@@ -1,6 +1,7 @@
 """Reading what files an instance from its data set."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -24,6 +25,13 @@ _ALONE = frozenset(
 )
 _BY_CHARSET = frozenset({"LO", "SH"})
 """VRs of elements that are remembered, and of those whose text depends on the character set (PS3.5 6.1.2.3)."""
+
+_PLAIN: Final = {
+    "UI": re.compile(rb"[0-9.]+\0?"),
+    "LO": re.compile(rb"[0-9A-Za-z._^-]+ ?"),
+    "SH": re.compile(rb"[0-9A-Za-z._^-]+ ?"),
+}
+"""Values that are one text, the same in every character set."""
 
 _BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "UC", "UT"})
 
@@ -60,16 +68,25 @@ def _text(dataset: Dataset, keyword: str) -> str:
         element = dataset.get_item(keyword)
         if element is None or element.VR == "SQ":  # items in the place of a text: nothing to file by
             return ""
-        value = dataset.get(keyword)
+        plain = _plain(element)
+        value = dataset.get(keyword) if plain is None else plain
     except Exception:  # pydicom raises many kinds while it converts one broken value; the value is then unusable
         return ""
     return "" if value is None else str(value).strip(" \0").replace("\0", "")
 
 
+def _plain(element: object) -> str | None:
+    """Return the text of an element that pydicom has not converted yet and need not; None for any other."""
+    if not isinstance(element, RawDataElement) or element.VR not in _PLAIN or not element.value:
+        return None
+    return element.value.decode("ascii").rstrip(" \0") if _PLAIN[element.VR].fullmatch(element.value) else None
+
+
 def _attributes(dataset: Dataset) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for tag in sorted(dataset.keys()):
-        if tag.is_private or tag.group in (0x0002, 0x7FE0) or 0x6000 <= tag.group <= 0x60FF:
+    for tag in sorted(dataset.keys(), key=int):
+        group = tag >> 16
+        if group % 2 or group in (0x0002, 0x7FE0) or 0x6000 <= group <= 0x60FF:
             continue
         try:
             as_json = _seen_before(dataset, tag)
@@ -86,10 +103,13 @@ def _seen_before(dataset: Dataset, tag: BaseTag) -> dict[str, Any] | None:
     Only where the element alone says what it is: with a VR, without items. What is returned is not to be changed.
     """
     raw = dataset.get_item(tag)
+    plain = _plain(raw)
+    if plain is not None:
+        return {"vr": raw.VR, "Value": [plain]}
     if not isinstance(raw, RawDataElement) or raw.VR not in _ALONE or len(raw.value or b"") > _MAX_SEEN_BYTES:
         return _as_json(dataset, tag)
     charset = str(dataset.original_character_set) if raw.VR in _BY_CHARSET else ""
-    key = tag, raw.VR, raw.value, raw.is_little_endian, charset
+    key = int(tag), raw.VR, raw.value, raw.is_little_endian, charset
     if key not in _SEEN:
         if len(_SEEN) >= _MOST_SEEN:
             _SEEN.clear()

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from db import at_once, ingest, pseudonyms
 from db.engine import Database
-from tests.support.records import PSEUDONYMIZER, header, receive
+from tests.support.records import PSEUDONYMIZER, header, receive, stored
 
 TABLES = ("patient", "study", "series", "instance", "pseudonym")
 OF_THE_ROW = {"pk", "patient_pk", "study_pk", "series_pk", "received_at", "created_at"}
@@ -47,7 +47,7 @@ def test_it_files_the_rows_that_the_steps_file(database_factory: Callable[[], st
             patched.setattr(ingest, "_present", None)  # no step is taken
             file_all(one)
         with monkeypatch.context() as patched:
-            patched.setattr(at_once, "file", lambda _session, _rows: at_once.Filed(False, False))
+            patched.setattr(at_once, "file", lambda _connection, _rows: False)
             file_all(other)
         assert rows(one) == rows(other)
         assert {table: len(found) for table, found in rows(one).items()} == {
@@ -86,8 +86,20 @@ def test_it_leaves_what_is_merged_removed_or_a_copy_of_ours_to_the_steps(
 ) -> None:
     with database.session() as session:
         session.execute(text(unusual), {"key": KEY} if ":key" in unusual else {})
-    filed: list[at_once.Filed] = []
+    filed: list[bool] = []
     file = at_once.file
-    monkeypatch.setattr(at_once, "file", lambda session, rows: filed.append(file(session, rows)) or filed[-1])
+    monkeypatch.setattr(at_once, "file", lambda connection, rows: filed.append(file(connection, rows)) or filed[-1])
     receive(database, header())
-    assert filed == [at_once.Filed(False, False)]
+    assert filed == [False]
+
+
+def test_in_a_transaction_of_its_own_it_files_what_is_new_and_nothing_else(database: Database) -> None:
+    film = ingest.Arrival(header(), stored("film"), "MODALITY", "127.0.0.1", "REGIONMIR", PSEUDONYMIZER)
+    assert ingest.receive_new(database, film) == ingest.Receipt("new")
+    filed = rows(database)
+    assert {table: len(found) for table, found in filed.items()} == {
+        "patient": 1, "study": 1, "series": 1, "instance": 1, "pseudonym": 4
+    }  # fmt: skip
+    assert ingest.receive_new(database, film) is None
+    assert rows(database) == filed
+    assert receive(database, header(), "film").outcome == "duplicate"

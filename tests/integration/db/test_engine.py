@@ -1,12 +1,14 @@
 """Sessions: committed or not, and what they raise while the server is away."""
 
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from db import peers
+from db import engine, peers
 from db.engine import Database
 from db.migrate import upgrade
 from db.peers import Peer
@@ -47,6 +49,59 @@ def test_a_cut_connection_is_replaced_by_the_next_session(database: Database) ->
         session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     with database.session() as session:
         assert session.scalar(text("SELECT 1")) == 1
+
+
+def test_idle_connections_that_the_server_closed_are_replaced_before_they_are_used(database: Database) -> None:
+    others = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = "
+                  "current_user AND datname = current_database()")  # fmt: skip
+    with ExitStack() as opened:
+        for session in [opened.enter_context(database.session()) for _ in range(3)]:
+            session.execute(text("SELECT 1"))
+    cutter = Database(database.url.render_as_string(hide_password=False), application_name="cutter")
+    with cutter.session() as session:
+        assert len(session.scalars(others).all()) == 3
+    cutter.close()
+    with database.single_statements() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    with database.session() as session:
+        assert session.scalar(text("SELECT 1")) == 1
+
+
+def test_a_connection_that_was_idle_for_long_is_asked_whether_it_is_alive(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(database.engine.dialect, "do_ping", asked.append)
+    for pause_s, questions in ((0.0, 0), (0.0, 0), (0.2, 1)):
+        monkeypatch.setattr(engine, "_ASKED_AFTER_S", 0.1 if pause_s else 60.0)
+        time.sleep(pause_s)
+        with database.session() as session:
+            session.execute(text("SELECT 1"))
+        assert len(asked) == questions
+
+
+def test_a_statement_of_its_own_is_committed_and_leaves_transactions_to_others(database: Database) -> None:
+    with database.single_statements() as connection:
+        connection.execute("INSERT INTO merged_patient (key, into_key) VALUES ('one', 'other')")
+    with pytest.raises(IntegrityError), database.single_statements() as connection:
+        connection.execute("INSERT INTO merged_patient (key, into_key) VALUES ('one', 'other')")
+
+    def fails_half_way() -> None:
+        with database.session() as session:
+            session.execute(text("DELETE FROM merged_patient"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails_half_way()
+    with database.session() as session:
+        assert session.scalar(text("SELECT count(*) FROM merged_patient")) == 1
+
+
+def test_a_statement_of_its_own_whose_connection_is_cut_says_that_the_database_is_away(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable), database.single_statements() as connection:
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    with database.single_statements() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_connection_in_use_while_the_database_is_closed_is_closed_with_its_session(database: Database) -> None:
