@@ -45,6 +45,9 @@ MAX_PDU_BYTES = 128 << 10
 LARGEST_READ = 4 << 20
 """A PDU announced larger than this is no honest one: the connection is closed before memory is given to it."""
 
+_NEARLY = 0.9
+"""Of a timeout that is set already: a deadline that lets wait for more of it need not be set."""
+
 ACKNOWLEDGE_AT_ONCE: int | None = getattr(socket, "TCP_QUICKACK", None)
 """Linux only; the system forgets it, so it is said again after every read."""
 
@@ -163,6 +166,7 @@ class NodeSocket(TlsAssociationSocket):
         received[: len(again)] = again
         with memoryview(received) as view:
             at = len(again) + self._fill(view[len(again) :])
+        self._acknowledge()
         del received[at:]
         return received
 
@@ -172,17 +176,27 @@ class NodeSocket(TlsAssociationSocket):
         Any other PDU, one that is malformed, and a part of one are returned by `recv` afterwards: None. Raises
         `OSError` as `recv`.
         """
-        head = bytes(self.recv(HEAD_BYTES))
+        head = self._head()
         length = int.from_bytes(head[2:], "big")
         if len(head) < HEAD_BYTES or head[0] != P_DATA_TF:
             self._unread = head
             return None
         body = self._room(length)
         received = self._fill(body)
+        self._acknowledge()
         found = fragments_of(body) if received == length else None
         if found is None:
             self._unread = head + bytes(body[:received])
         return found
+
+    def _head(self) -> bytes:
+        """Read the beginning of a PDU: what follows is acknowledged with it."""
+        if self._unread:
+            return bytes(self.recv(HEAD_BYTES))
+        head = bytearray(HEAD_BYTES)
+        with memoryview(head) as view:
+            received = self._fill(view)
+        return bytes(head[:received])
 
     def _room(self, length: int) -> memoryview:
         """Return so many bytes to read into. The buffer stays as large as the largest PDU that we ask for."""
@@ -199,15 +213,20 @@ class NodeSocket(TlsAssociationSocket):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            peer.settimeout(left)
+            limit = peer.gettimeout()
+            if limit is None or left < _NEARLY * limit:  # to say so costs a call of the system
+                peer.settimeout(left)
             count = self.read_into(view[at:])
             if count == 0:
                 break
             at += count
-        peer.settimeout(self.assoc.network_timeout)
-        if ACKNOWLEDGE_AT_ONCE is not None:
-            peer.setsockopt(socket.IPPROTO_TCP, ACKNOWLEDGE_AT_ONCE, 1)
+        if peer.gettimeout() != self.assoc.network_timeout:
+            peer.settimeout(self.assoc.network_timeout)
         return at
+
+    def _acknowledge(self) -> None:
+        if ACKNOWLEDGE_AT_ONCE is not None:
+            cast(socket.socket, self.socket).setsockopt(socket.IPPROTO_TCP, ACKNOWLEDGE_AT_ONCE, 1)
 
     def _deadline(self) -> float:
         """Return when the PDU that begins now must be whole, on the monotonic clock."""

@@ -27,9 +27,9 @@ _BY_CHARSET = frozenset({"LO", "SH"})
 """VRs of elements that are remembered, and of those whose text depends on the character set (PS3.5 6.1.2.3)."""
 
 _PLAIN: Final = {
-    "UI": re.compile(rb"[0-9.]+\0?"),
-    "LO": re.compile(rb"[0-9A-Za-z._^-]+ ?"),
-    "SH": re.compile(rb"[0-9A-Za-z._^-]+ ?"),
+    "UI": re.compile(rb"[0-9.]{1,64}\0?"),
+    "LO": re.compile(rb"[0-9A-Za-z._^-]{1,64} ?"),
+    "SH": re.compile(rb"[0-9A-Za-z._^-]{1,64} ?"),
 }
 """Values that are one text, the same in every character set."""
 

@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,9 @@ from regionmir.storage.part10 import HEAD_BYTES, dataset_offset, file_head
 
 KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})_[0-9][0-9.]{0,63}\.dcm")
 CHUNK = 1 << 20
+_MOST_SYNCS = 16
+"""Folders on the way to new ones that are synced beside them at the same time."""
+
 _REMOVED = "removed"
 """Where an object lies between the decision to remove it and its deletion."""
 
@@ -88,6 +92,7 @@ class FileStore:
     def __init__(self, root: Path, files: Files | None = None) -> None:
         self._files: Files = files or OsFiles()
         self._durable: set[Path] = set()
+        self._syncing = ThreadPoolExecutor(_MOST_SYNCS, "sync")
         with storage_errors():
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._root = root.resolve()
@@ -312,16 +317,14 @@ class FileStore:
     def _sync_entries(self, folder: Path) -> None:
         """Return when a new object of `objects/ab/cd` is durable, and the entries that lead to it.
 
-        All in a row and after the rename: a journalling file system then writes its journal once.
+        All at the same time and after the rename: the disk's journal is then written and flushed once.
         """
-        self._sync_once(folder.parent.parent, folder.parent)
-        self._sync_once(folder.parent, folder)
+        new = [path for path in (folder.parent, folder) if path not in self._durable]
+        above = [self._syncing.submit(self._files.sync_folder, path.parent) for path in new]
         self._files.sync_folder(folder)
-
-    def _sync_once(self, parent: Path, child: Path) -> None:
-        if child not in self._durable:
-            self._files.sync_folder(parent)
-            self._durable.add(child)
+        for one in above:
+            one.result()
+        self._durable.update(new)
 
     def _new_path(self) -> Path:
         return self.incoming_dir / f"{secrets.token_hex(16)}.dcm"

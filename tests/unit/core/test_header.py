@@ -2,6 +2,7 @@ import io
 import struct
 
 import pytest
+from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
 from regionmir.core import header
@@ -95,3 +96,39 @@ def test_what_is_remembered_of_values_is_bounded_and_changes_nothing(monkeypatch
     assert [described(b"ISO_IR 6", f"text {number}".encode()) for number in range(20)] == first
     assert first[7].attributes["00081030"] == {"vr": "LO", "Value": ["text 7"]}
     assert first[7].attributes["00280010"] == {"vr": "US", "Value": [7]}
+
+
+@pytest.mark.parametrize(
+    ("vr", "value"),
+    [
+        ("UI", b"1.2.3"), ("UI", b"1.2.34\0"), ("UI", b"1.2\\1.3\0"), ("UI", b"1.2 "), ("UI", b""),
+        ("LO", b"4711"), ("LO", b"471 "), ("LO", b" 471"), ("LO", b"A\\B "), ("LO", b"A\xc4B "), ("LO", b"4" * 66),
+        ("SH", b"X-1"), ("SH", b"X~\\1"), ("SH", b"\0\0"), ("LO", b"4" * 5000),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_read_the_short_way_is_what_pydicom_reads(
+    vr: str, value: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = {"UI": 0x00081155, "LO": 0x00100020, "SH": 0x00080050}[vr]
+    plain = minimal()
+    plain.SpecificCharacterSet = "ISO_IR 100"
+    file = io.BytesIO()
+    dcmwrite(file, plain, implicit_vr=False, little_endian=True)
+    element = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
+
+    def found() -> InstanceHeader:
+        header._SEEN.clear()
+        return read_header(scan_dataset(io.BytesIO(file.getvalue() + element), EXPLICIT), EXPLICIT)
+
+    short = found()
+    monkeypatch.setattr(header, "_PLAIN", {})
+    assert short == found()
+
+
+def test_a_plain_value_is_read_without_pydicom(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    dcmwrite(file, minimal(), implicit_vr=False, little_endian=True)
+    monkeypatch.setattr(Dataset, "__getitem__", None)
+    file.seek(0)
+    found = read_header(scan_dataset(file, EXPLICIT), EXPLICIT)
+    assert found.attributes["00080018"] == {"vr": "UI", "Value": ["1.2.3.4"]}

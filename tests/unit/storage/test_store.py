@@ -5,13 +5,14 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from regionmir.core.errors import StorageFull, StorageUnavailable
 from regionmir.core.identifiers import Uid
-from regionmir.storage import FileStore, Incoming
+from regionmir.storage import FileStore, Incoming, OsFiles
 from tests.support.files import FailingFiles, RecordingFiles
 
 EXPLICIT = Uid("1.2.840.10008.1.2.1")
@@ -228,3 +229,41 @@ def test_a_deleted_object_is_gone_and_deleting_it_again_is_no_error(tmp_path: Pa
     assert not store.exists(key)
     with pytest.raises(FileNotFoundError):
         store.open(key)
+
+
+def test_folders_are_synced_at_the_same_time_and_once_while_they_are_new(tmp_path: Path) -> None:
+    class Together(OsFiles):
+        """Syncs a folder only when so many are being synced."""
+
+        meeting = threading.Barrier(1)
+        synced = 0
+
+        def sync_folder(self, path: Path) -> None:
+            self.synced += self.meeting.wait(10) == 0
+            super().sync_folder(path)
+
+    files = Together()
+    store = FileStore(tmp_path, files)
+    for number in (3, 1, 1):
+        files.meeting, files.synced = threading.Barrier(number), 0
+        assert store.keep(arriving(store)).sha256 == DIGEST
+        assert files.synced == 1
+
+
+def test_a_folder_above_that_is_not_synced_fails_the_object(tmp_path: Path) -> None:
+    class Failing(OsFiles):
+        failing = False
+
+        def sync_folder(self, path: Path) -> None:
+            if self.failing and path.name == "objects":
+                raise OSError(errno.EIO, "")
+            super().sync_folder(path)
+
+    files = Failing()
+    store = FileStore(tmp_path, files)
+    files.failing = True
+    for _ in range(2):  # also the next object of the same folder
+        with pytest.raises(StorageUnavailable):
+            store.keep(arriving(store))
+    files.failing = False
+    assert store.exists(store.keep(arriving(store)).key)
