@@ -85,23 +85,20 @@ def file(connection: "psycopg.Connection", rows: Rows) -> bool:
     values = {
         "patient_key": rows.patient_key,
         "key_version": rows.key_version,
-        **_named("patient", PatientRow, rows.patient),
-        **_named("study", StudyRow, rows.study),
-        **_named("series", SeriesRow, rows.series),
-        **_named("instance", InstanceRow, rows.instance),
+        **_named("patient", rows.patient),
+        **_named("study", rows.study),
+        **_named("series", rows.series),
+        **_named("instance", rows.instance),
         **{f"{kind}_pseudonym": pseudonym for kind, pseudonym in rows.pseudonyms.items()},
     }
-    found = psycopg.RawCursor(connection).execute(_NUMBERED, [values[name] for name in _NAMES], prepare=True).fetchone()
+    ordered = [as_json(values[name]) if name in _JSON else values[name] for name in _NAMES]
+    found = psycopg.RawCursor(connection).execute(_NUMBERED, ordered, prepare=True).fetchone()
     assert found is not None
     return bool(found[0])
 
 
-def _named(prefix: str, row: type[Base], values: Mapping[str, Any]) -> dict[str, Any]:
-    columns = _table(row).c
-    return {
-        f"{prefix}_{name}": as_json(value) if isinstance(columns[name].type, JSONB) else value
-        for name, value in values.items()
-    }
+def _named(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
 def _table(row: type[Base]) -> Table:
@@ -174,6 +171,12 @@ WITH usual AS (
 SELECT EXISTS (SELECT FROM new_instance)
 """  # noqa: S608 - names of our own
 
+_JSON: Final = frozenset(
+    f"{row.__tablename__}_{column.name}"
+    for row in (PatientRow, StudyRow, SeriesRow, InstanceRow)
+    for column in _table(row).c
+    if isinstance(column.type, JSONB)
+)
 _NAMES: Final = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", _STATEMENT)))
 _NUMBERED: Final = re.sub(r"%\((\w+)\)s", lambda found: f"${_NAMES.index(found[1]) + 1}", _STATEMENT).encode()
 """With PostgreSQL's own placeholders: the driver need not look for its own each time."""
