@@ -136,3 +136,15 @@ def test_a_url_that_will_not_do_is_refused_without_its_password(url: str) -> Non
     with pytest.raises(ConfigurationError) as raised:
         driver_url(url)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("a\0b", "ab"), ("a\ud800b", "a\ufffdb"), (float("nan"), None), (float("-inf"), None), (1.5, 1.5),
+        ("\\u0000", "\\u0000"), ({"x": "\0y"}, {"x": "y"}), ([("\ud800",)], [["\ufffd"]]), ("Люкс", "Люкс"),
+    ],
+)  # fmt: skip
+def test_what_postgresql_cannot_hold_is_left_out_wherever_it_stands(value: Any, expected: Any) -> None:
+    assert filing.clean({"00100010": {"vr": "PN", "Value": [value]}}) == {"00100010": {"vr": "PN", "Value": [expected]}}
+    assert filing.clean({"\0key": 1}) == {"key": 1}
