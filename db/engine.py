@@ -87,13 +87,12 @@ class Database:
 
         Raises `DatabaseUnavailable` as `session`.
         """
-        with mapped_errors():
+        with mapped_errors(), _sqlalchemys_errors():
             pooled = self.engine.raw_connection()
             driver: Any = pooled.driver_connection
             try:
-                with _sqlalchemys_errors():
-                    driver.autocommit = True
-                    yield driver
+                driver.autocommit = True
+                yield driver
             finally:
                 if driver.closed:
                     pooled.invalidate()

@@ -148,3 +148,5 @@ def test_nobody_listens_at_the_address() -> None:
     with pytest.raises(DatabaseUnavailable) as raised, database.session() as session:
         peers.listing(session)
     assert "nobody" not in str(raised.value)
+    with pytest.raises(DatabaseUnavailable), database.single_statements():
+        pass

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pydicom
 import pytest
+from psycopg.pq import TransactionStatus
 from pydicom.uid import generate_uid
 
-from db import instances
+from db import at_once, instances
 from db.engine import Database
 from dicom_node import arrival
 from dicom_node.contexts import STORAGE_SYNTAXES
@@ -61,10 +63,10 @@ def test_an_acknowledged_instance_is_stored_byte_for_byte(running) -> None:
     assert running.incoming() == []
 
 
-def test_write_sync_rename_folder_sync_and_commit_come_before_the_response(start_node, database: Database) -> None:
+def test_write_sync_rename_folder_sync_and_commit_come_before_the_response(start_node, monkeypatch) -> None:
     calls: list[tuple[str, str]] = []
     running = start_node(files=RecordingFiles(calls), calls=calls)
-    watch_commits(database, calls)
+    watch_commits(monkeypatch, calls)
     assoc = associate(running.port)
     calls.clear()
     assert store(assoc, radiograph(size=300)).status == 0x0000
@@ -76,21 +78,17 @@ def test_write_sync_rename_folder_sync_and_commit_come_before_the_response(start
     assert names.count("commit") == names.count("sync") == 1
 
 
-def watch_commits(database: Database, calls: list[tuple[str, str]]) -> None:
-    from sqlalchemy import event
+def watch_commits(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[str, str]]) -> None:
+    """Note when the statement that files an instance is over, which is all of its transaction."""
+    file = at_once.file
 
-    wrote: set[int] = set()
-
-    @event.listens_for(database.engine, "after_cursor_execute")
-    def after_execute(connection, cursor, statement, *_):  # type: ignore[no-untyped-def]
-        if "INSERT INTO instance " in statement:
-            wrote.add(id(connection.connection.dbapi_connection))
-
-    @event.listens_for(database.engine, "commit")
-    def on_commit(connection):  # type: ignore[no-untyped-def]
-        if id(connection.connection.dbapi_connection) in wrote:
-            wrote.clear()
+    def watched(connection: psycopg.Connection[Any], rows: at_once.Rows) -> bool:
+        filed = file(connection, rows)
+        if connection.info.transaction_status == TransactionStatus.IDLE:
             calls.append(("commit", ""))
+        return filed
+
+    monkeypatch.setattr(at_once, "file", watched)
 
 
 def test_an_equal_instance_again_is_success_without_work(running) -> None:
