@@ -16,7 +16,7 @@ from regionmir.web.app import make_app, make_site
 @contextmanager
 def live_web(*, scheme: str = "http", **settings: Any) -> Iterator[str]:
     """Yield the address of the application under these settings; `http_external_url` is that address."""
-    listening = socket.socket()
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio leaves Nagle on
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     url = f"{scheme}://localhost:{port}"
