@@ -267,7 +267,7 @@ def _instances(
             age_years=row.age_years,
             rows=row.rows,
             columns=row.columns,
-            burned_in_annotation=_first_value(row.attributes.get(BURNED_IN_ANNOTATION)),
+            burned_in_annotation=first_value(row.attributes.get(BURNED_IN_ANNOTATION)),
             orientation={tag: row.attributes[tag] for tag in ORIENTATION if tag in row.attributes},
             regions=tuple(regions[row.pk]),
         )
@@ -275,7 +275,7 @@ def _instances(
     ]
 
 
-def _first_value(element: object) -> str:
+def first_value(element: object) -> str:
     """Return the first value of an element in the DICOM JSON model (PS3.18 F.2), empty where there is none."""
     values = element.get("Value") if isinstance(element, dict) else None
     return str(values[0]).strip().upper() if values else ""

@@ -22,6 +22,9 @@ _LOCK = 0x5247_4E47  # "RGNG": one process at a time registers or activates
 
 _ACTIVE = select(ModelRow).where(ModelRow.status == "active")
 
+ACTIVE_PK = select(ModelRow.pk).where(ModelRow.status == "active").scalar_subquery()
+"""The key of the active generation in a statement, NULL before the first one is registered."""
+
 
 @dataclass(frozen=True, slots=True)
 class ActiveModel:

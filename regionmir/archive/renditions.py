@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from db import renditions
+from db import pictures, renditions
 from db.engine import Database
+from db.pictures import Pictured
 from db.renditions import Drawn, Unrendered
+from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import NotIndexable, Transient
 from regionmir.core.keeping import StoragePolicy
 from regionmir.deid.copies import may_be_copied
@@ -43,6 +45,11 @@ class Made:
 
     made: int = 0
     left: int = 0
+
+
+def pictured(session: "Session", uid: str, anatomy: Anatomy | None = None) -> Pictured | None:
+    """Return a film by its pseudonymous UID with its rendition and the box of one region; see `db.pictures.find`."""
+    return pictures.find(session, uid, DRAWN_BY, anatomy)
 
 
 def find(session: "Session", instance_pk: int) -> bytes | None:

@@ -34,9 +34,15 @@ def rendition(image: DisplayImage) -> bytes:
     return draw.encoded(_within(picture, RENDITION_PX, _FAST), "JPEG", _QUALITY)
 
 
+def whole_film(content: bytes, turn: Turn) -> bytes:
+    """Return a rendition as viewed, a JPEG: itself where it was stored as it is viewed."""
+    return content if turn == Turn() else draw.encoded(_turned(_opened(content), turn), "JPEG", _QUALITY)
+
+
 def small_film(content: bytes, turn: Turn, size: int) -> bytes:
     """Return the film of a rendition as viewed, a JPEG whose longer side is `size` pixels at most."""
-    return draw.encoded(_turned(_within(_opened(content), size), turn), "JPEG")
+    picture = _reduced(content, size)
+    return draw.encoded(_turned(_within(picture, size), turn), "JPEG")
 
 
 def small_part(content: bytes, box: Box, rows: int, columns: int, turn: Turn, size: int) -> bytes:
@@ -44,7 +50,7 @@ def small_part(content: bytes, box: Box, rows: int, columns: int, turn: Turn, si
 
     `box` is in pixels of the stored film, of `rows` x `columns`, and lies in it.
     """
-    picture = _opened(content)
+    picture = _reduced(content, size, (box.width / columns, box.height / rows))
     x, y = picture.width / columns, picture.height / rows
     part = (box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y)
     width, height = part[2] - part[0], part[3] - part[1]
@@ -61,6 +67,15 @@ def stored_values(content: bytes) -> Picture8:
 
 def _opened(content: bytes) -> Image.Image:
     return Image.open(BytesIO(content)).convert("L")
+
+
+def _reduced(content: bytes, size: int, part: tuple[float, float] = (1.0, 1.0)) -> Image.Image:
+    """Return a rendition decoded at a half, quarter or eighth of its size where that is enough: the longer side of
+    `part` of its width and height still has `size` pixels."""
+    picture = Image.open(BytesIO(content))
+    scale = size / max(picture.width * part[0], picture.height * part[1])
+    picture.draft("L", (max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
+    return picture.convert("L")
 
 
 def _within(picture: Image.Image, size: int, filter_: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:

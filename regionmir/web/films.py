@@ -1,26 +1,27 @@
 """Pictures over HTTP: films, thumbnails, regions, and the maps that lie over them."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from db import browse
 from db.browse import BrowsedInstance
+from db.pictures import Pictured
 from regionmir.archive import renditions
+from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import NotIndexable
 from regionmir.query import trail
-from regionmir.web.pictures import why_withheld
+from regionmir.web.pictures import Small, why_withheld
 from regionmir.web.rendering import anatomy_in_path, uid_in_path, unknown
 from regionmir.web.site import Site, SiteOf
-from regionmir.web.unchanged import kept_picture
-from regionmir.web.visitors import VisitorOf
-
-if TYPE_CHECKING:
-    from db.engine import Session
+from regionmir.web.unchanged import kept_picture, kept_small
+from regionmir.web.visitors import Visitor, VisitorOf
 
 _READ = ["GET", "HEAD"]
+_Film = TypeVar("_Film", BrowsedInstance, Pictured)
 
 router = APIRouter()
 
@@ -29,52 +30,72 @@ router = APIRouter()
 def film_picture(request: Request, site: SiteOf, visitor: VisitorOf, uid: str) -> Response:
     """The film as viewed; that an identified visitor sees it is written down."""
     instance = shown_instance(site, uid)
-    if visitor.is_identified:
-        with site.writable.session() as session:
-            trail.record_shown(session, [instance.pk], visitor.caller, how="picture", user=visitor.name)
-    return _picture(request, lambda: site.pictures.film(instance), "image/png")
+    _record_shown(site, visitor, instance.pk, "picture")
+    with _drawing():
+        return kept_picture(request, site.pictures.film(instance), "image/png")
+
+
+@router.api_route("/instances/{uid}/film.jpg", methods=_READ)
+def film_sketch(request: Request, site: SiteOf, visitor: VisitorOf, uid: str) -> Response:
+    """The film as viewed, coarse and soon: what a page shows until the whole film has come."""
+    film = _pictured(site, uid)
+    _record_shown(site, visitor, film.pk, "small picture")
+    return _small_picture(request, lambda: site.pictures.sketch(film))
 
 
 @router.api_route("/instances/{uid}/thumbnail.jpg", methods=_READ)
 def thumbnail_picture(request: Request, site: SiteOf, uid: str) -> Response:
     """The film as viewed, small."""
-    instance, kept = _small(site, uid)
-    return _picture(request, lambda: site.pictures.thumbnail(instance, kept), "image/jpeg")
+    film = _pictured(site, uid)
+    return _small_picture(request, lambda: site.pictures.thumbnail(film))
 
 
 @router.api_route("/instances/{uid}/{short}.jpg", methods=_READ)
 def crop_picture(request: Request, site: SiteOf, uid: str, short: str) -> Response:
     """One region in its surroundings, small."""
-    instance, kept = _small(site, uid)
-    region = instance.region(anatomy_in_path(short))
-    if region is None:
+    film = _pictured(site, uid, anatomy_in_path(short))
+    box = film.box
+    if box is None:
         raise unknown("This region was not found in the film.")
-    return _picture(request, lambda: site.pictures.crop_thumbnail(instance, region.box, kept), "image/jpeg")
+    return _small_picture(request, lambda: site.pictures.crop_thumbnail(film, box))
 
 
 def shown_instance(site: Site, uid: str) -> BrowsedInstance:
     """Return an instance whose pixels may be shown; to the others the answer is as if they were not there."""
     with site.database.session() as session:
-        return _shown(site, session, uid)
+        found = browse.find_instance(session, uid_in_path(uid), model_pk=site.active_model_pk(session))
+    return _shown(found)
 
 
-def _small(site: Site, uid: str) -> tuple[BrowsedInstance, bytes | None]:
-    """Return such an instance and its rendition, where one is kept."""
+def _pictured(site: Site, uid: str, anatomy: Anatomy | None = None) -> Pictured:
+    """Return what such an instance's small pictures are drawn from."""
     with site.database.session() as session:
-        instance = _shown(site, session, uid)
-        return instance, renditions.find(session, instance.pk)
+        found = renditions.pictured(session, uid_in_path(uid), anatomy)
+    return _shown(found)
 
 
-def _shown(site: Site, session: "Session", uid: str) -> BrowsedInstance:
-    instance = browse.find_instance(session, uid_in_path(uid), model_pk=site.active_model_pk(session))
-    if instance is None or why_withheld(instance):
+def _record_shown(site: Site, visitor: Visitor, pk: int, how: str) -> None:
+    if visitor.is_identified:
+        with site.writable.session() as session:
+            trail.record_shown(session, [pk], visitor.caller, how=how, user=visitor.name)
+
+
+def _shown(found: _Film | None) -> _Film:
+    if found is None or why_withheld(found):
         raise unknown("There is no such picture.")
-    return instance
+    return found
 
 
-def _picture(request: Request, render: Callable[[], bytes], media_type: str) -> Response:
+def _small_picture(request: Request, small: Callable[[], Small]) -> Response:
+    with _drawing():
+        return kept_small(request, small())
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """Answer with a page that says why a film cannot be drawn."""
     try:
-        return kept_picture(request, render(), media_type)
+        yield
     except NotIndexable as error:
         raise unknown(f"This film cannot be drawn: {error.reason}.") from None
     except OSError:

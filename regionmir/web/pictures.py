@@ -4,13 +4,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from pydicom.dataset import Dataset
 
 from db.browse import BrowsedInstance
 from db.engine import Database
+from db.pictures import Pictured
 from db.renditions import Drawn
 from regionmir.archive import renditions
 from regionmir.core.errors import BrokenImage, DatabaseUnavailable, StorageFull
@@ -21,7 +22,7 @@ from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR
 from regionmir.pixels.guarded import display_image
 from regionmir.pixels.orientation import SIDE_NOT_STATED, Turn, turn_of
 from regionmir.pixels.render import png
-from regionmir.pixels.rendition import rendition, small_film, small_part
+from regionmir.pixels.rendition import rendition, small_film, small_part, whole_film
 from regionmir.web.kept import Kept
 
 _THUMBNAIL_PX = 224
@@ -68,7 +69,11 @@ class View:
         return self.turn.to_stored(box, self.rows, self.columns)
 
 
-def view_of(instance: BrowsedInstance) -> View | None:
+Film = BrowsedInstance | Pictured
+"""An instance of the archive, with as much of it as a page or as a picture needs."""
+
+
+def view_of(instance: Film) -> View | None:
     """Return how the film lies when viewed, by its attributes; None where they do not say."""
     if not instance.rows or not instance.columns:
         return None
@@ -79,7 +84,7 @@ def view_of(instance: BrowsedInstance) -> View | None:
     return View(instance.rows, instance.columns, turn, note if note == SIDE_NOT_STATED else "")
 
 
-def why_withheld(instance: BrowsedInstance) -> str:
+def why_withheld(instance: Film) -> str:
     """Return why the pixels must not be shown under a pseudonym, empty if they may be.
 
     Only CR and DX, and secondary captures that declare BurnedInAnnotation NO (PS3.3 C.7.6.1.1.5), leave
@@ -94,6 +99,15 @@ def why_withheld(instance: BrowsedInstance) -> str:
             return ""
         return "A secondary capture is shown only where it says that no text is burned into its pixels."
     return "Only radiographs (CR, DX) are shown without sign-in."
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A small JPEG that is not drawn yet: `drawn()` draws it, `how` and `rendition` say what it will show."""
+
+    how: tuple[object, ...]
+    rendition: bytes
+    drawn: Callable[[], bytes]
 
 
 class Pictures:
@@ -124,19 +138,25 @@ class Pictures:
 
         return self._picture(instance, "crop", box, render)
 
-    def thumbnail(self, instance: BrowsedInstance, kept: bytes | None) -> bytes:
-        """Return the film as viewed, a small JPEG, of the rendition that is kept. Raises `NotIndexable`, `OSError`."""
-        view = _required_view(instance)
-        return small_film(kept or self._rendition(instance), view.turn, _THUMBNAIL_PX)
+    def sketch(self, film: Pictured) -> Small:
+        """Return the film as viewed, of the size of its rendition. Raises `NotIndexable`, `OSError`."""
+        return self._cut(film, whole_film, _required_view(film).turn)
 
-    def crop_thumbnail(self, instance: BrowsedInstance, box: Box, kept: bytes | None) -> bytes:
-        """Return a box (stored pixels) in its surroundings as `thumbnail` does the film."""
-        view = _required_view(instance)
+    def thumbnail(self, film: Pictured) -> Small:
+        """Return the film as viewed, small. Raises as `sketch` does."""
+        return self._cut(film, small_film, _required_view(film).turn, _THUMBNAIL_PX)
+
+    def crop_thumbnail(self, film: Pictured, box: Box) -> Small:
+        """Return a box (stored pixels) in its surroundings, small. Raises as `sketch` does."""
+        view = _required_view(film)
         around = _around(box, view.rows, view.columns)
-        drawn = kept or self._rendition(instance)
-        return small_part(drawn, around, view.rows, view.columns, view.turn, _THUMBNAIL_PX)
+        return self._cut(film, small_part, around, view.rows, view.columns, view.turn, _THUMBNAIL_PX)
 
-    def _rendition(self, instance: BrowsedInstance) -> bytes:
+    def _cut(self, film: Pictured, cut: Callable[..., bytes], *how: Any) -> Small:
+        drawn = film.rendition or self._rendition(film)
+        return Small((cut.__name__, *how), drawn, lambda: cut(drawn, *how))
+
+    def _rendition(self, instance: Pictured) -> bytes:
         """Draw the rendition of a film that has none kept, and keep it if that may be."""
         key = (instance.storage_key, "rendition")
         with self._small:
@@ -165,7 +185,7 @@ class Pictures:
         return self._kept.put(key, picture)
 
 
-def _required_view(instance: BrowsedInstance) -> View:
+def _required_view(instance: Film) -> View:
     view = view_of(instance)
     if view is None:
         raise BrokenImage("attributes unreadable")

@@ -85,7 +85,7 @@ class Site:
             log.warning("worker not woken", why=str(error))
 
 
-def _site(request: Request) -> Site:
+async def _site(request: Request) -> Site:  # of these FastAPI calls only plain functions in a thread
     site = request.app.state.site
     assert isinstance(site, Site)
     return site

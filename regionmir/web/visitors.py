@@ -38,5 +38,9 @@ def visitor_of(request: Request) -> Visitor:
     return Visitor(asker, found.name if found.way else "", found.may_write, found.is_admin, found.csrf)
 
 
-VisitorOf = Annotated[Visitor, Depends(visitor_of)]
+async def _visitor(request: Request) -> Visitor:
+    return visitor_of(request)
+
+
+VisitorOf = Annotated[Visitor, Depends(_visitor)]
 """A route's parameter of this type is whoever asks."""

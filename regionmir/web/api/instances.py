@@ -19,9 +19,9 @@ from regionmir.web.api.limited import limited
 from regionmir.web.api.schemas import InstanceModel, Lookup, Page
 from regionmir.web.api.views import PATH, seen_instances
 from regionmir.web.callers import Caller, CallerOf, NotAllowed, Scope, require
-from regionmir.web.pictures import why_withheld
+from regionmir.web.pictures import Film, why_withheld
 from regionmir.web.site import Site, SiteOf
-from regionmir.web.unchanged import kept_picture
+from regionmir.web.unchanged import kept_picture, kept_small
 
 MOST: Final = 200
 """Instances of one page."""
@@ -87,16 +87,18 @@ def show_instance(site: SiteOf, who: CallerOf, uid: str) -> InstanceModel:
 def film_picture(request: Request, site: SiteOf, who: CallerOf, uid: str) -> Response:
     """Return the film as viewed."""
     instance = _shown(site, who, uid)
-    return _picture(request, lambda: site.pictures.film(instance), "image/png")
+    return _picture(lambda: kept_picture(request, site.pictures.film(instance), "image/png"))
 
 
 @router.get("/instances/{uid}/thumbnail.jpg", response_class=Response, responses={200: _JPEG})
 def thumbnail_picture(request: Request, site: SiteOf, who: CallerOf, uid: str) -> Response:
     """Return the film as viewed, small."""
-    instance = _shown(site, who, uid)
     with site.database.session() as session:
-        kept = renditions.find(session, instance.pk)
-    return _picture(request, lambda: site.pictures.thumbnail(instance, kept), "image/jpeg")
+        film = renditions.pictured(session, _uid(uid))
+    if film is None:
+        raise _unknown()
+    _require_shown(site, who, film)
+    return _picture(lambda: kept_small(request, site.pictures.thumbnail(film)))
 
 
 @router.get("/instances/{uid}/regions/{short}.png", response_class=Response, responses={200: _PNG})
@@ -109,7 +111,7 @@ def region_picture(request: Request, site: SiteOf, who: CallerOf, uid: str, shor
         region = None
     if region is None:
         raise Refused(404, "no-region", "This region was not found in the film.")
-    return _picture(request, lambda: site.pictures.crop(instance, region.box), "image/png")
+    return _picture(lambda: kept_picture(request, site.pictures.crop(instance, region.box), "image/png"))
 
 
 def _found(site: Site, uid: str) -> BrowsedInstance:
@@ -123,10 +125,15 @@ def _found(site: Site, uid: str) -> BrowsedInstance:
 def _shown(site: Site, who: Caller, uid: str) -> BrowsedInstance:
     """Return an instance whose pixels this caller may see. Raises `Refused`."""
     found = _found(site, uid)
-    if not who.identified and (why := why_withheld(found)):
-        raise Refused(404, "withheld", why)
-    _noted(site, who, [found.pk], "picture")
+    _require_shown(site, who, found)
     return found
+
+
+def _require_shown(site: Site, who: Caller, film: Film) -> None:
+    """Note that this caller is shown pixels of a film. Raises `Refused` where it may not see them."""
+    if not who.identified and (why := why_withheld(film)):
+        raise Refused(404, "withheld", why)
+    _noted(site, who, [film.pk], "picture")
 
 
 def _noted(site: Site, who: Caller, pks: list[int], how: str) -> None:
@@ -135,9 +142,9 @@ def _noted(site: Site, who: Caller, pks: list[int], how: str) -> None:
             trail.record_shown(session, pks, who.asker(), how=how)
 
 
-def _picture(request: Request, render: Callable[[], bytes], media_type: str) -> Response:
+def _picture(answer: Callable[[], Response]) -> Response:
     try:
-        return kept_picture(request, render(), media_type)
+        return answer()
     except NotIndexable as error:
         raise Refused(404, "no-picture", f"This film cannot be drawn: {error.reason}.") from None
     except OSError:

@@ -304,14 +304,15 @@ def test_identities_are_shown_to_those_who_may_know_and_that_is_written_down(des
     identified, film = desk.user(identified=True), desk.films[0]
     assert film.PatientID in identified.get("/").text
     assert film.PatientID in identified.get(f"{desk.film_url(0)}/LLLZ").text
-    assert identified.get(f"/instances/{desk.uid(0)}/film.png").status_code == 200
+    for picture in ("film.jpg", "film.png"):
+        assert identified.get(f"/instances/{desk.uid(0)}/{picture}").status_code == 200
     with desk.database.session() as session:
-        picture, opened, asked, *listed = audit.listing(session)
-    assert [event.detail["how"] for event in (picture, opened)] == ["picture", "opened"]
+        picture, coarse, opened, asked, *listed = audit.listing(session)
+    assert [event.detail["how"] for event in (picture, coarse, opened)] == ["picture", "small picture", "opened"]
     assert [event.detail["how"] for event in listed] == ["listed"] * SHOWN, "one event for each patient"
     assert (asked.kind, len(asked.detail["study_pks"])) == ("similarity query", SHOWN - 1)
-    assert {event.actor for event in (picture, asked, opened, *listed)} == {"reader"}
-    for event in (picture, opened):
+    assert {event.actor for event in (picture, coarse, asked, opened, *listed)} == {"reader"}
+    for event in (picture, coarse, opened):
         assert 'csd-code="110103"' in event.message
         assert film.StudyInstanceUID in event.message
     assert film.PatientID not in desk.user(Role.ADMIN).get("/").text

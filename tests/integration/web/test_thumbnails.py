@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from db import visibility
 from db.engine import Database
 from regionmir.core.keeping import StoragePolicy
 from regionmir.core.settings import Settings
 from regionmir.storage import FileStore
+from regionmir.web import pictures
 from regionmir.web.app import make_app, make_site
 from tests.support.fake_model import FakeModel
 from tests.support.filing import PSEUDONYMIZER, file_film
@@ -23,7 +24,8 @@ from tests.support.films import synthetic_film
 from tests.support.web_client import WebClient
 from workers.indexer import Indexer
 
-SMALL = ("thumbnail.jpg", "LLLZ.jpg")
+SMALL = {"thumbnail.jpg": 224, "LLLZ.jpg": 224, "film.jpg": 720}
+"""Pictures that are cut from a rendition, with their longer sides in pixels."""
 
 
 @dataclass
@@ -46,10 +48,15 @@ class Served:
         """Ask a process that has just started, and return status and content."""
         url = self.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
         site = make_site(Settings(data_dir=self.folder, database_url=url, storage_policy=self.policy))
+        self.statements = 0
+        event.listen(site.database.engine, "before_cursor_execute", self._count)
         answer = WebClient(make_app(site)).get(path, {name.replace("_", "-"): value for name, value in headers.items()})
         site.close()
         self.tag = answer.headers.get("etag", "")
         return answer.status_code, answer.content
+
+    def _count(self, *_: object) -> None:
+        self.statements += 1
 
     def execute(self, statement: str) -> None:
         with self.database.session() as session:
@@ -79,7 +86,7 @@ def test_a_thumbnail_needs_no_object_once_its_rendition_is_kept(served: Served, 
     status, content = served.get(url(film, picture))
     assert status == 200
     with Image.open(io.BytesIO(content)) as image:
-        assert (image.format, image.mode, max(image.size)) == ("JPEG", "L", 224)
+        assert (image.format, image.mode, max(image.size)) == ("JPEG", "L", SMALL[picture])
     assert served.get(url(film, "film.png"))[0] == 404
 
 
@@ -129,6 +136,40 @@ def test_a_browser_that_has_a_picture_is_told_that_it_is_the_same(served: Served
         assert served.tag == tag
     served.execute("UPDATE study SET hidden_at = now()")
     assert served.get(url(film, "LLLZ.jpg"), If_None_Match=tag)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("picture", "cut"), [("thumbnail.jpg", "small_film"), ("LLLZ.jpg", "small_part"), ("film.jpg", "whole_film")]
+)
+def test_it_is_told_so_before_anything_is_drawn(
+    served: Served, monkeypatch: pytest.MonkeyPatch, picture: str, cut: str
+) -> None:
+    served.index(film := synthetic_film(1, rows=128, columns=96))
+    assert served.get(url(film, picture))[0] == 200
+
+    def drawn(*_: object) -> bytes:
+        raise AssertionError
+
+    drawn.__name__ = cut
+    monkeypatch.setattr(pictures, cut, drawn)
+    assert served.get(url(film, picture), If_None_Match=served.tag) == (304, b"")
+
+
+@pytest.mark.parametrize("picture", SMALL)
+def test_a_small_picture_of_a_kept_rendition_takes_one_statement(served: Served, picture: str) -> None:
+    served.index(film := synthetic_film(1, rows=128, columns=96))
+    assert served.get(url(film, picture))[0] == 200
+    assert served.statements == 1
+
+
+def test_the_coarse_film_lies_as_the_whole_one_does(served: Served) -> None:
+    turned = synthetic_film(1, rows=128, columns=96, PatientOrientation=["F", "R"])
+    served.index(turned)
+    coarse, whole = (
+        Image.open(io.BytesIO(served.get(url(turned, picture))[1])) for picture in ("film.jpg", "film.png")
+    )
+    assert coarse.size == whole.size == (128, 96)
+    assert np.abs(np.asarray(coarse, np.float32) - np.asarray(whole, np.float32)).mean() < 4
 
 
 def test_the_dicomweb_thumbnail_is_of_the_rendition_in_stored_orientation(served: Served) -> None:

@@ -11,7 +11,7 @@ from regionmir.core.geometry import Box
 from regionmir.pixels import draw
 from regionmir.pixels.decode import DisplayImage, display_image
 from regionmir.pixels.orientation import Turn
-from regionmir.pixels.rendition import RENDITION_PX, rendition, small_film, small_part, stored_values
+from regionmir.pixels.rendition import RENDITION_PX, rendition, small_film, small_part, stored_values, whole_film
 from tests.support.films import synthetic_film
 
 ROWS, COLUMNS = 1000, 800
@@ -64,6 +64,25 @@ def test_what_is_cut_from_a_rendition_looks_as_if_it_were_cut_from_the_film(turn
         assert (seen.shape[0] > seen.shape[1]) is not turn.transposed
         difference = np.abs(seen - straight(image, box, seen.shape))
         assert difference.mean() < 3, "grey values of 255"
+
+
+@pytest.mark.parametrize("size", [360, 300, 180, 90, 40])
+def test_a_small_picture_shows_the_same_whatever_its_size(size: int) -> None:
+    image, content = film(), rendition(film())
+    part = Box(100, 200, 700, 950)
+    for seen, box in (
+        (opened(small_film(content, PLAIN, size)), Box(0, 0, COLUMNS, ROWS)),
+        (opened(small_part(content, part, ROWS, COLUMNS, PLAIN, size)), part),
+    ):
+        assert max(seen.shape) == size
+        assert np.abs(seen - straight(image, box, seen.shape)).mean() < 4, "grey values of 255"
+
+
+def test_a_whole_film_is_its_rendition_as_viewed() -> None:
+    content = rendition(film())
+    assert whole_film(content, PLAIN) is content
+    turned = opened(whole_film(content, ON_ITS_SIDE))
+    assert np.abs(turned - ON_ITS_SIDE.apply(opened(content))).mean() < 1, "grey values of 255"
 
 
 def test_a_part_with_few_pixels_is_not_blown_up() -> None:
