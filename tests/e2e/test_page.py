@@ -88,6 +88,8 @@ def test_from_the_list_to_results_in_the_pacs(pages: Pages) -> None:
         page.wait_for_selector("body[data-ready]")
         of_region = ranked(page)
         assert len(of_region) == 10
+        page.wait_for_selector(".stage.query image.film[href$='film.png']")
+        page.wait_for_selector(".stage.hit image.film[href$='film.png']")
         browser.keep(page, "similar")
         _draw(page)
         page.wait_for_url("**box=*")
@@ -126,7 +128,7 @@ def test_hits_side_by_side_by_keys_alone(pages: Pages) -> None:
         page.keyboard.press("Enter")
         page.wait_for_selector("body[data-ready] #hit[data-rank='1']")
         page.keyboard.press("j")
-        page.wait_for_selector("#hit[data-rank='2']")
+        page.wait_for_selector("#hit[data-rank='2'] image.film[href$='film.png']")
         assert page.url.endswith("hit=2")
         before = [page.locator(f".stage.{side}").get_attribute("viewBox") for side in ("query", "hit")]
         page.keyboard.press("+")

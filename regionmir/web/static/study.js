@@ -7,6 +7,10 @@ const $$ = (selector, within = document) => [...within.querySelectorAll(selector
 const ON = { boxes: true, map: false, invert: false, link: true };
 let tool = "pan";
 let stages = {};
+const LOADED = new Promise((done) => {
+  if (document.readyState === "complete") done();
+  else addEventListener("load", done);
+});
 let asking = 0;
 
 function say(text) {
@@ -17,10 +21,26 @@ function say(text) {
 }
 
 // --- Films -----------------------------------------------------------------------------------------------------------
+// Shows the whole film in place of the coarse one, once all that the page shows at first is there.
+async function sharpen(svg) {
+  const film = $("image.film", svg);
+  if (!film) return;
+  await LOADED;
+  const whole = new Image();
+  whole.src = film.dataset.whole;
+  try {
+    await whole.decode();
+    film.setAttribute("href", whole.src);
+  } catch {
+    say("The whole film did not come: load the page again to see it sharp.");
+  }
+}
+
 function attach(side) {
   stages[side]?.close();
   const svg = $(`.stage.${side}`);
   if (!svg) return delete stages[side];
+  sharpen(svg);
   stages[side] = new Stage(svg, { tool: () => tool, moved, drawn });
   const name = $(".hovered", svg.parentElement);
   for (const link of $$("a", svg)) {

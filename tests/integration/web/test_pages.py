@@ -97,7 +97,7 @@ def test_the_list_shows_every_study_with_state_and_thumbnail(served: Served, fil
 def test_a_study_shows_its_film_and_a_box_for_every_region(served: Served, films: list[Dataset]) -> None:
     page = served.page(study_url(films[0]))
     assert page.count('class="box"') == len(PLACES)
-    assert f'href="{picture_url(films[0])}/film.png"' in page
+    assert f'href="{picture_url(films[0])}/film.jpg" data-whole="{picture_url(films[0])}/film.png"' in page
     for short in PLACES:
         assert f'href="{film_url(films[0])}/{short}"' in page
 
@@ -158,7 +158,10 @@ def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(served: Served, fi
     assert served.client.get("/static/..%2Fapp.py").status_code == 404
 
 
-@pytest.mark.parametrize(("picture", "kind"), [("film.png", "PNG"), ("thumbnail.jpg", "JPEG"), ("LLLZ.jpg", "JPEG")])
+@pytest.mark.parametrize(
+    ("picture", "kind"),
+    [("film.png", "PNG"), ("film.jpg", "JPEG"), ("thumbnail.jpg", "JPEG"), ("LLLZ.jpg", "JPEG")],
+)
 def test_pictures_are_pictures(served: Served, films: list[Dataset], picture: str, kind: str) -> None:
     response = served.client.get(f"{picture_url(films[0])}/{picture}")
     assert response.status_code == 200
@@ -177,7 +180,7 @@ def test_pixels_that_may_name_a_patient_are_not_shown_but_the_boxes_are(served: 
         assert page.split('data-side="hit"')[0].count('class="box"') == len(PLACES)
         assert "burned into its pixels" in page
         assert picture_url(film) not in page
-        for picture in ("film.png", "thumbnail.jpg", "LLLZ.jpg"):
+        for picture in ("film.png", "film.jpg", "thumbnail.jpg", "LLLZ.jpg"):
             assert served.client.get(f"{picture_url(film)}/{picture}").status_code == 404
     assert "not shown" in served.page("/")
 
