@@ -60,6 +60,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=_POOL_TIMEOUT_S,
+            pool_use_lifo=True,  # a connection that was used just now has its statements prepared
             hide_parameters=True,
             json_serializer=as_json,
             connect_args={**_CONNECT, "application_name": application_name},

@@ -1,7 +1,9 @@
 """The page of similar studies in Chromium: 5,000 studies, one region asked, every picture drawn for the first time.
 
-A time runs, by the browser's own clock, from the navigation to the largest paint of what stands in the page: the
-ranked hits beside the query. A thumbnail's time is the one that its request took, with its wait for a connection.
+Times run, by the browser's own clock, from the navigation: to the largest paint of what stands in the page at first,
+the ranked hits beside the query, both films coarse; until all of these pictures are there; and until both films have
+come in full, which are asked for then. A thumbnail's time is the one that its request took, with its wait for a
+connection.
 
 The films that are seen (88, native, 2048 x 1792) are filed as the node does and indexed by the index worker's own code,
 which keeps their renditions; nothing is filled in by hand. A second web process then answers the same questions with
@@ -35,13 +37,20 @@ STUDIES = 5000
 ASKED = 8
 FILM_PX = (2048, 1792)
 PAINT_MS, THUMBNAIL_MS = 500, 100
-_PAINTED = """() => new Promise(done => {
-  const seen = new PerformanceObserver(list => done(Math.max(...list.getEntries().map(one => one.startTime))));
-  seen.observe({type: 'largest-contentful-paint', buffered: true});
+_TIMES = """() => new Promise(done => {
+  const asked = performance.getEntriesByType('resource');
+  const of = (name) => asked.filter(one => one.name.endsWith(name));
+  const told = (list) => {
+    const painted = list.getEntries().filter(one => !one.url.endsWith('.png')).map(one => one.startTime);
+    done({
+      paint: Math.max(...painted),
+      pictures: performance.getEntriesByType('navigation')[0].loadEventStart,
+      films: Math.max(...of('/film.png').map(one => one.responseEnd)),
+      thumbnails: of('.jpg').filter(one => !one.name.endsWith('/film.jpg')).map(one => one.duration),
+    });
+  };
+  new PerformanceObserver(told).observe({type: 'largest-contentful-paint', buffered: true});
 })"""
-_THUMBNAILS = (
-    "performance.getEntriesByType('resource').filter(one => one.name.endsWith('.jpg')).map(one => one.duration)"
-)
 
 
 def figures() -> Iterator[Figure]:
@@ -54,7 +63,12 @@ def figures() -> Iterator[Figure]:
             session.execute(text("DELETE FROM rendition"))
         drawn = _measured(Path(folder), url, paths)
     what = f"similar studies in Chromium, {STUDIES} studies"
-    yield Figure("page_paint_5k", f"{what}: largest paint, ms, median", statistics.median(kept.paints), PAINT_MS, False)
+    for name, told, times, target in (
+        ("page_paint_5k", "largest paint, films coarse", kept.paints, PAINT_MS),
+        ("page_pictures_5k", "every first picture there", kept.pictures, None),
+        ("page_films_5k", "both films in full", kept.films, None),
+    ):
+        yield Figure(name, f"{what}: {told}, ms, median", statistics.median(times), target, False)
     yield from _of_thumbnails("page_thumbnail", f"{what}: a thumbnail", kept.thumbnails, THUMBNAIL_MS)
     yield from _of_thumbnails(
         "page_thumbnail_drawn", f"{what}: a thumbnail without a kept rendition", drawn.thumbnails, None
@@ -68,9 +82,12 @@ def _of_thumbnails(name: str, what: str, times: list[float], target: float | Non
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """Of one web process, in ms: the largest paint of each page, and each thumbnail of all of them."""
+    """Of one web process, in ms: of each page its largest paint, its first pictures and its films in full, and each
+    thumbnail of all of them."""
 
     paints: list[float]
+    pictures: list[float]
+    films: list[float]
     thumbnails: list[float]
 
 
@@ -79,12 +96,15 @@ def _measured(folder: Path, url: str, paths: list[str]) -> _Times:
     with live_web(data_dir=folder, database_url=url) as address, browser.page() as page:
         page.goto(f"{address}/?q=nobody")  # browser and server have started; no picture is drawn yet
         measured = [_measure(page, address + path) for path in paths]
-    return _Times([paint for paint, _ in measured], [time for _, times in measured for time in times])
+    paints, pictures, films = ([float(one[name]) for one in measured] for name in ("paint", "pictures", "films"))
+    return _Times(paints, pictures, films, [float(time) for one in measured for time in one["thumbnails"]])
 
 
-def _measure(page: Any, address: str) -> tuple[float, list[float]]:
+def _measure(page: Any, address: str) -> dict[str, Any]:
     page.goto(address, wait_until="networkidle")
-    return float(page.evaluate(_PAINTED)), [float(time) for time in page.evaluate(_THUMBNAILS)]
+    for side in ("query", "hit"):
+        page.wait_for_selector(f".stage.{side} image.film[href$='film.png']", state="attached")
+    return dict(page.evaluate(_TIMES))
 
 
 @contextmanager
