@@ -6,6 +6,7 @@ pgvector's `halfvec_recv`.
 
 import datetime as dt
 import struct
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -22,30 +23,26 @@ class BigInt(int):
     """An integer of eight bytes."""
 
 
-class SmallInt(int):
-    """An integer of two bytes."""
-
-
 Value = int | float | str | dt.date | None
 
 
 def packed_values(*values: Value) -> bytes:
-    """Return values of columns: `int` is integer unless of a type above, `float` double precision, `str` text."""
+    """Return values of columns: `int` is integer unless a `BigInt`, `float` double precision, `str` text."""
     return b"".join(map(_packed, values))
 
 
-def packed_halfvec(vector: npt.NDArray[np.floating[Any]]) -> bytes:
-    """Return a vector (D,) as a value of a column `halfvec`."""
-    content = np.asarray(vector, ">f2").tobytes()
-    return struct.pack(">ihh", 4 + len(content), len(vector), 0) + content
+def packed_halfvecs(vectors: Sequence[npt.NDArray[np.floating[Any]]]) -> list[bytes]:
+    """Return vectors (D,) of one length as values of a column `halfvec`."""
+    contents = np.asarray(vectors).astype(">f2")
+    rows, width = contents.shape
+    head = struct.pack(">ihh", 4 + 2 * width, width, 0)
+    return [head + contents[row].tobytes() for row in range(rows)]
 
 
 def _packed(value: Value) -> bytes:
     match value:
         case None:
             return _NULL
-        case SmallInt():
-            return struct.pack(">ih", 2, value)
         case BigInt():
             return struct.pack(">iq", 8, value)
         case int():

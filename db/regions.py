@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from db.binary_copy import COPY_END, COPY_HEADER, BigInt, SmallInt, packed_halfvec, packed_values
+from db.binary_copy import COPY_END, COPY_HEADER, BigInt, packed_halfvecs, packed_values
 from db.engine import copying
 from db.tables import AnalysisRow, EmbeddingRow, InstanceRow, PatientRow, RegionRow, SeriesRow, StudyRow
 from regionmir.core.anatomy import anatomy_by_key
@@ -26,7 +26,8 @@ _ADD_BOXES: Final = text(
     "CAST(:x0 AS float8[]), CAST(:y0 AS float8[]), CAST(:x1 AS float8[]), CAST(:y1 AS float8[]), "
     "CAST(:score AS float8[])) RETURNING instance_pk, anatomy_pk, pk"
 )
-_FIELDS: Final = struct.pack(">h", 12)
+_OWN: Final = struct.Struct(">hiqiiihiq")
+"""Of a line of `_COPY_EMBEDDINGS`: the number of its fields, and the first four, each behind its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,11 @@ def replace(session: Session, model_pk: int, found: Mapping[int, Sequence[Embedd
         for pk, study_pk, patient_pk, *values in _filter_columns(session, found)
     }
     packed = [COPY_HEADER]
-    for line in lines:
+    for line, vector in zip(lines, packed_halfvecs([line.vector for line in lines]), strict=True):
         anatomy_pk = line.region.anatomy.key
         region_pk = pks[line.instance_pk, anatomy_pk]
-        own = packed_values(BigInt(line.instance_pk), model_pk, SmallInt(anatomy_pk), BigInt(region_pk))
-        packed += [_FIELDS, own, filters[line.instance_pk], packed_halfvec(line.vector)]
+        own = _OWN.pack(12, 8, line.instance_pk, 4, model_pk, 2, anatomy_pk, 8, region_pk)
+        packed += [own, filters[line.instance_pk], vector]
     with copying(session, _COPY_EMBEDDINGS) as copy:
         copy.write(b"".join([*packed, COPY_END]))
 

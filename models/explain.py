@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.preprocess import Image, prepare, stack
+from models.preprocess import prepare, stack
 from models.region_model import RegionModel
+from models.square import Image
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.geometry import Box
 
@@ -32,7 +33,7 @@ class Explanation:
 def explain_pair(model: RegionModel, query: tuple[Image, Box], hit: tuple[Image, Box], anatomy: Anatomy) -> Explanation:
     """Return why the regions `query` and `hit`, boxes in pixels of display values (H, W), are alike as `anatomy`.
 
-    Raises `ValueError` where an array is no image (see `preprocess.prepare`).
+    Raises `ValueError` where an array is no image (see `square.square`).
     """
     cells = [_cells(model, image, box).requires_grad_() for image, box in (query, hit)]
     slot = torch.tensor([anatomy.key - 1], device=model.device)

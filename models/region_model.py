@@ -16,7 +16,8 @@ from torch import Tensor
 from models.acceptance import Acceptance
 from models.embedder import Embedding
 from models.network import SLOTS, RegionNetwork
-from models.preprocess import Image, Prepared, inverted, prepare, stack
+from models.preprocess import Prepared, inverted, prepare, stack
+from models.square import Image, Square
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import InvalidBox
 from regionmir.core.geometry import Box
@@ -86,17 +87,21 @@ class RegionModel:
         self.side = network.config.side
         self.slots = torch.tensor([a.key - 1 for a in info.anatomies], device=device)
 
-    def analyse(self, images: Sequence[Image]) -> list[ImageAnalysis]:
-        """Return one analysis per image (H, W) of display values in [0, 1], in their order.
+    def analyse(self, images: Sequence[Image | Square]) -> list[ImageAnalysis]:
+        """Return one analysis per image, in their order: display values (H, W) in [0, 1], or a square of `side`.
 
-        Raises `ValueError` where an array is no image (see `preprocess.prepare`).
+        Boxes of a square are in pixels of the image that it was made from. Raises `ValueError` where an array is no
+        image (see `square.square`).
         """
         found: list[ImageAnalysis] = []
         for start in range(0, len(images), MAX_BATCH):
-            prepared = [prepare(image, self.side) for image in images[start : start + MAX_BATCH]]
+            prepared = [self._prepared(image) for image in images[start : start + MAX_BATCH]]
             passed = self.forward(stack(prepared))
             found += [self._analysis(passed, i, made) for i, made in enumerate(prepared)]
         return found
+
+    def _prepared(self, image: Image | Square) -> Prepared:
+        return Prepared.of(image) if isinstance(image, Square) else prepare(image, self.side)
 
     def _looks_inverted(self, made: Prepared) -> bool:
         """Return whether the film would be accepted with black and white exchanged."""
@@ -172,17 +177,17 @@ class RegionModel:
     def _regions(self, found: Found, i: int, made: Prepared) -> Iterator[EmbeddedRegion]:
         height = made.letterbox.height / made.letterbox.scale_y
         width = made.letterbox.width / made.letterbox.scale_x
-        scores = region_scores(found)[i]
+        presence, boxes, scores = (of[i].tolist() for of in (found.presence, found.boxes, region_scores(found)))
+        vectors = found.vectors[i].numpy()
         for anatomy in self.info.anatomies:
             slot = anatomy.key - 1
-            if float(found.presence[i, slot]) < self.min_presence:
+            if presence[slot] < self.min_presence:
                 continue
             try:
-                box = made.letterbox.to_image(Box(*found.boxes[i, slot].tolist())).clipped(width, height)
+                box = made.letterbox.to_image(Box(*boxes[slot])).clipped(width, height)
             except InvalidBox:  # wholly in the letterbox's margin
                 continue
-            region = DetectedRegion(anatomy, box, float(scores[slot]))
-            yield EmbeddedRegion(region, found.vectors[i, slot].numpy())
+            yield EmbeddedRegion(DetectedRegion(anatomy, box, scores[slot]), vectors[slot])
 
 
 def has_bf16(device: str) -> bool:

@@ -20,7 +20,7 @@ from regionmir.pixels.decode import PIPELINE_HASH
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
 from workers.models import InUse, Models
 from workers.pipeline import ObjectPaths, Outcome, judge, read_film
-from workers.reading import Film
+from workers.reading import Film, Wanted
 
 _COMPARE_S = 600.0
 """A film that arrived while a generation was being proposed may be on no list: it is found when they are compared."""
@@ -101,7 +101,8 @@ class CatchUp:
             analyses.release(session, model_pk, [film.instance_pk for film in films])
 
     def _look_at(self, used: InUse, films: list[ClaimedFilm]) -> None:
-        read = [(film, read_film(self.objects, self.max_pixels, film)) for film in films]
+        wanted = Wanted(used.model.side)
+        read = [(film, read_film(self.objects, self.max_pixels, film, wanted)) for film in films]
         decoded = [(film, found) for film, found in read if isinstance(found, Film)]
         outcomes = [(film, found) for film, found in read if isinstance(found, Outcome)]
         judged = judge([found for _, found in decoded], used.model)
@@ -125,7 +126,5 @@ class CatchUp:
 def _judgement(outcome: Outcome) -> Judgement:
     if outcome.film is None:
         return Judgement(outcome.state, outcome.reason)
-    image = outcome.film.image
-    return Judgement(
-        outcome.state, outcome.reason, outcome.regions, image.pixel_sha256, PIPELINE_HASH, outcome.film.view
-    )
+    film = outcome.film
+    return Judgement(outcome.state, outcome.reason, outcome.regions, film.pixel_sha256, PIPELINE_HASH, film.view)

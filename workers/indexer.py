@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,8 +25,8 @@ from workers.boxes import embed_waiting
 from workers.explaining import explain_waiting
 from workers.models import InUse, Models
 from workers.periodic import Periodic
-from workers.pipeline import Analyser, ObjectPaths, Outcome, judged, read_and_draw, write_outcomes
-from workers.reading import Film
+from workers.pipeline import Analyser, ObjectPaths, Outcome, judged, read_film, write_outcomes
+from workers.reading import Film, Wanted
 from workers.uploads import index_uploaded
 
 _READERS = 2
@@ -41,6 +41,8 @@ class Batch:
 
     rows: tuple[tuple[ClaimedInstance, "Future[Film | Outcome]"], ...] = ()
     alone: bool = False
+    side: int = 0
+    """Of the model that they are read for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,12 @@ class Indexer:
         A thread that drains does so between its batches.
         """
         with self._one_at_a_time:
-            return self._embed_boxes()
+            return self._embed_boxes(self._in_use())
 
     def explain_pairs(self) -> int:
         """Make the similarity maps that wait and return how many. A thread that drains does so between its batches."""
         with self._one_at_a_time:
-            return self._explain_pairs()
+            return self._explain_pairs(self._in_use())
 
     def stop(self) -> None:
         """Let `drain` end after the batch it is at. Safe in a signal handler."""
@@ -124,33 +126,35 @@ class Indexer:
 
     def _drain(self) -> int:
         done = 0
-        self._answer_at_once()
+        used = self._answer_at_once()
         try:
-            batch = self._next_batch()
+            batch = self._next_batch(used)
             while batch.rows and not self._stopping.is_set():
-                following = Batch() if batch.alone else self._next_batch()
-                done += self._index(batch)
-                self._answer_at_once()
-                batch = following if following.rows else self._next_batch()
+                following = Batch() if batch.alone else self._next_batch(used)
+                done += self._index(batch, used)
+                used = self._answer_at_once()
+                batch = following if following.rows else self._next_batch(used)
             done += self._written()
         finally:
             self._await_writing()
         self._release(self._held)
         return done
 
-    def _answer_at_once(self) -> None:
-        self._embed_boxes()
-        self._explain_pairs()
-
-    def _embed_boxes(self) -> int:
+    def _answer_at_once(self) -> InUse:
+        """Answer whoever waits for the model; return the model that is in use."""
         used = self._in_use()
+        self._embed_boxes(used)
+        self._explain_pairs(used)
+        return used
+
+    def _embed_boxes(self, used: InUse) -> int:
         done = embed_waiting(self.database, self.objects, used, self.max_pixels)
         if self.uploads is not None:
             done += index_uploaded(self.database, self.uploads, used, self.max_pixels)
         return done
 
-    def _explain_pairs(self) -> int:
-        return explain_waiting(self.database, self.objects, self._in_use(), self.max_pixels)
+    def _explain_pairs(self, used: InUse) -> int:
+        return explain_waiting(self.database, self.objects, used, self.max_pixels)
 
     def _in_use(self) -> InUse:
         """Return the model to use now: another generation may have been activated. Raises `ModelError`."""
@@ -161,8 +165,8 @@ class Indexer:
                 self._fixed = InUse(generations.ensure_model(session, self.model.info), self.model)
         return self._fixed
 
-    def _next_batch(self) -> Batch:
-        """Claim rows and begin to read their films.
+    def _next_batch(self, used: InUse) -> Batch:
+        """Claim rows and begin to read their films for the model.
 
         An instance that was claimed before and not finished may have killed its worker: it is taken alone and the
         others are given back, so that it brings down none of them.
@@ -176,12 +180,21 @@ class Indexer:
         if suspects and len(claimed) > 1:
             self._release({row.pk for row in claimed if row is not suspects[0]})
             claimed = suspects
-        reading = [self._readers.submit(read_and_draw, self.objects, self.max_pixels, row) for row in claimed]
-        return Batch(tuple(zip(claimed, reading, strict=True)), alone=bool(suspects))
+        return self._reading(claimed, used, alone=bool(suspects))
 
-    def _index(self, batch: Batch) -> int:
-        """Look at a batch and begin to write what was found; return how many films the batch before it had."""
-        began, used = time.monotonic(), self._in_use()
+    def _reading(self, claimed: Sequence[ClaimedInstance], used: InUse, *, alone: bool) -> Batch:
+        wanted = Wanted(used.model.side, rendition=True)
+        reading = [self._readers.submit(read_film, self.objects, self.max_pixels, row, wanted) for row in claimed]
+        return Batch(tuple(zip(claimed, reading, strict=True)), alone, wanted.side)
+
+    def _index(self, batch: Batch, used: InUse) -> int:
+        """Look at a batch and begin to write what was found; return how many films the batch before it had.
+
+        Films that were read for a model of another side, when another generation was in use, are read again.
+        """
+        began = time.monotonic()
+        if batch.side != used.model.side:
+            batch = self._reading([row for row, _ in batch.rows], used, alone=batch.alone)
         outcomes = judged(batch.rows, used.model)
         done = self._written()
         written = self._writer.submit(

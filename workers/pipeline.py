@@ -8,7 +8,7 @@ leased and are done again.
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from db.engine import Database, Session
 from db.instances import ClaimedInstance, IndexedFilm
 from db.renditions import Drawn
 from db.wanted_answers import Marked
+from models.square import Image, Square
 from regionmir.archive import renditions
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import BrokenImage, InvalidBox, StorageFull, Transient, UnsupportedImage, origin
@@ -29,10 +30,9 @@ from regionmir.core.geometry import Box
 from regionmir.core.keeping import StoragePolicy
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInfo, InstanceState
 from regionmir.monitoring.stages import stage, stages
-from regionmir.pixels.decode import PIPELINE_HASH, DisplayImage
-from regionmir.pixels.rendition import rendition
+from regionmir.pixels.decode import PIPELINE_HASH
 from regionmir.query.annotations import ANNOTATIONS, AnnotatedRegion
-from workers.reading import Film, read_object
+from workers.reading import WHOLE, Film, Wanted, read_object
 
 log = structlog.get_logger(__name__)
 
@@ -46,16 +46,21 @@ class Analysis(Protocol):
     def regions(self) -> tuple[EmbeddedRegion, ...]: ...
 
 
-Side = tuple[npt.NDArray[np.float32], Box]
+Side = tuple[Image, Box]
 """One region of a pair: an image (H, W) of display values and the box in its pixels."""
 
 
 class Analyser(Protocol):
-    """A model: one forward pass over images (H, W) float32 of display values 0..1, one analysis for each."""
+    """A model: one forward pass over images, one analysis for each.
+
+    An image is (H, W) float32 of display values 0..1, or, for a model that has a `side`, the square of it.
+    """
 
     @property
     def info(self) -> GenerationInfo: ...
-    def analyse(self, images: Sequence[npt.NDArray[np.float32]]) -> Sequence[Analysis]: ...
+    @property
+    def side(self) -> int: ...
+    def analyse(self, images: Sequence[Image | Square]) -> Sequence[Analysis]: ...
     def embed_boxes(
         self, image: npt.NDArray[np.float32], boxes: Sequence[Box], anatomies: Sequence[Anatomy]
     ) -> npt.NDArray[np.float32]: ...
@@ -100,16 +105,21 @@ class Outcome:
     """What an annotation marks: it asks, and is not indexed itself."""
 
 
-def read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
-    """Return the decoded film, or the outcome that it is not one; whatever decoding it does, only it is lost."""
+def read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm, wanted: Wanted = WHOLE) -> Film | Outcome:
+    """Return the decoded film, or the outcome that it is not one; whatever decoding it does, only it is lost.
+
+    One whose rendition is wanted and cannot be drawn is indexed without.
+    """
     with stage("read", claimed.sop_instance_uid):
-        return _read_film(objects, max_pixels, claimed)
+        return _read_film(objects, max_pixels, claimed, wanted)
 
 
-def _read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
+def _read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm, wanted: Wanted) -> Film | Outcome:
     try:
-        read = read_object(objects.path(claimed.storage_key), claimed.sop_class_uid, max_pixels)
+        read = read_object(objects.path(claimed.storage_key), claimed.sop_class_uid, max_pixels, wanted)
         if isinstance(read, Film):
+            if wanted.rendition and read.rendition is None:
+                log.error("no rendition", sop_instance_uid=claimed.sop_instance_uid)
             return read
         return Outcome(InstanceState.UNSUPPORTED, wanted_answers.ANNOTATION, marked=read)
     except UnsupportedImage as error:
@@ -123,19 +133,6 @@ def _read_film(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Fi
     except Exception as error:  # a decoder's own fault with this film is no reason to hold up the others
         log.error("film not decoded", sop_instance_uid=claimed.sop_instance_uid, at=origin(error))
         return Outcome(InstanceState.FAILED, f"cannot be decoded: {type(error).__name__}")
-
-
-def read_and_draw(objects: ObjectPaths, max_pixels: int, claimed: StoredFilm) -> Film | Outcome:
-    """Return what `read_film` does, a film with its rendition; one that cannot be drawn is indexed without."""
-    read = read_film(objects, max_pixels, claimed)
-    if isinstance(read, Outcome):
-        return read
-    try:
-        with stage("draw", claimed.sop_instance_uid):
-            return replace(read, rendition=rendition(read.image))
-    except Exception as error:  # a page draws it again, or not
-        log.error("no rendition", sop_instance_uid=claimed.sop_instance_uid, at=origin(error))
-        return read
 
 
 def judged(
@@ -160,7 +157,7 @@ def judge(films: Sequence[Film], model: Analyser) -> list[Outcome]:
         return []
     try:
         with stage("forward"):
-            analyses = model.analyse([film.image.values for film in films])
+            analyses = model.analyse([film.seen for film in films])
         return [_outcome(film, analysis) for film, analysis in zip(films, analyses, strict=True)]
     except Exception as error:
         log.error("forward pass failed", films=len(films), error=type(error).__name__, at=origin(error))
@@ -172,18 +169,18 @@ def judge(films: Sequence[Film], model: Analyser) -> list[Outcome]:
 def _outcome(film: Film, analysis: Analysis) -> Outcome:
     if not analysis.accepted:
         return Outcome(InstanceState.UNSUPPORTED, NOT_A_CHEST)
-    regions = tuple(_in_stored_pixels(film.image, analysis.regions))
+    regions = tuple(_in_stored_pixels(film, analysis.regions))
     if not regions:
         return Outcome(InstanceState.UNSUPPORTED, NO_REGION)
     return Outcome(InstanceState.INDEXED, film=film, regions=regions)
 
 
-def _in_stored_pixels(image: DisplayImage, regions: Iterable[EmbeddedRegion]) -> Iterable[EmbeddedRegion]:
-    rows, columns = image.stored_size
+def _in_stored_pixels(film: Film, regions: Iterable[EmbeddedRegion]) -> Iterable[EmbeddedRegion]:
+    rows, columns = film.stored_size
     for found in regions:
         region = found.region
         try:
-            box = image.to_stored(region.box).clipped(columns, rows)
+            box = film.to_stored(region.box).clipped(columns, rows)
         except InvalidBox:  # wholly outside the image
             continue
         yield EmbeddedRegion(DetectedRegion(region.anatomy, box, region.score), found.vector)
@@ -223,7 +220,7 @@ class _Found(NamedTuple):
 
 
 def _found(claimed: ClaimedInstance, film: Film, regions: Sequence[EmbeddedRegion]) -> _Found:
-    indexed = IndexedFilm(claimed, regions, film.image.pixel_sha256, PIPELINE_HASH, film.view)
+    indexed = IndexedFilm(claimed, regions, film.pixel_sha256, PIPELINE_HASH, film.view)
     return _Found(indexed, film.rendition)
 
 

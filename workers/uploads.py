@@ -9,6 +9,7 @@ from regionmir.core.records import InstanceState
 from regionmir.storage.uploads import Uploads
 from workers.models import InUse
 from workers.pipeline import Analyser, Outcome, judge, read_film
+from workers.reading import Wanted
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ def sweep(database: Database, folder: Uploads, keep_s: float) -> int:
 
 
 def _outcome(folder: Uploads, model: Analyser, max_pixels: int, waiting: WaitingFilm) -> Outcome:
-    film = read_film(folder, max_pixels, waiting)
+    film = read_film(folder, max_pixels, waiting, Wanted(model.side))
     return film if isinstance(film, Outcome) else judge([film], model)[0]
 
 
@@ -48,15 +49,15 @@ def _write(database: Database, model_pk: int, code: str, outcome: Outcome) -> No
         if outcome.film is None or outcome.state is not InstanceState.INDEXED:
             uploads.finish(session, code, outcome.state, outcome.reason)
             return
-        image = outcome.film.image
+        film = outcome.film
         uploads.finish(
             session,
             code,
             outcome.state,
             model_pk=model_pk,
-            pixel_sha256=image.pixel_sha256,
-            view=outcome.film.view,
-            rows=image.stored_size[0],
-            columns=image.stored_size[1],
+            pixel_sha256=film.pixel_sha256,
+            view=film.view,
+            rows=film.stored_size[0],
+            columns=film.stored_size[1],
             regions=uploads.as_json(outcome.regions),
         )

@@ -15,7 +15,8 @@ from models.data.films import Progress as Progress
 from models.data.pixels import MASK_LABELS, LabelMap, read_mask
 from models.data.pixels import read_pixels as read_pixels
 from models.network import SLOTS
-from models.preprocess import Letterbox, prepare
+from models.preprocess import prepare
+from models.square import Letterbox
 from regionmir.core.anatomy import anatomy_by_name
 
 _MASK_KEYS = tuple(anatomy_by_name(name).key for name in MASK_LABELS.values())

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.preprocess import Letterbox
+from models.square import Letterbox
 
 Floats = npt.NDArray[np.float32]
 

@@ -17,8 +17,9 @@ from models.data.films import Film, patient_key
 from models.data.tensors import Progress, read_pixels
 from models.evaluate.altered import blanked
 from models.network import SLOTS
-from models.preprocess import Letterbox, Prepared, prepare, stack
+from models.preprocess import Prepared, prepare, stack
 from models.region_model import Found, RegionModel, region_scores
+from models.square import Letterbox
 from regionmir.core.anatomy import anatomy_by_name
 from regionmir.core.errors import InvalidBox
 from regionmir.core.geometry import Box

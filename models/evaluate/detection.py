@@ -6,8 +6,9 @@ import numpy.typing as npt
 from models.data.tensors import Progress, read_pixels
 from models.evaluate.analysed import BATCH, Analysed, Floats
 from models.evaluate.cases import Cases, make_cases
-from models.preprocess import Image, prepare, stack
+from models.preprocess import prepare, stack
 from models.region_model import RegionModel
+from models.square import Image
 
 CUT = 0.45
 """Share of a film that is cut away to see whether what was there is still reported."""

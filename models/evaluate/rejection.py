@@ -12,9 +12,9 @@ from models.data.errors import DataError
 from models.data.tensors import read_pixels
 from models.evaluate.analysed import Analysed, Bools
 from models.evaluate.figures import Figure, Floats, auroc, mean_figure
-from models.preprocess import Image as Pixels
 from models.preprocess import prepare
 from models.region_model import RegionModel
+from models.square import Image as Pixels
 from models.train.negatives import MAKERS
 
 GENERATED = 8

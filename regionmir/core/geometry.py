@@ -16,7 +16,8 @@ class Box:
     y1: float
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(v) for v in self.as_tuple()):
+        finite = math.isfinite
+        if not (finite(self.x0) and finite(self.y0) and finite(self.x1) and finite(self.y1)):
             raise InvalidBox(f"box is not finite: {self.as_tuple()}")
         if self.x1 <= self.x0 or self.y1 <= self.y0:
             raise InvalidBox(f"box has no area: {self.as_tuple()}")

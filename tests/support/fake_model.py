@@ -49,6 +49,9 @@ class FakeModel:
     darker than `breaks_below` makes the pass raise; `passes` holds the number of images of each pass.
     """
 
+    side = 0
+    """Sees display values of every size."""
+
     def __init__(self, *, name: str = "fake", dim: int = DIM, pass_s: float = 0.0, breaks_below: float = -1.0) -> None:
         weights = "0" * 64 if name == "fake" else sha256(name.encode()).hexdigest()
         self.info = GenerationInfo(

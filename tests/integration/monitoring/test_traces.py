@@ -64,7 +64,7 @@ def _trace(span: ReadableSpan) -> int:
 def test_one_trace_leads_a_film_from_its_arrival_over_indexing_to_the_answer(spans: tuple[ReadableSpan, ...]) -> None:
     (answer,) = [span for span in spans if span.name == "answer"]
     of_film = [span.name for span in spans if _trace(span) == _trace(answer)]
-    assert of_film == ["keep", "file", "read", "draw", "write", "answer"]
+    assert of_film == ["keep", "file", "read", "write", "answer"]
     assert len({_trace(span) for span in spans if span.name == "keep"}) == 2  # each film has a trace of its own
 
 

@@ -26,8 +26,8 @@ from models.evaluate.report import write_report
 from models.evaluate.run import Evaluation, evaluate
 from models.evaluate.summary import check_columns, figures, group_figures
 from models.network import SLOTS
-from models.preprocess import Letterbox
 from models.region_model import Found, ImageAnalysis
+from models.square import Letterbox
 
 SIDE = 64
 RIGHT, LEFT = (4.0, 8.0, 28.0, 56.0), (36.0, 8.0, 60.0, 56.0)

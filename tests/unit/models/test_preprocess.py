@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.preprocess import MAX_STRETCH, Letterbox, prepare, preprocessing_hash
+from models.preprocess import prepare, preprocessing_hash
+from models.square import MAX_STRETCH, Letterbox
 from regionmir.core.geometry import Box
 
 sizes = st.integers(min_value=3, max_value=5000)
