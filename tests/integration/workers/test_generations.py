@@ -207,6 +207,28 @@ def test_a_crash_at_any_film_loses_nothing_and_writes_nothing_twice(
     site.do(generations.activate, number)
 
 
+def test_films_read_for_one_model_are_read_again_where_another_side_is_wanted_by_the_time(site: Site) -> None:
+    class Sided(FakeModel):
+        side = 64
+
+        def analyse(self, images: Any) -> Any:
+            return super().analyse([image.values for image in images])
+
+    class Retires(FakeModel):
+        def analyse(self, images: Any) -> Any:
+            site.run("UPDATE model SET status = 'previous' WHERE pk <> :m", m=number)
+            site.run("UPDATE model SET status = 'active' WHERE pk = :m", m=number)
+            return super().analyse(images)
+
+    site.made |= {"": Retires(), "new": Sided(name="new", dim=64)}
+    indexer, _ = site.worker()
+    number = site.propose()
+    site.file(8)
+    assert indexer.drain() == 8
+    assert site.rows("SELECT state, count(*) FROM instance GROUP BY 1") == [("indexed", 8)]
+    site.whole(number, 4)
+
+
 def test_a_film_that_kills_its_worker_again_and_again_is_given_up_alone(site: Site) -> None:
     class Deadly(FakeModel):
         def analyse(self, images: Any) -> Any:

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.preprocess import prepare, preprocessing_hash
-from models.square import MAX_STRETCH, Letterbox
+from models.square import MAX_STRETCH, PERCENTILES, Letterbox, square
 from regionmir.core.geometry import Box
 
 sizes = st.integers(min_value=3, max_value=5000)
@@ -48,6 +49,19 @@ def test_a_bright_rectangle_lands_where_the_letterbox_says() -> None:
     bright = (made.values > 0.5).nonzero()
     (y0, x0), (y1, x1) = bright.min(dim=0).values.tolist(), bright.max(dim=0).values.tolist()
     assert (x0, y0, x1 + 1, y1 + 1) == pytest.approx(inside.as_tuple(), abs=1.5)
+
+
+@pytest.mark.parametrize("shape", [(371, 512), (1500, 1100), (40, 30), (300, 900)])
+def test_a_square_is_what_an_antialiased_resize_by_torch_gives(shape: tuple[int, int]) -> None:
+    """Models were trained on those: another resize would be another preprocessing."""
+    image = np.random.default_rng(0).random(shape).astype(np.float32)
+    made = square(image, 256)
+    size = (made.letterbox.height, made.letterbox.width)
+    inner = F.interpolate(torch.from_numpy(image)[None, None], size=size, mode="bilinear", antialias=True)[0, 0]
+    low, high = np.percentile(inner.numpy(), PERCENTILES)
+    stretched = ((inner - float(low)) / float(high - low)).clamp(0, 1).numpy()
+    top, left = made.letterbox.top, made.letterbox.left
+    np.testing.assert_allclose(made.values[top : top + size[0], left : left + size[1]], stretched, atol=2e-5)
 
 
 def test_window_and_offset_of_the_values_do_not_matter() -> None:

@@ -16,6 +16,7 @@ from models.evaluate.figures import Figure
 from models.preprocess import prepare, stack
 from models.region_model import RegionModel
 from models.registry import load_model
+from models.square import square
 from regionmir.core.geometry import Box
 from regionmir.pixels.decode import display_image
 
@@ -89,6 +90,13 @@ def test_a_film_is_accepted_with_unit_vectors_of_known_anatomies(model: RegionMo
             assert 0 <= region.region.score <= 1
             assert region.vector.dtype == np.float32
             assert np.linalg.norm(region.vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_square_has_the_answer_of_the_film_that_it_was_made_from(model: RegionModel, films: list[Image]) -> None:
+    for one, other in zip(model.analyse(films), model.analyse([square(f, model.side) for f in films]), strict=True):
+        assert [r.region for r in one.regions] == [r.region for r in other.regions]
+        for a, b in zip(one.regions, other.regions, strict=True):
+            np.testing.assert_array_equal(a.vector, b.vector)
 
 
 def test_the_same_film_has_the_same_answer_alone_and_in_a_batch(model: RegionModel, films: list[Image]) -> None:
