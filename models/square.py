@@ -77,8 +77,19 @@ def square(image: Image, side: int) -> Square:
     inner = np.asarray(source.resize((box.width, box.height), Pillow.Resampling.BILINEAR))
     if not np.isfinite(inner).all():
         raise ValueError("an image holds values that are not finite")
-    low, high = np.percentile(inner, PERCENTILES)
+    ordered = np.sort(inner, axis=None)
+    low, high = (_percentile(ordered, share) for share in PERCENTILES)
     values = np.zeros((side, side), np.float32)
-    stretched = (inner - np.float32(low)) / np.float32(max(float(high - low), MIN_CONTRAST))
-    values[box.top : box.top + box.height, box.left : box.left + box.width] = np.clip(stretched, 0, 1)
-    return Square(values, box, bool(high - low < MIN_CONTRAST))
+    stretched = values[box.top : box.top + box.height, box.left : box.left + box.width]
+    np.subtract(inner, np.float32(low), out=stretched)
+    stretched /= np.float32(max(high - low, MIN_CONTRAST))
+    np.clip(stretched, 0, 1, out=stretched)
+    return Square(values, box, high - low < MIN_CONTRAST)
+
+
+def _percentile(ordered: npt.NDArray[np.float32], share: float) -> float:
+    """Return what `numpy.percentile` does of values in their order: sorting takes less time than it does."""
+    at = share / 100 * (len(ordered) - 1)
+    below = int(at)
+    one, next_ = ordered[below : below + 2].tolist() if below + 1 < len(ordered) else [float(ordered[below])] * 2
+    return float(one + (next_ - one) * (at - below))
