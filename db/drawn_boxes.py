@@ -14,6 +14,7 @@ from regionmir.core.geometry import Box
 from regionmir.core.records import Vector
 
 CHANNEL = "box_answered"
+WORKING = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def claim(session: Session, model_pk: int) -> WaitingBox | None:
     """
     row = DrawnBoxRow
     columns = [row.pk, InstanceRow.storage_key, row.anatomy_pk, row.x0, row.y0, row.x1, row.y1]
-    found = on_demand.take_oldest(session, row, model_pk, "embedding", [InstanceRow.pk == row.instance_pk], columns)
+    found = on_demand.take_oldest(session, row, model_pk, WORKING, [InstanceRow.pk == row.instance_pk], columns)
     if found is None:
         return None
     pk, storage_key, anatomy_pk, *corners = found

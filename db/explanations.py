@@ -13,6 +13,7 @@ from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.geometry import Box
 
 CHANNEL = "explanation_answered"
+WORKING = "making"
 
 Cells = npt.NDArray[np.float32]
 """A map (P, P) of -1..1, rows from the top as viewed."""
@@ -84,7 +85,7 @@ def claim(session: Session, model_pk: int) -> WaitingExplanation | None:
     row, query, hit = ExplanationRow, aliased(InstanceRow), aliased(InstanceRow)
     joined = [query.pk == row.query_instance_pk, hit.pk == row.hit_instance_pk]
     columns = [row.pk, row.anatomy_pk, query.storage_key, row.query_box, hit.storage_key, row.hit_box]
-    found = on_demand.take_oldest(session, row, model_pk, "making", joined, columns)
+    found = on_demand.take_oldest(session, row, model_pk, WORKING, joined, columns)
     if found is None:
         return None
     pk, anatomy_pk, query_key, query_box, hit_key, hit_box = found

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from db import generations, instances
+from db import generations, instances, unanswered
 from db.engine import Database
 from db.instances import ClaimedInstance
 from regionmir.core.errors import Transient
@@ -143,8 +143,12 @@ class Indexer:
     def _answer_at_once(self) -> InUse:
         """Answer whoever waits for the model; return the model that is in use."""
         used = self._in_use()
-        self._embed_boxes(used)
-        self._explain_pairs(used)
+        with self.database.session() as session:
+            waiting = unanswered.find(session, used.model_pk)
+        if waiting.boxes or waiting.films:
+            self._embed_boxes(used)
+        if waiting.pairs:
+            self._explain_pairs(used)
         return used
 
     def _embed_boxes(self, used: InUse) -> int:

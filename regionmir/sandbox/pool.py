@@ -200,7 +200,12 @@ class Sandbox:
 
 def _environment() -> dict[str, str]:
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {**passed_on, **_ONE_THREAD, **_KEPT_MEMORY, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+    return {
+        **passed_on,
+        **_ONE_THREAD,
+        **_KEPT_MEMORY,
+        "PYTHONPATH": os.pathsep.join(part for part in sys.path if part),
+    }
 
 
 _shared: list[Sandbox] = []
