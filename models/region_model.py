@@ -26,7 +26,8 @@ from regionmir.core.records import DetectedRegion, EmbeddedRegion, GenerationInf
 if TYPE_CHECKING:
     from models.explain import Explanation
 
-MAX_BATCH = 16
+MAX_BATCH = 8
+"""Images in one pass: of more, the largest maps take longer to come from the system than to compute."""
 NOT_FRONTAL, INVERTED, BLANK = "not a frontal chest radiograph", "black and white look exchanged", "blank image"
 """Reasons for which a film is not accepted."""
 
