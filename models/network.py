@@ -65,6 +65,16 @@ class RegionNetwork(nn.Module):
         detect, embed = self.pyramid(maps)
         return Features(detect, torch.cat([embed, detect], dim=1), maps[-1].mean(dim=(-2, -1)))
 
+    def judge(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `detect` says of films (B, 1, S, S) as a whole, logits (B,), and their features (B, F).
+
+        Without pyramid and regions: it takes half of a pass.
+        """
+        pooled = self.backbone(image)[-1].mean(dim=(-2, -1))
+        with torch.autocast(pooled.device.type, enabled=False):
+            judged: Tensor = self.detector.frontal(pooled.float()).squeeze(-1)
+        return judged, pooled
+
     def detect(self, features: Features) -> Detection:
         """Return boxes (B, A, 4) as fractions of S, presence and the judgement of the film."""
         found: Detection = self.detector(features.detect, features.pooled)

@@ -5,7 +5,7 @@ Shape letters: B images, A anatomies (all 29), R boxes, D length of a vector.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,16 +98,27 @@ class RegionModel:
         for start in range(0, len(images), MAX_BATCH):
             prepared = [self._prepared(image) for image in images[start : start + MAX_BATCH]]
             passed = self.forward(stack(prepared))
-            found += [self._analysis(passed, i, made) for i, made in enumerate(prepared)]
+            found += self._inverted_named(
+                prepared, [self._analysis(passed, i, made) for i, made in enumerate(prepared)]
+            )
         return found
 
     def _prepared(self, image: Image | Square) -> Prepared:
         return Prepared.of(image) if isinstance(image, Square) else prepare(image, self.side)
 
-    def _looks_inverted(self, made: Prepared) -> bool:
-        """Return whether the film would be accepted with black and white exchanged."""
-        passed = self.forward(stack([inverted(made)]))
-        return self.acceptance.score(passed.frontal[0], passed.pooled[0]) >= self.acceptance.threshold
+    def _inverted_named(self, prepared: Sequence[Prepared], found: list[ImageAnalysis]) -> list[ImageAnalysis]:
+        """Return `found`, where films would be accepted with black and white exchanged with that as the reason."""
+        refused = [i for i, one in enumerate(found) if one.reason == NOT_FRONTAL]
+        if not refused:
+            return found
+        batch = stack([inverted(prepared[i]) for i in refused])
+        with self._inferring():
+            judged, pooled = self.network.judge(batch.to(self.device).contiguous(memory_format=torch.channels_last))
+        frontal, pooled = judged.sigmoid().cpu(), pooled.float().cpu()
+        for n, i in enumerate(refused):
+            if self.acceptance.score(frontal[n], pooled[n]) >= self.acceptance.threshold:
+                found[i] = replace(found[i], reason=INVERTED)
+        return found
 
     def embed_boxes(
         self, image: Image, boxes: Sequence[Box], anatomies: Sequence[Anatomy] | None = None
@@ -171,8 +182,7 @@ class RegionModel:
         score = self.acceptance.score(found.frontal[i], found.pooled[i])
         regions = tuple(self._regions(found, i, made))
         if score < self.acceptance.threshold or not regions:
-            reason = INVERTED if self._looks_inverted(made) else NOT_FRONTAL
-            return ImageAnalysis(False, score, reason, ())
+            return ImageAnalysis(False, score, NOT_FRONTAL, ())
         return ImageAnalysis(True, score, "", regions)
 
     def _regions(self, found: Found, i: int, made: Prepared) -> Iterator[EmbeddedRegion]:

@@ -113,6 +113,25 @@ def test_the_same_film_has_the_same_answer_alone_and_in_a_batch(model: RegionMod
             np.testing.assert_allclose(a.vector, b.vector, atol=1e-4)
 
 
+def test_refused_films_of_a_batch_share_one_short_pass_that_says_what_a_whole_one_does(
+    model: RegionModel, films: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt = [1 - films[0], films[0], np.rot90(films[0]).copy(), 1 - films[1]]
+    judged: list[int] = []
+    judge = model.network.judge
+    monkeypatch.setattr(model.network, "judge", lambda batch: (judged.append(len(batch)), judge(batch))[1])
+    reasons = [found.reason for found in model.analyse(spoilt)]
+    assert judged == [3]
+    assert reasons[:2] == ["black and white look exchanged", ""]
+    assert reasons[2:] == ["not a frontal chest radiograph", "black and white look exchanged"]
+    batch = stack([prepare(film, model.side) for film in films[:2]])
+    whole = model.forward(batch)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=model.bf16):
+        frontal, pooled = judge(batch)
+    torch.testing.assert_close(frontal.sigmoid(), whole.frontal, atol=0.02, rtol=0)
+    torch.testing.assert_close(pooled.float(), whole.pooled, atol=0.05, rtol=0.05)
+
+
 def test_the_found_box_embeds_like_the_region(model: RegionModel, films: list[Image]) -> None:
     (found,) = model.analyse(films[:1])
     regions = [r.region for r in found.regions]
