@@ -19,11 +19,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from db import instances
 from db.engine import Database
+from regionmir.core.errors import Transient
 from regionmir.core.records import InstanceState
 from regionmir.pixels.dicomize import Naming, film_object, read_films
 from regionmir.storage import FileStore
@@ -31,6 +33,9 @@ from tests.benchmarks.index import RADIOGRAPHS
 from tests.benchmarks.report import Figure
 from tests.support.filing import file_film
 from tests.support.postgres import TestDatabases, durable_server
+
+if TYPE_CHECKING:
+    from workers.indexer import Indexer
 
 FILMS = int(os.environ.get("FILMS", "320"))
 BATCH = 16
@@ -162,8 +167,18 @@ def _work(url: str, folder: Path, core: int) -> None:
     database, store = Database(url, application_name=f"worker {core}"), FileStore(folder)
     indexer = Indexer(database, store, load_model(None, threads=1), BATCH, lease_s=600)
     for _ in sys.stdin:
-        indexer.drain()
+        _drain(indexer)
         print(DONE, flush=True)
+
+
+def _drain(indexer: "Indexer") -> None:
+    """Index until nothing waits; what is `Transient` is tried again, as a task is."""
+    while True:
+        try:
+            indexer.drain()
+            return
+        except Transient:
+            time.sleep(0.1)
 
 
 if __name__ == "__main__":
