@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, exists, select
+from sqlalchemy import BindParameter, bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from db import drawn_boxes, explanations
@@ -23,7 +23,7 @@ def find(session: Session, model_pk: int) -> Unanswered:
     return Unanswered(*session.execute(_STATEMENT, {"model_pk": model_pk}).one())
 
 
-_OF_MODEL: Final = bindparam("model_pk")
+_OF_MODEL: Final[BindParameter[int]] = bindparam("model_pk")
 _STATEMENT: Final = select(
     exists().where(DrawnBoxRow.model_pk == _OF_MODEL, DrawnBoxRow.state.in_(("waiting", drawn_boxes.WORKING))),
     exists().where(ExplanationRow.model_pk == _OF_MODEL, ExplanationRow.state.in_(("waiting", explanations.WORKING))),
