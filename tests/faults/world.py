@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -136,7 +137,7 @@ class World:
                 if time.monotonic() - retried > _RETRY_S:
                     retried = time.monotonic()
                     command(self.instance, "deliveries", "retry", "--all", check=False)
-            except psycopg.OperationalError:
+            except (psycopg.OperationalError, subprocess.TimeoutExpired):  # away, or as slow as the machine: asked again
                 pass
             time.sleep(1)
         self.notes.append(f"nothing moved for {stuck_s:.0f} s, and this is left: {least}")
