@@ -137,7 +137,7 @@ class World:
                 if time.monotonic() - retried > _RETRY_S:
                     retried = time.monotonic()
                     command(self.instance, "deliveries", "retry", "--all", check=False)
-            except (psycopg.OperationalError, subprocess.TimeoutExpired):  # away, or as slow as the machine: asked again
+            except (psycopg.OperationalError, subprocess.TimeoutExpired):  # away, or slow: asked again
                 pass
             time.sleep(1)
         self.notes.append(f"nothing moved for {stuck_s:.0f} s, and this is left: {least}")
