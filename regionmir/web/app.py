@@ -33,6 +33,10 @@ _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _STATIC = {file.name: file.read_bytes() for file in files("regionmir.web").joinpath("static").iterdir()}
 
 
+_READING = 8
+"""Connections kept to read with: a browser asks for six pictures at once, and to connect takes longer than to ask."""
+
+
 def make_site(settings: Settings) -> Site:
     """Return what the routes use, with no connection made yet: the process starts, and answers, without a database.
 
@@ -43,7 +47,9 @@ def make_site(settings: Settings) -> Site:
     names = allowed_names(settings)
     queue = CeleryQueue(settings.redis_url) if settings.redis_url else None
     url = settings.require_database_url()
-    database = Database(url, application_name="regionmir web", read_only=True, pool_size=settings.database_pool or 5)
+    database = Database(
+        url, application_name="regionmir web", read_only=True, pool_size=settings.database_pool or _READING
+    )
     writable = Database(url, application_name="regionmir web writing", pool_size=settings.database_pool or 16)
     store = open_store(settings)
     replica = replica_of(settings, "web")

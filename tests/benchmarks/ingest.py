@@ -56,7 +56,7 @@ class Load:
 
 
 _SMALL = (
-    "an object takes about 4.9 ms of processor time in the node and 1 ms in PostgreSQL, on two cores shared with its "
+    "an object takes 3 to 5 ms of processor time in the node and 1 ms in PostgreSQL, on two cores shared with its "
     "sender, and three flushes of the disk in a row, 1 to 3 ms each: see docs/ingest.md"
 )
 _LARGE = (

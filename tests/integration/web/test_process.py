@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from regionmir.queue import CeleryQueue
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -50,7 +52,11 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signa
                 time.sleep(0.1)
         assert response.status_code == 200
         assert "server" not in response.headers
-        assert "regionmir_queue_depth 0.0" in httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+        told = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+        queue = CeleryQueue(redis_url)
+        waiting = queue.depth()  # other tests share this Redis
+        queue.close()
+        assert f"regionmir_queue_depth {float(waiting)}\n" in told
         process.send_signal(number)
         assert process.wait(60) == 0
     finally:
