@@ -61,10 +61,10 @@ def _level(identifier: Dataset) -> str:
 def _values(identifier: Dataset, key: Key) -> list[str]:
     try:
         value = identifier.get(key)
-    except Exception:  # pydicom raises many kinds while it converts a broken value
+        values = list(value) if isinstance(value, MultiValue | list) else [value]
+        texts = [str(one).strip(" \0") for one in values if one is not None and str(one).strip(" \0")]
+    except Exception:  # pydicom raises many kinds while it converts a broken value, or an item of a sequence
         raise InvalidIdentifier(f"{key} cannot be read") from None
-    values = list(value) if isinstance(value, MultiValue | list) else [value]
-    texts = [str(one).strip(" \0") for one in values if one is not None and str(one).strip(" \0")]
     if len(texts) > MAX_VALUES:
         raise InvalidIdentifier(f"{key} has more than {MAX_VALUES} values")
     return [_checked(key, text) for text in texts]

@@ -48,9 +48,11 @@ def pseudonymous_copy(path: Path, substitution: Substitution, source_ae: str) ->
     with quiet_pydicom():
         try:
             return _copied(_prepared(path, with_pixels=True), substitution, source_ae)
-        except (MemoryError, RegionMirError, OSError):
+        except (MemoryError, RegionMirError):
             raise
         except Exception as error:  # pydicom raises many kinds on what is not as its VR says
+            if isinstance(error, OSError) and error.errno is not None:  # the disk's; pydicom's own have no number
+                raise
             raise BrokenImage("attributes unreadable", type(error).__name__) from None
 
 
@@ -62,9 +64,11 @@ def pseudonymous_attributes(path: Path, substitution: Substitution) -> Dataset:
     with quiet_pydicom():
         try:
             return deidentified(_prepared(path, with_pixels=False), substitution)
-        except (MemoryError, RegionMirError, OSError):
+        except (MemoryError, RegionMirError):
             raise
         except Exception as error:  # pydicom raises many kinds on what is not as its VR says
+            if isinstance(error, OSError) and error.errno is not None:  # the disk's; pydicom's own have no number
+                raise
             raise BrokenImage("attributes unreadable", type(error).__name__) from None
 
 

@@ -16,6 +16,9 @@ from dicom_node.retrieve_identifier import read_wanted
 from regionmir.core.errors import BrokenImage, InvalidHeader, InvalidIdentifier
 from regionmir.core.header import read_header
 from regionmir.core.identifiers import Uid
+from regionmir.core.records import CopyIdentity
+from regionmir.deid.copies import pseudonymous_copy
+from regionmir.deid.identity import Substitution
 from regionmir.pixels import guarded
 from regionmir.pixels.transcode import transcode
 from regionmir.storage.scan import scan_dataset
@@ -123,3 +126,26 @@ def test_a_deflated_rejection_note_is_read_and_a_bomb_of_one_is_inflated_by_no_p
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert guarded.rejection_note(paths[1]) is None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "KiB"
+
+
+def _broken_sequence(tag: tuple[int, int]) -> bytes:
+    """Return a sequence whose only item ends in the middle of a tag."""
+    return struct.pack("<HH2sHL", *tag, b"SQ", 0, 2) + b"\xfe\xff"
+
+
+def test_a_broken_sequence_in_the_place_of_a_key_is_a_wrong_identifier() -> None:
+    study_root_get = "1.2.840.10008.5.1.4.1.2.2.3"
+    nested_once = struct.pack("<HHL", 0xFFFE, 0xE000, 14) + _broken_sequence((0x0020, 0x000D))
+    content = struct.pack("<HH2sH", 0x0008, 0x0052, b"CS", 6) + b"STUDY "
+    content += struct.pack("<HH2sHL", 0x0020, 0x000D, b"SQ", 0, len(nested_once)) + nested_once
+    with pytest.raises(InvalidIdentifier, match="StudyInstanceUID cannot be read"):
+        read_wanted(dcmread(BytesIO(content), force=True), study_root_get)
+
+
+def test_an_object_with_a_broken_sequence_in_the_place_of_a_value_gives_no_copy_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "object.dcm"
+    body = with_element(_broken_sequence((0x0028, 0x0301)), "PixelRepresentation")
+    path.write_bytes(part10(body, EXPLICIT))
+    identity = CopyIdentity("P", Uid("1.2.3"), Uid("1.2.3.4"), Uid("1.2.3.4.5"), 7)
+    with pytest.raises(BrokenImage, match="attributes unreadable"):
+        pseudonymous_copy(path, Substitution(identity, lambda _kind, _uid: Uid("1.2.3")), "REGIONMIR")
