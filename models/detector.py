@@ -75,8 +75,17 @@ class Detector(nn.Module):
             heat=lines,
             edge_error=deviation * log_ratio.exp(),
             presence=self.presence(pooled),
-            frontal=self.frontal(pooled).squeeze(-1),
+            frontal=self._judged(pooled),
         )
+
+    def judge(self, pooled: Tensor) -> Tensor:
+        """Return `Detection.frontal` alone, (B,), of global features (B, F)."""
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self._judged(pooled.float())
+
+    def _judged(self, pooled: Tensor) -> Tensor:
+        judged: Tensor = self.frontal(pooled).squeeze(-1)
+        return judged
 
     def _correction(self, edges: Tensor) -> Tensor:
         """Return what `agreement` adds to edges (B, A, 4)."""

@@ -71,9 +71,7 @@ class RegionNetwork(nn.Module):
         Without pyramid and regions: it takes half of a pass.
         """
         pooled = self.backbone(image)[-1].mean(dim=(-2, -1))
-        with torch.autocast(pooled.device.type, enabled=False):
-            judged: Tensor = self.detector.frontal(pooled.float()).squeeze(-1)
-        return judged, pooled
+        return self.detector.judge(pooled), pooled
 
     def detect(self, features: Features) -> Detection:
         """Return boxes (B, A, 4) as fractions of S, presence and the judgement of the film."""

@@ -12,11 +12,10 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from regionmir.core.errors import BrokenImage, RegionMirError
 from regionmir.core.records import PatientValues
 from regionmir.deid.copies import in_accepted_syntax
 from regionmir.pixels.decode import read_dataset
-from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.quiet import broken_as
 
 _KEYWORDS: Final = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
 _UTF_8: Final = "ISO_IR 192"
@@ -27,16 +26,11 @@ def corrected(path: Path, values: PatientValues, system: str) -> FileDataset:
 
     `system` is our AE title. Raises `BrokenImage` where the object cannot be read.
     """
-    with quiet_pydicom():
-        try:
-            dataset = dcmread(path)
-            before = correct(dataset, values)
-            if before is not None:
-                _note(dataset, before, system)
-        except (MemoryError, RegionMirError, OSError):
-            raise
-        except Exception as error:  # pydicom raises many kinds on what is not as its VR says
-            raise BrokenImage("attributes unreadable", type(error).__name__) from None
+    with broken_as("attributes unreadable"):
+        dataset = dcmread(path)
+        before = correct(dataset, values)
+        if before is not None:
+            _note(dataset, before, system)
         return dataset
 
 
@@ -49,7 +43,7 @@ def film_attributes(path: Path, values: PatientValues | None, max_pixels: int) -
     """Return the film at `path`, with a patient's values where there are some. Raises as `read_dataset` does."""
     dataset = read_dataset(path, max_pixels=max_pixels)
     if values is not None:
-        with quiet_pydicom():
+        with broken_as("attributes unreadable"):
             correct(dataset, values)
     return dataset
 

@@ -10,14 +10,14 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from regionmir import sandbox
-from regionmir.core.errors import BrokenImage, RegionMirError, UnsupportedImage
+from regionmir.core.errors import RegionMirError, UnsupportedImage
 from regionmir.core.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from regionmir.deid.attributes import deidentified
 from regionmir.deid.identity import Substitution
 from regionmir.deid.pixel_data import clean_pixel_data
 from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURES
 from regionmir.pixels.guarded import is_packed, part10, transcoded, written
-from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.quiet import broken_as, quiet_pydicom
 from regionmir.pixels.transcode import best_target, transcode
 from regionmir.sandbox import Answer
 
@@ -45,15 +45,8 @@ def pseudonymous_copy(path: Path, substitution: Substitution, source_ae: str) ->
     Its transfer syntax is the stored one if that is encapsulated (see `clean_pixel_data`), else Explicit VR Little
     Endian. Raises `NoCopy`, `UnsupportedImage` or `BrokenImage`; no message holds anything of the instance.
     """
-    with quiet_pydicom():
-        try:
-            return _copied(_prepared(path, with_pixels=True), substitution, source_ae)
-        except (MemoryError, RegionMirError):
-            raise
-        except Exception as error:  # pydicom raises many kinds on what is not as its VR says
-            if isinstance(error, OSError) and error.errno is not None:  # the disk's; pydicom's own have no number
-                raise
-            raise BrokenImage("attributes unreadable", type(error).__name__) from None
+    with broken_as("attributes unreadable"):
+        return _copied(_prepared(path, with_pixels=True), substitution, source_ae)
 
 
 def pseudonymous_attributes(path: Path, substitution: Substitution) -> Dataset:
@@ -61,15 +54,8 @@ def pseudonymous_attributes(path: Path, substitution: Substitution) -> Dataset:
 
     Raises `NoCopy` where no copy may be made, and `BrokenImage`.
     """
-    with quiet_pydicom():
-        try:
-            return deidentified(_prepared(path, with_pixels=False), substitution)
-        except (MemoryError, RegionMirError):
-            raise
-        except Exception as error:  # pydicom raises many kinds on what is not as its VR says
-            if isinstance(error, OSError) and error.errno is not None:  # the disk's; pydicom's own have no number
-                raise
-            raise BrokenImage("attributes unreadable", type(error).__name__) from None
+    with broken_as("attributes unreadable"):
+        return deidentified(_prepared(path, with_pixels=False), substitution)
 
 
 def in_accepted_syntax(copy: FileDataset, stored: UID, accepted: Collection[str]) -> Dataset:

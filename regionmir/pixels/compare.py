@@ -13,10 +13,10 @@ from pydicom.filereader import read_deferred_data_element
 from pydicom.tag import BaseTag
 from pydicom.valuerep import STR_VR
 
-from regionmir.core.errors import BrokenImage, NotIndexable
+from regionmir.core.errors import NotIndexable
 from regionmir.pixels.decode import decode_frame, pixel_hash, read_dataset
 from regionmir.pixels.layout import read_layout
-from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.quiet import broken_as, quiet_pydicom
 
 # What a change of transfer syntax may change without changing the image (PS3.5 8.2, A.4): its encoding.
 _ENCODING = frozenset(
@@ -59,13 +59,8 @@ def content_sha256(path: Path) -> str:
 
 
 def _header(dataset: FileDataset) -> bytes:
-    with quiet_pydicom():
-        try:
-            return _attributes(dataset)
-        except (MemoryError, NotIndexable):
-            raise
-        except Exception as error:  # pydicom raises many kinds while it reads a broken sequence
-            raise BrokenImage("attributes unreadable", type(error).__name__) from None
+    with broken_as("attributes unreadable"):
+        return _attributes(dataset)
 
 
 def _attributes(dataset: Dataset) -> bytes:

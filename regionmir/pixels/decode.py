@@ -20,7 +20,7 @@ from regionmir.core.geometry import Box
 from regionmir.pixels.display import Window, display_lookup
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS, PixelLayout, decoder_of, read_layout
 from regionmir.pixels.orientation import Turn, turn_of
-from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.quiet import broken_as
 
 DisplayValues = npt.NDArray[np.float32]
 """(H, W), 0 black to 1 white, row order."""
@@ -74,18 +74,12 @@ def read_dataset(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FileDat
     Raises `BrokenImage` for what is not DICOM and for a deflated data set that grows beyond an image of `max_pixels`,
     and `OSError` where the file itself cannot be read.
     """
-    with quiet_pydicom():
+    with broken_as("data set unreadable"):
         try:
             check_deflated(path, 4 * max_pixels + _HEADER_ALLOWANCE_BYTES)
             return dcmread(path, defer_size=_LARGE_ELEMENT_BYTES)
         except InvalidDicomError:
             raise BrokenImage("not DICOM") from None
-        except (MemoryError, NotIndexable):
-            raise
-        except Exception as error:  # pydicom and zlib raise many kinds for damaged files
-            if isinstance(error, OSError) and error.errno is not None:  # without number it is pydicom's, of the content
-                raise
-            raise BrokenImage("data set unreadable", type(error).__name__) from None
 
 
 def display_image(source: Dataset | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> DisplayImage:
@@ -95,13 +89,8 @@ def display_image(source: Dataset | Path | BinaryIO, *, max_pixels: int = DEFAUL
     `BrokenImage` for pixel data that are missing, short, damaged or larger than `max_pixels`.
     """
     dataset = source if isinstance(source, Dataset) else _read(source, max_pixels)
-    with quiet_pydicom():
-        try:
-            return _display_image(dataset, max_pixels)
-        except (MemoryError, NotIndexable):
-            raise
-        except Exception as error:  # pydicom raises many kinds for values that are not what their VR says
-            raise BrokenImage("attributes unreadable", type(error).__name__) from None
+    with broken_as("attributes unreadable"):
+        return _display_image(dataset, max_pixels)
 
 
 def _display_image(dataset: Dataset, max_pixels: int) -> DisplayImage:
@@ -182,13 +171,11 @@ def _shifted_down(stored: npt.NDArray[Any], layout: PixelLayout) -> npt.NDArray[
 def _read(source: Path | BinaryIO, max_pixels: int) -> Dataset:
     if isinstance(source, Path):
         return read_dataset(source, max_pixels=max_pixels)
-    with quiet_pydicom():
+    with broken_as("data set unreadable"):
         try:
             return dcmread(source)
         except InvalidDicomError:
             raise BrokenImage("not DICOM") from None
-        except Exception as error:  # as in read_dataset
-            raise BrokenImage("data set unreadable", type(error).__name__) from None
 
 
 def check_deflated(path: Path, limit: int) -> None:

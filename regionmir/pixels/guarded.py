@@ -27,7 +27,7 @@ from regionmir.pixels.dicomize import Film, FilmError, Naming, film_object
 from regionmir.pixels.display import Window
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
 from regionmir.pixels.orientation import Turn
-from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.quiet import broken_as, quiet_pydicom
 from regionmir.sandbox import Answer
 
 _HEAD_BYTES: Final = 144
@@ -230,15 +230,13 @@ def is_packed(source: Path | bytes) -> bool:
 
 def transfer_syntax_of(source: Path | bytes) -> UID:
     """Return the transfer syntax of a Part 10 instance by its meta group alone. Raises `BrokenImage`, `OSError`."""
-    with source.open("rb") if isinstance(source, Path) else BytesIO(source) as file, quiet_pydicom():
+    with source.open("rb") if isinstance(source, Path) else BytesIO(source) as file, broken_as("data set unreadable"):
         try:
             head = file.read(_HEAD_BYTES)
             group = file.read(min(int.from_bytes(head[-4:], "little"), _MAX_META_BYTES))
             return UID(dcmread(BytesIO(head + group)).file_meta.TransferSyntaxUID)
         except InvalidDicomError:
             raise BrokenImage("not DICOM") from None
-        except Exception as error:  # pydicom raises many kinds for damaged files
-            raise BrokenImage("data set unreadable", type(error).__name__) from None
 
 
 def written(dataset: FileDataset) -> Answer:

@@ -8,12 +8,12 @@ import numpy.typing as npt
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from regionmir.core.errors import BrokenImage, NotIndexable
+from regionmir.core.errors import BrokenImage
 from regionmir.core.geometry import Box
 from regionmir.pixels.decode import decode_frame, frame_display_values
 from regionmir.pixels.display import Window
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS, read_layout
-from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.quiet import broken_as
 
 Picture8 = npt.NDArray[np.uint8]
 """(H, W) grey or (H, W, 3) RGB."""
@@ -28,20 +28,15 @@ def frame_values(
 
     Raises `UnsupportedImage`, or `BrokenImage` also where there is no such frame.
     """
-    with quiet_pydicom():
-        try:
-            layout = read_layout(dataset, max_pixels)
-            if not 0 <= index < layout.frames:
-                raise BrokenImage(NO_SUCH_FRAME)
-            stored = decode_frame(dataset, layout, index)
-            if layout.samples == 3:
-                top = 2**layout.bits_stored - 1
-                return (stored.astype(np.float32) * np.float32(255 / top) + np.float32(0.5)).astype(np.uint8)
-            values = frame_display_values(dataset, layout, stored, window)
-        except (MemoryError, NotIndexable):
-            raise
-        except Exception as error:  # pydicom raises many kinds for values that are not what their VR says
-            raise BrokenImage("attributes unreadable", type(error).__name__) from None
+    with broken_as("attributes unreadable"):
+        layout = read_layout(dataset, max_pixels)
+        if not 0 <= index < layout.frames:
+            raise BrokenImage(NO_SUCH_FRAME)
+        stored = decode_frame(dataset, layout, index)
+        if layout.samples == 3:
+            top = 2**layout.bits_stored - 1
+            return (stored.astype(np.float32) * np.float32(255 / top) + np.float32(0.5)).astype(np.uint8)
+        values = frame_display_values(dataset, layout, stored, window)
     return (np.clip(values, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 

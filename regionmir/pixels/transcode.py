@@ -30,9 +30,9 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from regionmir.core.errors import BrokenImage, NotIndexable, UnsupportedImage
+from regionmir.core.errors import BrokenImage, UnsupportedImage
 from regionmir.pixels.decode import is_decoder_error
-from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.quiet import broken_as
 
 TARGETS = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 """Transfer syntaxes that we can write, best first (PS3.5 A.1, A.2, A.3, A.5)."""
@@ -63,15 +63,8 @@ def transcode(source: Path | BinaryIO, target: str, *, max_pixel_bytes: int = MA
     """
     if target not in TARGETS:
         raise UnsupportedImage("transfer syntax", f"cannot write {UID(target).name}")
-    with quiet_pydicom():
-        try:
-            return _transcoded(dcmread(source), UID(target), max_pixel_bytes)
-        except (MemoryError, NotIndexable):
-            raise
-        except Exception as error:  # pydicom raises many kinds for damaged files
-            if isinstance(error, OSError) and error.errno is not None:  # without number it is pydicom's, of the content
-                raise
-            raise BrokenImage("data set unreadable", type(error).__name__) from None
+    with broken_as("data set unreadable"):
+        return _transcoded(dcmread(source), UID(target), max_pixel_bytes)
 
 
 def _transcoded(dataset: FileDataset, target: UID, max_pixel_bytes: int) -> FileDataset:

@@ -13,10 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_node.retrieve_identifier import read_wanted
+from regionmir.archive.correction import corrected
 from regionmir.core.errors import BrokenImage, InvalidHeader, InvalidIdentifier
 from regionmir.core.header import read_header
 from regionmir.core.identifiers import Uid
-from regionmir.core.records import CopyIdentity
+from regionmir.core.records import CopyIdentity, PatientValues
 from regionmir.deid.copies import pseudonymous_copy
 from regionmir.deid.identity import Substitution
 from regionmir.pixels import guarded
@@ -140,6 +141,15 @@ def test_a_broken_sequence_in_the_place_of_a_key_is_a_wrong_identifier() -> None
     content += struct.pack("<HH2sHL", 0x0020, 0x000D, b"SQ", 0, len(nested_once)) + nested_once
     with pytest.raises(InvalidIdentifier, match="StudyInstanceUID cannot be read"):
         read_wanted(dcmread(BytesIO(content), force=True), study_root_get)
+
+
+def test_an_object_with_a_broken_sequence_in_the_place_of_a_name_cannot_be_corrected_and_says_so(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "object.dcm"
+    path.write_bytes(part10(with_element(_broken_sequence((0x0010, 0x0010)), "PatientName"), EXPLICIT))
+    with pytest.raises(BrokenImage, match="attributes unreadable"):
+        corrected(path, PatientValues("A", "1", "", "", ""), "REGIONMIR")
 
 
 def test_an_object_with_a_broken_sequence_in_the_place_of_a_value_gives_no_copy_and_says_so(tmp_path: Path) -> None:
