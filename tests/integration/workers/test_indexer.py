@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
@@ -40,6 +41,13 @@ class CrashingModel(FakeModel):
 @pytest.fixture
 def store(tmp_path: Path) -> FileStore:
     return FileStore(tmp_path)
+
+
+def dark_film() -> Dataset:
+    """Return a film whose display values are below a tenth."""
+    dark = synthetic_film(100, rows=64, columns=64)
+    dark.PixelData = (dark.pixel_array // 8).astype("uint16").tobytes()
+    return dark
 
 
 def indexer(database: Database, store: FileStore, model: FakeModel | None = None, **options: int) -> Indexer:
@@ -127,10 +135,8 @@ def test_broken_and_foreign_objects_end_in_states_with_reasons_and_harm_no_other
 def test_a_film_that_kills_its_worker_every_time_fails_and_takes_no_other_with_it(
     database: Database, store: FileStore
 ) -> None:
-    dark = synthetic_film(100, rows=64, columns=64)
-    dark.PixelData = (dark.pixel_array // 8).astype("uint16").tobytes()
     file_films(database, store, 3)
-    killer = file_film(database, store, dark)
+    killer = file_film(database, store, dark_film())
     file_films(database, store, 6)  # three of them are new
     for _ in range(instances.MAX_ATTEMPTS):
         one = indexer(database, store, CrashingModel())
@@ -222,10 +228,8 @@ class WritesNonsense(FakeModel):
 def test_a_film_that_cannot_be_written_fails_and_takes_no_other_of_its_batch_with_it(
     database: Database, store: FileStore
 ) -> None:
-    dark = synthetic_film(100, rows=64, columns=64)
-    dark.PixelData = (dark.pixel_array // 8).astype("uint16").tobytes()
     file_films(database, store, 2)
-    poison = file_film(database, store, dark)
+    poison = file_film(database, store, dark_film())
     file_films(database, store, 5)  # three of them are new
     one = indexer(database, store, WritesNonsense(), batch_size=8)
     assert one.drain() == 6

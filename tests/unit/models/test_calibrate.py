@@ -1,13 +1,21 @@
 """What is computed in closed form once the network has learnt."""
 
+import dataclasses
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor
 
+from models.data.dataset import read_split
+from models.data.tensors import load_films
 from models.detector import Detector
 from models.embedder import LOGIT_SCALE
-from models.network import SLOTS
-from models.train.calibrate import NEVER, agreement, look_map, naming
+from models.network import SLOTS, RegionNetwork
+from models.train import settle
+from models.train.calibrate import NEVER, agreement, calibrate, look_map, naming
 from models.train.seen import Described, Seen
+from tests.support.drawn import SMALL, TINY, drawn_folder
 
 FILMS = 400
 
@@ -72,3 +80,16 @@ def test_anatomies_that_differ_along_a_quiet_direction_are_named_by_it_and_other
     logits = parts[:, :2] * LOGIT_SCALE @ weight.T + bias
     assert float((logits.argmax(dim=-1) == torch.arange(2)).float().mean()) > 0.98
     assert bias[2:].unique().tolist() == [NEVER]
+
+
+@pytest.mark.parametrize("settles", [True, False])
+def test_the_perceptrons_are_learnt_anew_only_where_the_configuration_says_so(
+    settles: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle, "ANATOMY_STEPS", 2)
+    films = load_films(read_split(drawn_folder(tmp_path, train=6), "train"), TINY.side)
+    network = RegionNetwork(TINY)
+    before = network.embedder.to_anatomy[0].weight.clone()
+    calibrate(network, films, dataclasses.replace(SMALL, settle=settles), lambda _done, _total: None)
+    assert torch.equal(network.embedder.to_anatomy[0].weight, before) is not settles
+    assert bool(network.embedder.centres.any())
