@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.support import clients
 from tests.support.log_watch import LogWatch
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ REQUIRE_PEERS = os.environ.get("REGIONMIR_REQUIRE_PEERS") == "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Search all that is logged while the tests run for the patients that they invent."""
+    """Search all that is logged while the tests run for the patients that they invent; mend the tests' clients."""
+    clients.mend()
     config.pluginmanager.register(LogWatch(), "log-watch")
 
 

@@ -7,12 +7,13 @@ from typing import Any, cast
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from regionmir.core.errors import PeerRefused, PeerUnavailable
 from regionmir.core.tls import client_context
+from regionmir.scu.pausing import Pause
 from regionmir.scu.peer import DEFAULT_TIMEOUTS, PeerAddress, PeerTls, Timeouts
 from regionmir.scu.tls_socket import CallingSocket
 
@@ -26,6 +27,7 @@ Handlers = Sequence[tuple[Any, ...]]
 """pynetdicom's (event, handler) or (event, handler, arguments)."""
 
 _REJECTED_FOR_NOW = 0x02
+_REJECTED = (0x01, _REJECTED_FOR_NOW)
 
 
 @contextmanager
@@ -114,9 +116,10 @@ class _Requestor(AE):
             if one is not None:
                 one.close()
 
-    def _create_socket(self, *arguments: Any) -> AssociationSocket:
+    def _create_socket(self, assoc: Association, *arguments: Any) -> AssociationSocket:
+        assoc._reactor_checkpoint = Pause(assoc)  # its threads do not run yet
         tls = self._peer.tls
-        made = super()._create_socket(*arguments) if tls is None else self._create_tls(tls, *arguments)
+        made = super()._create_socket(assoc, *arguments) if tls is None else self._create_tls(tls, assoc, *arguments)
         self._made, self._socket = made, made.socket
         return made
 
@@ -162,8 +165,8 @@ class NoCommonContext(PeerRefused):
 
 
 def _why_not(opened: Association, peer: PeerAddress, tls_failure: str) -> Exception:
-    answer = opened.acceptor.primitive
-    if opened.is_rejected and answer is not None:
+    answer = opened.acceptor.primitive or _unread_answer(opened)
+    if answer is not None and answer.result in _REJECTED:
         message = f"{peer} rejects the association: {answer.reason_str}"
         return PeerUnavailable(message) if answer.result == _REJECTED_FOR_NOW else PeerRefused(message)
     if answer is not None and answer.result == 0x00:
@@ -171,3 +174,10 @@ def _why_not(opened: Association, peer: PeerAddress, tls_failure: str) -> Except
     if tls_failure:
         return PeerUnavailable(f"{peer} cannot be reached over TLS: {tls_failure}")
     return PeerUnavailable(f"{peer} cannot be reached or does not answer")
+
+
+def _unread_answer(opened: Association) -> A_ASSOCIATE | None:
+    """Return an answer that pynetdicom did not look at: a rejection may close the connection before it is looked at
+    whether there is one."""
+    unread = opened.dul.peek_next_pdu()
+    return unread if isinstance(unread, A_ASSOCIATE) else None

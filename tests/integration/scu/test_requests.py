@@ -5,16 +5,20 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pynetdicom import build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from db.engine import Database
 from regionmir.core.errors import PeerRefused, PeerUnavailable
 from regionmir.core.identifiers import AETitle
+from regionmir.scu.association import association
 from regionmir.scu.echo import echo
 from regionmir.scu.find import find
 from regionmir.scu.get import get, save_into
 from regionmir.scu.move import move
+from regionmir.scu.pausing import Pause
 from regionmir.scu.peer import PeerAddress
-from regionmir.scu.status import SubOperations
+from regionmir.scu.status import SubOperations, read_status
 from tests.support.films import write_films
 from tests.support.peers import AE_TITLE, free_port, receiver, storescp
 from tests.support.running_node import running_node
@@ -41,6 +45,15 @@ def test_an_echo_does_not_wait_for_nagle(dcmtk: Path, tmp_path: Path) -> None:
         fastest = min(echo(peer, "SENDER").round_trip_s for _ in range(5))
 
     assert fastest < 0.03
+
+
+def test_requests_in_a_row_pause_the_reactor_for_certain(dcmtk: Path, tmp_path: Path) -> None:
+    """So that no answer is taken from the request that waits for it: see `tests/unit/scu/test_pausing.py`."""
+    with storescp(dcmtk, tmp_path) as peer, association(peer, "SENDER", [build_context(Verification)]) as opened:
+        answers = [read_status(opened.send_c_echo()) for _ in range(20)]
+        assert isinstance(opened._reactor_checkpoint, Pause)
+
+    assert all(answer is not None and answer.is_success for answer in answers)
 
 
 def test_a_peer_that_is_not_there_is_transient() -> None:
