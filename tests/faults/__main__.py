@@ -44,7 +44,9 @@ def main(arguments: list[str]) -> int:
             anchors = random.Random(asked.seed).sample(sent, min(_ANCHORS, len(sent)))
             ours = answers(world.instance, sent, anchors)
         _write(report, asked.out)  # the comparison takes long
-        report.answers_differ = differences(ours, undisturbed_answers(folder / "peace", sent, anchors))
+        theirs = undisturbed_answers(folder / "peace", sent, anchors)
+        report.answers_differ = differences(ours, theirs)
+        report.notes += [f"{name}: {ours[name]}; in peace {theirs[name]}" for name in report.answers_differ]
     _write(report, asked.out)
     return 0 if report.faultless else 1
 

@@ -13,7 +13,7 @@ from tests.support.end_to_end import dataset_bytes
 
 @dataclass(frozen=True)
 class Film:
-    """One instance on its way. `picture` names the radiograph; several films may show the same."""
+    """One instance on its way. `picture` is the radiograph's digest: several films show one, also of several files."""
 
     path: Path
     sop_instance_uid: Uid
@@ -30,6 +30,7 @@ def endless_films(folder: Path, shared: Path | None, pictures: int) -> Iterator[
     if shared is None:
         extract(folder)
     chosen = [film for film in read_films(source) if film.split in ("val", "demo")][:pictures]
+    digests = {film.image: sha256((source / film.image).read_bytes()).hexdigest() for film in chosen}
     for turn in range(10_000):
         made = dicomize_films(chosen, folder / f"turn{turn}", naming=Naming(f"F{turn:04d}", burned_in_annotation="NO"))
         assert not made.errors
@@ -37,4 +38,4 @@ def endless_films(folder: Path, shared: Path | None, pictures: int) -> Iterator[
             path = folder / f"turn{turn}" / one.file
             digest = sha256(dataset_bytes(path)).hexdigest()
             uids = one.sop_instance_uid, one.study_instance_uid
-            yield Film(path, *uids, one.accession_number, one.image, digest)
+            yield Film(path, *uids, one.accession_number, digests[one.image], digest)
