@@ -55,9 +55,10 @@ class Embedder(nn.Module):
     centres: Tensor
     look_map: Tensor
 
-    def __init__(self, anatomies: int, width: int, parts: Parts) -> None:
+    def __init__(self, anatomies: int, width: int, parts: Parts, look_margin: int = 0) -> None:
+        """`look_margin`: how many of the cells along each edge of a box its appearance leaves out."""
         super().__init__()
-        self.parts = parts
+        self.parts, self.look_margin = parts, look_margin
         self.conv = nn.Sequential(conv_norm(width, width), conv_norm(width, width))
         self.to_anatomy = _perceptron(4 * width, 128, parts.anatomy)
         self.to_finding = _perceptron(2 * width, 256, parts.finding)
@@ -97,8 +98,17 @@ class Embedder(nn.Module):
 
         In float32: regions differ by a small part of what they share, and bfloat16 would round that part away.
         """
-        look, place = pooled(cells)
+        look, place = self.pooled(cells)
         return self.anatomy(look, place), self.appearance(look)
+
+    def pooled(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and maximum over cells (B, R, 2C, P, P), of look and of place: (B, R, 2C) float32 each.
+
+        Of the look without the cells along the edges: the map sees there what lies outside the box.
+        """
+        look, place = cells.float().chunk(2, dim=2)
+        inner = slice(self.look_margin, cells.shape[-1] - self.look_margin)
+        return _mean_and_maximum(look[..., inner, inner]), _mean_and_maximum(place)
 
     def anatomy(self, look: Tensor, place: Tensor) -> Tensor:
         """Return the anatomy part (..., D_anatomy) of pooled cells, (..., 2C) each."""
@@ -126,12 +136,9 @@ class Embedder(nn.Module):
         return logits
 
 
-def pooled(cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and maximum over cells (B, R, 2C, P, P), of look and of place: (B, R, 2C) float32 each."""
-    look, place = (
-        torch.cat([half.mean(dim=(-2, -1)), half.amax(dim=(-2, -1))], dim=-1) for half in cells.float().chunk(2, dim=2)
-    )
-    return look, place
+def _mean_and_maximum(cells: Tensor) -> Tensor:
+    """Map cells (B, R, C, P, P) to (B, R, 2C)."""
+    return torch.cat([cells.mean(dim=(-2, -1)), cells.amax(dim=(-2, -1))], dim=-1)
 
 
 def _perceptron(width_in: int, width: int, width_out: int) -> nn.Sequential:

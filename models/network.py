@@ -29,6 +29,8 @@ class NetworkConfig:
     finding_dim: int = 32
     anatomy_share: float = 0.2
     finding_share: float = 0.2
+    look_margin: int = 1
+    """Of the cells of a region: how many along each edge its appearance leaves out"""
 
     @property
     def parts(self) -> Parts:
@@ -57,7 +59,7 @@ class RegionNetwork(nn.Module):
         self.backbone = Backbone()
         self.pyramid = Pyramid(config.width)
         self.detector = Detector(SLOTS, config.width, OUTPUT_WIDTHS[-1])
-        self.embedder = Embedder(SLOTS, config.width, config.parts)
+        self.embedder = Embedder(SLOTS, config.width, config.parts, config.look_margin)
 
     def features(self, image: Tensor) -> Features:
         """Map images (B, 1, S, S) in [0, 1] to features."""

@@ -122,7 +122,7 @@ def read_card(folder: Path) -> ModelCard:
             version=str(values["version"]),
             weights_sha256=str(values["weights_sha256"]),
             preprocessing_hash=str(values["preprocessing_hash"]),
-            network=NetworkConfig(**values["network"]),
+            network=NetworkConfig(**{"look_margin": 0, **values["network"]}),  # of before there was one
             anatomies=tuple(anatomy_by_name(n) for n in values["anatomies"]),
             min_presence=float(values["min_presence"]),
             accept_far=float(values["accept_far"]),

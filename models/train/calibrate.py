@@ -50,11 +50,11 @@ def calibrate(network: RegionNetwork, films: FilmTensors, config: TrainConfig, p
     for showing in SHOWINGS:
         done = functools.partial(_told, progress, len(ways) * len(films), len(SHOWINGS) * len(films))
         ways.append(look_at(network, films, config.bf16, showing, rng, done))
-    plain, moved, around, _ = ways
+    plain, moved, *around, _ = ways
     embedder = network.embedder
     if config.settle:
         _settle(embedder, ways, films, config.seed)
-    as_is, *changed = (describe(embedder, way) for way in (plain, moved, around))
+    as_is, *changed = (describe(embedder, way) for way in (plain, moved, *around))
     embedder.centres.copy_(_centres(as_is))
     embedder.look_map.copy_(look_map(as_is, changed, slice(network.config.finding_dim, None)))
     network.detector.agreement.copy_(agreement((plain, moved)))
@@ -72,9 +72,13 @@ def _settle(embedder: Embedder, ways: Sequence[Seen], films: FilmTensors, seed: 
     """Learn anew what tells anatomies apart, in all `ways`, and findings, in all but the one without surroundings."""
     areas = (films.boxes[..., 2:] - films.boxes[..., :2]).prod(dim=-1) * films.known
     sizes = areas.sum(dim=0) / films.known.sum(dim=0).clamp(min=1)
-    looks = [Way(way.look, way.inside) for way in ways[:-1]]
+    chances = [1 / SHOWINGS.count(showing) for showing in SHOWINGS]  # the kinds count alike
+    looks = [Way(way.look, way.inside, chance) for way, chance in zip(ways, chances, strict=True)][:-1]
     settle_finding(embedder.to_finding, looks, sizes, films.finding, seed)
-    whole = [Way(torch.cat([way.look, way.place], dim=-1), way.inside) for way in ways]
+    whole = [
+        Way(torch.cat([way.look, way.place], dim=-1), way.inside, chance)
+        for way, chance in zip(ways, chances, strict=True)
+    ]
     settle_anatomy(embedder.to_anatomy, whole, seed)
 
 

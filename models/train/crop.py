@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.embedder import Embedder, Parts
+from models.embedder import Embedder
 from models.network import SLOTS, Features, NetworkConfig, RegionNetwork
 
 
 class CropEmbedder(Embedder):
     """An embedder whose feature map is the film itself: it looks at a crop of each box, stretched to a square."""
 
-    def __init__(self, network: RegionNetwork, width: int, parts: Parts, crop_px: int) -> None:
-        super().__init__(SLOTS, width, parts)
+    def __init__(self, network: RegionNetwork, config: NetworkConfig, crop_px: int) -> None:
+        super().__init__(SLOTS, config.width, config.parts, config.look_margin)
         self.crop_px = crop_px
         self.described_map: Any = network.described_map  # a method: the network's own layers are not registered twice
 
@@ -34,7 +34,7 @@ class CropNetwork(RegionNetwork):
 
     def __init__(self, config: NetworkConfig, crop_px: int) -> None:
         super().__init__(config)
-        self.embedder = CropEmbedder(self, config.width, config.parts, crop_px)
+        self.embedder = CropEmbedder(self, config, crop_px)
 
     def features(self, image: Tensor) -> Features:
         """Return features of which the map to describe is `image` (B, 1, S, S) itself."""

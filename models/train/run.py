@@ -157,20 +157,24 @@ def export(run: Run, withheld: int, out: Path, progress: LoadProgress) -> ModelC
 def recalibrate(start: str, data: Path, out: Path, listener: Listener) -> ModelCard:
     """Fit what needs no gradient of the model `start` (a name or folder) to split `train` of `data` again.
 
-    The parts of a vector get the shares that are now the rule.
+    The parts of a vector get the shares, and what a region looks like the cells, that are now the rule.
     Writes the model to `out` and returns its card. Raises `DataError`, `ConfigurationError` or `ModelError`.
     """
     card, model = read_card(model_folder(start)), load_model(start)
     chosen, _ = training_films(read_films(data))
     films = load_films(chosen, card.network.side, listener.loading)
-    config, shares = read_config(DEFAULT_CONFIG), NetworkConfig()
+    config, rule = read_config(DEFAULT_CONFIG), NetworkConfig()
+    model.network.embedder.look_margin = rule.look_margin
     acceptance = calibrate(model.network, films, config, listener.calibrating)
     version = dt.datetime.now(dt.UTC).strftime("%Y%m%d.%H%M")
     fitted = dataclasses.replace(
         card,
         version=version,
         network=dataclasses.replace(
-            card.network, anatomy_share=shares.anatomy_share, finding_share=shares.finding_share
+            card.network,
+            anatomy_share=rule.anatomy_share,
+            finding_share=rule.finding_share,
+            look_margin=rule.look_margin,
         ),
         accept_far=acceptance.far,
         training={**card.training, "calibrated_again": version},

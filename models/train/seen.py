@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.data.tensors import FilmTensors
-from models.embedder import Embedder, pooled
+from models.embedder import Embedder
 from models.network import RegionNetwork
 from models.train.augment import Views, jittered, random_views
 from models.train.paste import ALONE, pasted
@@ -32,8 +32,9 @@ class Showing:
     """Share of those in which it lies on black, instead of in another film"""
 
 
-SHOWINGS = (Showing(False), Showing(True), Showing(True, 1.0), Showing(True, 1.0, 1.0))
-"""As they are, moved, with something else around one region, with nothing around it."""
+SHOWINGS = (Showing(False), Showing(True), *[Showing(True, 1.0)] * 4, Showing(True, 1.0, 1.0))
+"""As they are, moved, with something else around one region (four times, something else each time), with nothing around
+it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def look_at(
             views, inside = _views(films, rows, way, rng, device)
             features = network.features(views.images.contiguous(memory_format=torch.channels_last))
             boxes = jittered(views.boxes, rng) if way.moved else views.boxes  # as far off as boxes that are found
-            look, place = pooled(network.embedder.cells(features.embed, boxes))
+            look, place = network.embedder.pooled(network.embedder.cells(features.embed, boxes))
             true = views.boxes / network.config.side
             seen = (network.detect(features).edges, true, views.known, look, place, inside, features.pooled.float())
             parts.append(tuple(t.cpu() for t in seen))

@@ -36,13 +36,16 @@ class Way:
     """(N, A, F)"""
     shown: Tensor
     """(N, A) bool"""
+    chance: float = 1.0
+    """How often it is drawn, beside other ways"""
 
 
 def settle_anatomy(perceptron: nn.Sequential, ways: Sequence[Way], seed: int) -> None:
-    """Learn `perceptron` anew: the directions of what it gives tell anatomies apart. The ways count alike."""
+    """Learn `perceptron` anew: the directions of what it gives tell anatomies apart."""
+    of_way = torch.tensor([way.chance for way in ways])
 
     def draw(rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        way = ways[_one_of(torch.ones(len(ways)), rng)]
+        way = ways[_one_of(of_way, rng)]
         places = way.shown.nonzero()
         chosen = places[torch.randint(0, len(places), (BATCH,), generator=rng)]
         return way.seen[chosen[:, 0], chosen[:, 1]], chosen[:, 1]
@@ -60,13 +63,14 @@ def settle_finding(perceptron: nn.Sequential, ways: Sequence[Way], sizes: Tensor
     if len(set(finding[stated].tolist())) < 2:
         return False
     labels = finding[stated]
-    known = [Way(way.seen[stated], way.shown[stated]) for way in ways]
-    chance = sizes * (known[0].shown.sum(dim=0) >= FEWEST)
-    if not bool(chance.any()):
+    known = [Way(way.seen[stated], way.shown[stated], way.chance) for way in ways]
+    of_way = torch.tensor([way.chance for way in ways])
+    of_slot = sizes * (known[0].shown.sum(dim=0) >= FEWEST)
+    if not bool(of_slot.any()):
         return False
 
     def draw(rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        way, slot = known[_one_of(torch.ones(len(known)), rng)], _one_of(chance, rng)
+        way, slot = known[_one_of(of_way, rng)], _one_of(of_slot, rng)
         rows = torch.randint(0, len(labels), (BATCH,), generator=rng)
         rows = rows[way.shown[rows, slot]]
         return way.seen[rows, slot], labels[rows]

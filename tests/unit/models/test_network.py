@@ -54,6 +54,17 @@ def test_batch_normalisation_of_published_weights_is_folded_in() -> None:
     assert state.keys() == Backbone().state_dict().keys()
 
 
+def test_what_the_map_sees_at_the_edges_of_a_box_does_not_change_its_appearance(network: RegionNetwork) -> None:
+    cells = torch.rand(1, 1, 2 * CONFIG.width, 7, 7, generator=torch.Generator().manual_seed(0))
+    other = torch.rand(cells.shape, generator=torch.Generator().manual_seed(1))
+    other[..., 1:-1, 1:-1] = cells[..., 1:-1, 1:-1]
+    (anatomy, appearance), (otherwise, same) = (network.embedder.summarise(c) for c in (cells, other))
+    assert torch.equal(appearance, same)
+    assert not torch.allclose(anatomy, otherwise)
+    other[..., 1, 1] += 1
+    assert not torch.allclose(appearance, network.embedder.summarise(other)[1])
+
+
 def test_a_vector_and_each_of_its_parts_have_unit_length(network: RegionNetwork) -> None:
     features = network.features(torch.rand(2, 1, 64, 64))
     boxes = torch.tensor([[[4.0, 4, 40, 50], [20.0, 10, 60, 60]]]).expand(2, -1, -1)

@@ -54,6 +54,15 @@ def test_a_saved_model_loads_with_its_identity(made: Path) -> None:
     assert model.info.weights_sha256 == read_card(made).weights_sha256
 
 
+def test_a_model_from_before_edges_were_left_out_still_sees_all_of_a_region(folder: Path) -> None:
+    assert load_model(str(folder)).network.embedder.look_margin == CONFIG.look_margin == 1
+    file = folder / CONFIG_FILE
+    said = json.loads(file.read_text())
+    del said["network"]["look_margin"]
+    file.write_text(json.dumps(said))
+    assert load_model(str(folder)).network.embedder.look_margin == 0
+
+
 def test_weights_with_another_hash_are_refused(folder: Path) -> None:
     file = folder / WEIGHTS_FILE
     content = bytearray(file.read_bytes())

@@ -91,3 +91,16 @@ def test_anatomies_that_look_alike_are_told_apart_in_every_way_of_showing_them()
             part = F.normalize(learnt(way.seen[known]), dim=-1)
         means = torch.stack([part[slot == s].mean(dim=0) for s in (0, 1, 3)])
         assert float((torch.tensor([0, 1, 3])[(part @ means.T).argmax(dim=1)] == slot).float().mean()) > 0.95
+
+
+def test_a_way_without_chance_teaches_nothing() -> None:
+    seen, known, finding = films()
+    scrambled = Way(seen.flip(0), known, chance=0.0)
+    made = []
+    for ways in ([Way(seen, known), scrambled], [Way(seen, known, chance=0.3), scrambled]):
+        learnt = perceptron()
+        settle_finding(learnt, ways, SIZES, finding, seed=0)
+        made.append(learnt[0].weight.clone())
+    with torch.no_grad():
+        assert agreeing(learnt(seen[:, 0]), finding) > 0.85
+    assert torch.equal(*made)

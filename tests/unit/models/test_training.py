@@ -18,7 +18,7 @@ from models.train.contrast import Regions, within_anatomy_losses
 from models.train.loop import Progress, Run, save_checkpoint, train_run
 from models.train.losses import giou, likeness, magnitude_loss
 from models.train.negatives import MAKERS, negatives
-from models.train.run import Listener, train
+from models.train.run import Listener, recalibrate, train
 from models.train.validate import Validation
 from regionmir.core.errors import ConfigurationError, ModelError
 from tests.support.drawn import SMALL, drawn_folder
@@ -73,6 +73,22 @@ def test_a_run_ends_with_a_model_that_loads_and_a_report(folder: Path, tmp_path:
     assert f"| 100 % | 2 | {seen[-1].validation['iou']:.3f} |" in report
     assert "| films_per_step | 3 |" in report
     assert f"regionmir model evaluate --model {out} --database {folder}" in report
+
+
+def test_a_model_that_is_calibrated_again_follows_the_rules_of_today(folder: Path, tmp_path: Path) -> None:
+    then = dataclasses.replace(SMALL, network=dataclasses.replace(SMALL.network, look_margin=0, finding_share=0.1))
+    told = Listener(ignore, ignore, ignore, ignore)
+    before = train(then, folder, tmp_path / "then", told)
+    assert before is not None
+    assert before.network.look_margin == 0
+
+    card = recalibrate(str(tmp_path / "then"), folder, tmp_path / "now", told)
+
+    assert (card.network.look_margin, card.network.finding_share) == (1, 0.2)
+    assert card.training["calibrated_again"] == card.version
+    now = load_model(str(tmp_path / "now"))
+    assert now.network.embedder.look_margin == 1
+    assert now.info.weights_sha256 == card.weights_sha256 != before.weights_sha256
 
 
 def test_two_runs_of_one_seed_have_the_same_weights(films: FilmTensors) -> None:
