@@ -20,7 +20,8 @@ from tests.faults.world import World
 Inject = Callable[[World, random.Random], bool]
 """Does it, and returns whether it could be done now."""
 
-_HOUR = "interval '1 hour'"
+_HOUR_FORWARD, _HOUR_BACK = "interval '-1 hour'", "interval '1 hour'"
+"""What is added to the stamps when the clock moves so."""
 _STAMPS = (
     "UPDATE instance SET lease_until = lease_until + {by} WHERE lease_until IS NOT NULL",
     "UPDATE delivery SET lease_until = lease_until + {by}, next_try_at = next_try_at + {by} "
@@ -202,8 +203,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("disk full", 0.7, _fill_disk, heavy=True, needs_volume=True),
     Fault("node may write no large file", 1.5, _limit_files),
     Fault("weights corrupted", 0.4, _corrupt_weights, heavy=True),
-    Fault("clock an hour forward", 1.0, _move_clock(f"- {_HOUR}")),
-    Fault("clock an hour back", 1.0, _move_clock(f"+ {_HOUR}")),
+    Fault("clock an hour forward", 1.0, _move_clock(_HOUR_FORWARD)),
+    Fault("clock an hour back", 1.0, _move_clock(_HOUR_BACK)),
     Fault("power cut", 0.4, _cut_power, heavy=True, needs_volume=True),
 )
 

@@ -19,7 +19,7 @@ _LONGEST_WAIT_S = 2.5
 _PAUSE_S = (0.1, 1.0)
 _MOST_UNSENT = 80
 _TELL_EVERY = 25
-_MOST_IN_VAIN = 200
+_MOST_IN_VAIN = 60
 
 
 @dataclass
@@ -28,6 +28,8 @@ class Report:
 
     seed: int
     injected: Counter[str] = field(default_factory=Counter)
+    not_injected: Counter[str] = field(default_factory=Counter)
+    """Tried again and again, in vain."""
     seconds: float = 0.0
     fault_seconds: float = 0.0
     settled_s: float = 0.0
@@ -48,7 +50,8 @@ class Report:
 
     @property
     def faultless(self) -> bool:
-        return self.judgement is not None and self.judgement.faultless and not self.answers_differ
+        judged = self.judgement
+        return judged is not None and judged.faultless and not (self.answers_differ or self.not_injected)
 
     def as_json(self) -> str:
         values = {**vars(self), "faults": self.faults, "faultless": self.faultless}
@@ -61,6 +64,7 @@ class Report:
         assert judged is not None
         lines = ["| fault | injected |", "|---|---|"]
         lines += [f"| {name} | {count} |" for name, count in sorted(self.injected.items())]
+        lines += [f"| {name}: could not be injected | {count} |" for name, count in sorted(self.not_injected.items())]
         lines += [
             f"| **all** | **{self.faults}** |",
             "",
@@ -97,6 +101,7 @@ def disturb(world: World, films: Iterator[Film], report: Report, plan: deque[Fau
             plan.append(fault)
             vain += 1
             time.sleep(0.5)
+    report.not_injected.update(fault.name for fault in plan)
 
 
 def _one(world: World, films: Iterator[Film], fault: Fault, choice: random.Random) -> bool:
