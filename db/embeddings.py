@@ -34,7 +34,11 @@ many times those needed if the filter does not correlate with the distance."""
 BUILT_AT_ONCE = 2
 """Leaves whose indexes are built at the same time; each build takes `maintenance_work_mem`."""
 
-_MAX_EF_SEARCH = 1000
+_LEAST_EF_SEARCH, _MAX_EF_SEARCH = 40, 1000
+_CANDIDATES = 4
+"""A search by index keeps so many candidates for each hit that is asked for. With two, ten hits of 50,000 (forty asked
+for) were .983 to .99 of the right ones."""
+
 _LOCK = 0x5247_4E49  # "RGNI": one process at a time builds indexes
 
 
@@ -201,7 +205,7 @@ class _Leaf:
 
 def _prepare(session: Session, leaf: str, limit: int) -> _Leaf:
     """Set how this transaction searches, and return what is known of the leaf."""
-    ef_search = str(max(40, min(_MAX_EF_SEARCH, 2 * limit)))
+    ef_search = str(max(_LEAST_EF_SEARCH, min(_MAX_EF_SEARCH, _CANDIDATES * limit)))
     found = session.execute(_PREPARE, {"ef_search": ef_search, "index": f"{leaf}_hnsw", "leaf": leaf}).one()
     return _Leaf(bool(found[3]), max(float(found[4]), 0.0))
 

@@ -44,7 +44,7 @@ RECALL_QUERIES = 50
 TARGET_P50_MS = 30
 TARGET_P95_MS = 50
 _WHY = "client, node and database share the cores"
-_WHY_RECALL = "the graph is searched with the default ef_search of 40"
+_WHY_RECALL = "the graph of an index is searched, not every row"
 
 
 def figures() -> Iterator[Figure]:

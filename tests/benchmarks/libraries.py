@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 FOLDER: Final = Path("build/libraries")
-M, EF_CONSTRUCTION, EF_SEARCH = 16, 64, 100
+M, EF_CONSTRUCTION, EF_SEARCH = 16, 64, 160
 """As our own indexes are built; `EF_SEARCH` as ours are searched for ten hits."""
 
 Floats = npt.NDArray[np.float32]
