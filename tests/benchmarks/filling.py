@@ -11,6 +11,9 @@ from regionmir.core.anatomy import Anatomy
 from tests.support.records import generation
 from tests.support.seed import film, receive_films
 
+_AT_ONCE = 1000
+"""Films of one transaction, which takes a lock for each."""
+
 _OF_INSTANCES = """
     SELECT i.pk, s.pk, p.pk, s.study_date, p.sex, i.age_years, i.view, i.pixel_sha256
     FROM instance i JOIN series e ON e.pk = i.series_pk JOIN study s ON s.pk = e.study_pk
@@ -27,7 +30,8 @@ def fill(url: str, anatomies: tuple[Anatomy, ...], vectors: npt.NDArray[np.float
     info = generation("many", vectors.shape[2], anatomies)
     with database.session() as session:
         model_pk = generations.ensure_model(session, info)
-    receive_films(database, [film(number) for number in range(len(vectors))])
+    for start in range(0, len(vectors), _AT_ONCE):
+        receive_films(database, [film(number) for number in range(start, min(start + _AT_ONCE, len(vectors)))])
     database.close()
     with psycopg.connect(url, autocommit=True) as connection:
         with connection.transaction():
