@@ -52,8 +52,10 @@ def test_a_cut_connection_is_replaced_by_the_next_session(database: Database) ->
 
 
 def test_idle_connections_that_the_server_closed_are_replaced_before_they_are_used(database: Database) -> None:
-    others = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = "
-                  "current_user AND datname = current_database()")  # fmt: skip
+    others = text(  # returns when they are gone
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND usename = current_user AND datname = current_database()"
+    )
     with ExitStack() as opened:
         for session in [opened.enter_context(database.session()) for _ in range(3)]:
             session.execute(text("SELECT 1"))
