@@ -203,10 +203,14 @@ class _Leaf:
     rows: float
 
 
+def ef_search(limit: int) -> int:
+    """Return how many candidates a search by index keeps that asks for `limit` rows (pgvector's `hnsw.ef_search`)."""
+    return max(_LEAST_EF_SEARCH, min(_MAX_EF_SEARCH, _CANDIDATES * limit))
+
+
 def _prepare(session: Session, leaf: str, limit: int) -> _Leaf:
     """Set how this transaction searches, and return what is known of the leaf."""
-    ef_search = str(max(_LEAST_EF_SEARCH, min(_MAX_EF_SEARCH, _CANDIDATES * limit)))
-    found = session.execute(_PREPARE, {"ef_search": ef_search, "index": f"{leaf}_hnsw", "leaf": leaf}).one()
+    found = session.execute(_PREPARE, {"ef_search": str(ef_search(limit)), "index": f"{leaf}_hnsw", "leaf": leaf}).one()
     return _Leaf(bool(found[3]), max(float(found[4]), 0.0))
 
 

@@ -165,7 +165,7 @@ class NoCommonContext(PeerRefused):
 
 
 def _why_not(opened: Association, peer: PeerAddress, tls_failure: str) -> Exception:
-    answer = opened.acceptor.primitive or _unread_answer(opened)
+    answer = opened.acceptor.primitive or _unread_rejection(opened)
     if answer is not None and answer.result in _REJECTED:
         message = f"{peer} rejects the association: {answer.reason_str}"
         return PeerUnavailable(message) if answer.result == _REJECTED_FOR_NOW else PeerRefused(message)
@@ -176,8 +176,8 @@ def _why_not(opened: Association, peer: PeerAddress, tls_failure: str) -> Except
     return PeerUnavailable(f"{peer} cannot be reached or does not answer")
 
 
-def _unread_answer(opened: Association) -> A_ASSOCIATE | None:
-    """Return an answer that pynetdicom did not look at: a rejection may close the connection before it is looked at
-    whether there is one."""
+def _unread_rejection(opened: Association) -> A_ASSOCIATE | None:
+    """Return a rejection that pynetdicom did not look at: it may close the connection before it is looked at whether
+    there is one. An acceptance is none: whoever accepts and is gone at once may be there later."""
     unread = opened.dul.peek_next_pdu()
-    return unread if isinstance(unread, A_ASSOCIATE) else None
+    return unread if isinstance(unread, A_ASSOCIATE) and unread.result in _REJECTED else None

@@ -17,8 +17,11 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from db.embeddings import ef_search
+from regionmir.query.search import OVERFETCH
+
 FOLDER: Final = Path("build/libraries")
-M, EF_CONSTRUCTION, EF_SEARCH = 16, 64, 160
+M, EF_CONSTRUCTION, EF_SEARCH = 16, 64, ef_search(2 * 10 + OVERFETCH)
 """As our own indexes are built; `EF_SEARCH` as ours are searched for ten hits."""
 
 Floats = npt.NDArray[np.float32]
