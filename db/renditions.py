@@ -38,8 +38,14 @@ class Unrendered:
 
 def find(session: Session, instance_pk: int, drawn_by: str) -> bytes | None:
     """Return the rendition of an instance, None where none is kept that was drawn so."""
+    return find_several(session, [instance_pk], drawn_by).get(instance_pk)
+
+
+def find_several(session: Session, instance_pks: Sequence[int], drawn_by: str) -> dict[int, bytes]:
+    """Return by instance the renditions that are kept of these and were drawn so."""
     row = RenditionRow
-    return session.scalar(select(row.jpeg).where(row.instance_pk == instance_pk, row.drawn_by == drawn_by))
+    query = select(row.instance_pk, row.jpeg).where(row.instance_pk.in_(instance_pks), row.drawn_by == drawn_by)
+    return dict(session.execute(query).all())
 
 
 def keep(

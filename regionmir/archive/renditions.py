@@ -57,6 +57,11 @@ def find(session: "Session", instance_pk: int) -> bytes | None:
     return renditions.find(session, instance_pk, DRAWN_BY)
 
 
+def find_several(session: "Session", instance_pks: Sequence[int]) -> dict[int, bytes]:
+    """Return `find` of several by instance, of those that have one."""
+    return renditions.find_several(session, instance_pks, DRAWN_BY)
+
+
 def keep(session: "Session", drawn: Sequence[Drawn], policy: StoragePolicy) -> set[int]:
     """Keep renditions where they may be kept, and return the keys of those instances; see `db.renditions.keep`.
 

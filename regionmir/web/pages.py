@@ -132,7 +132,7 @@ def show_region(
     instance = chosen(study.instances, instance_uid)
     similar = find_similar(site, visitor, instance, asked)
     view = view_of(instance)
-    return page(
+    shown = page(
         request,
         "similar.html",
         study=study_card(study, _identities(site, visitor, [study], how="opened").get(study.pk)),
@@ -146,6 +146,10 @@ def show_region(
         choices={"view": VIEWS, "sex": SEXES, "finding": labels},
         destinations=destinations if visitor.may_write else [],
     )
+    shown.headers["Server-Timing"] = (
+        f"search;dur={similar.search_s * 1e3:.1f}, pictures;dur={similar.pictures_s * 1e3:.1f}"
+    )
+    return shown
 
 
 def _study_page(

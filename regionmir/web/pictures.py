@@ -148,9 +148,7 @@ class Pictures:
 
     def crop_thumbnail(self, film: Pictured, box: Box) -> Small:
         """Return a box (stored pixels) in its surroundings, small. Raises as `sketch` does."""
-        view = _required_view(film)
-        around = _around(box, view.rows, view.columns)
-        return self._cut(film, small_part, around, view.rows, view.columns, view.turn, _THUMBNAIL_PX)
+        return self._cut(film, small_part, *_part(_required_view(film), box))
 
     def _cut(self, film: Pictured, cut: Callable[..., bytes], *how: Any) -> Small:
         drawn = film.rendition or self._rendition(film)
@@ -190,6 +188,16 @@ def _required_view(instance: Film) -> View:
     if view is None:
         raise BrokenImage("attributes unreadable")
     return view
+
+
+def drawn_part(kept: bytes, view: View, box: Box) -> bytes:
+    """Return what `Pictures.crop_thumbnail` draws, of a rendition at hand. Raises `OSError` where that is broken."""
+    return small_part(kept, *_part(view, box))
+
+
+def _part(view: View, box: Box) -> tuple[Box, int, int, Turn, int]:
+    """Return how `small_part` draws a box (stored pixels) in its surroundings."""
+    return _around(box, view.rows, view.columns), view.rows, view.columns, view.turn, _THUMBNAIL_PX
 
 
 def _around(box: Box, rows: int, columns: int) -> Box:

@@ -1,7 +1,8 @@
 """The similar studies of a region or a drawn box, as a page shows them."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from db import browse, feedback, findings
@@ -16,6 +17,7 @@ from regionmir.query.request import RegionQuery
 from regionmir.query.search import Answer, Hit, active_model, search
 from regionmir.web.asking import Asked
 from regionmir.web.cards import InstanceCard, RegionMark, age_band, instance_card, region_marks
+from regionmir.web.inlined import region_pictures
 from regionmir.web.pictures import View, view_of
 from regionmir.web.site import Site
 from regionmir.web.visitors import Visitor
@@ -38,6 +40,8 @@ class SimilarCard:
     look_url: str
     """Of the same answer, looking at this hit."""
     facts: tuple[str, ...]
+    picture_url: str = ""
+    """Of this region of this hit, small; empty where its film may not be shown."""
     findings: tuple[str, ...] = ()
     relevant: bool | None = None
 
@@ -55,7 +59,9 @@ class Similar:
     hits: tuple[SimilarCard, ...] = ()
     indexed: int = 0
     total: int = 0
-    seconds: float = 0.0
+    search_s: float = 0.0
+    pictures_s: float = 0.0
+    """What the small pictures took that stand in the page."""
     comes_later: bool = False
     """Time cures the refusal: a worker is about to embed the box."""
 
@@ -90,45 +96,54 @@ def find_similar(site: Site, visitor: Visitor, instance: BrowsedInstance, asked:
 
     Writes a drawn box that waits for its worker, and what an identified visitor has asked into the audit trail.
     """
-    began = time.perf_counter()
     try:
         query, drawn = embedded(site, query_of(asked, instance, visitor, site.settings.default_k), visitor)
         with site.database.session() as session:
+            began = time.perf_counter()
             answer = search(session, query, visitor.caller, keep=False, drawn=drawn, replica=site.archive.replica)
-            hits = _cards(session, visitor, instance, asked, answer, query.box)
+            model_pk, found = active_model(session).pk, [hit.instance_pk for hit in answer.hits]
+            films = browse.instances_by_pk(session, found, model_pk=model_pk)
+            searched = time.perf_counter()
+            pictures = region_pictures(session, films, asked.anatomy)
+            drew = time.perf_counter()
+            said = _said(session, visitor, Pair(model_pk, asked.anatomy, instance.pk, 0, query.box), films)
+            hits = _cards(session, instance, asked, answer, films, pictures, said)
         if visitor.is_identified:
             with site.writable.session() as session:
                 trail.audit_answer(session, answer, visitor.caller, user=visitor.name)
     except QueryRefused as refusal:
         return Similar(refusal=str(refusal), comes_later=refusal.code == "box-waiting")
-    return Similar("", hits, answer.indexed, answer.total, time.perf_counter() - began)
+    return Similar("", hits, answer.indexed, answer.total, searched - began, drew - searched)
+
+
+def _said(session: "Session", visitor: Visitor, pair: Pair, films: Mapping[int, BrowsedInstance]) -> dict[int, bool]:
+    """Return by instance what the visitor has said of hits."""
+    return feedback.given(session, visitor.name, pair, list(films)) if visitor.name else {}
 
 
 def _cards(
-    session: "Session", visitor: Visitor, instance: BrowsedInstance, asked: Asked, answer: Answer, box: Box | None
+    session: "Session",
+    instance: BrowsedInstance,
+    asked: Asked,
+    answer: Answer,
+    films: Mapping[int, BrowsedInstance],
+    pictures: Mapping[int, str],
+    said: Mapping[int, bool],
 ) -> tuple[SimilarCard, ...]:
-    model_pk = active_model(session).pk
-    films = browse.instances_by_pk(session, [hit.instance_pk for hit in answer.hits], model_pk=model_pk)
     found = findings.of_studies(session, [hit.study_pk for hit in answer.hits])
-    said: dict[int, bool] = {}
-    if visitor.name:
-        pair = Pair(model_pk, asked.anatomy, instance.pk, 0, box)
-        said = feedback.given(session, visitor.name, pair, list(films))
     return tuple(
-        _card(hit, films[hit.instance_pk], asked, instance, found.get(hit.study_pk, ()), said.get(hit.instance_pk))
+        replace(
+            _card(hit, films[hit.instance_pk], asked, instance),
+            picture_url=pictures.get(hit.instance_pk, ""),
+            findings=found.get(hit.study_pk, ()),
+            relevant=said.get(hit.instance_pk),
+        )
         for hit in answer.hits
         if hit.instance_pk in films
     )
 
 
-def _card(
-    hit: Hit,
-    film: BrowsedInstance,
-    asked: Asked,
-    query: BrowsedInstance,
-    found: tuple[str, ...],
-    relevant: bool | None,
-) -> SimilarCard:
+def _card(hit: Hit, film: BrowsedInstance, asked: Asked, query: BrowsedInstance) -> SimilarCard:
     card, view = instance_card(film), view_of(film)
     return SimilarCard(
         rank=hit.rank,
@@ -139,6 +154,4 @@ def _card(
         url=f"{card.url}/{asked.anatomy.short}",
         look_url=asked.at(hit.rank).path(instance_card(query).url),
         facts=tuple(fact for fact in (*card.facts, age_band(film.age_years)) if fact),
-        findings=found,
-        relevant=relevant,
     )

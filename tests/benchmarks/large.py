@@ -11,7 +11,7 @@ from tests.benchmarks.search import Measured, Size
 from tests.benchmarks.spectra import spectra
 from tests.support.postgres import TestDatabases, throw_away_server
 
-ROWS = (50_000, 200_000, 500_000)
+ROWS = (50_000, 150_000, 500_000)
 """In each of the 20 leaves."""
 BUILD_S, DISK_BYTES = 45 * 60, 16e9
 QUERIES = 10

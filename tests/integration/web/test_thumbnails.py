@@ -1,7 +1,9 @@
 """Thumbnails over HTTP: of the rendition that is kept, else drawn and kept; seen by those who may see the film."""
 
 import io
+import re
 import shutil
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,17 @@ class Served:
         site.close()
         self.tag = answer.headers.get("etag", "")
         return answer.status_code, answer.content
+
+    def similar(self, film: Dataset) -> str:
+        """Return the path of the page of studies similar to a film's left lower lung zone."""
+        study = PSEUDONYMIZER.uid("study", film.StudyInstanceUID)
+        return f"/studies/{study}/{PSEUDONYMIZER.uid('instance', film.SOPInstanceUID)}/LLLZ"
+
+    def hit_pictures(self, film: Dataset) -> list[str]:
+        """Return the addresses of its hits' pictures."""
+        status, page = self.get(self.similar(film))
+        assert status == 200
+        return re.findall(r'<img src="([^"]+)"', page.decode())
 
     def _count(self, *_: object) -> None:
         self.statements += 1
@@ -124,6 +137,30 @@ def test_a_kept_rendition_does_not_make_a_withheld_or_hidden_film_visible(served
     for film in (burned, hidden):
         for picture in SMALL:
             assert served.get(url(film, picture))[0] == 404
+
+
+def test_the_hits_of_a_page_are_pictured_in_it_just_as_one_that_is_asked_for(served: Served) -> None:
+    served.index(*(films := [synthetic_film(seed, rows=900, columns=700, bits=12) for seed in range(3)]))
+    held = {f"data:image/jpeg;base64,{b64encode(served.get(url(film, 'LLLZ.jpg'))[1]).decode()}" for film in films[1:]}
+    assert set(served.hit_pictures(films[0])) == held
+
+
+def test_a_hit_whose_rendition_is_missing_or_broken_is_asked_for_and_drawn_then(served: Served) -> None:
+    served.index(*(films := [synthetic_film(seed, rows=900, columns=700, bits=12) for seed in range(3)]))
+    served.execute("DELETE FROM rendition WHERE instance_pk = 2")
+    served.execute("UPDATE rendition SET jpeg = 'no picture' WHERE instance_pk = 3")
+    assert set(served.hit_pictures(films[0])) == {url(film, "LLLZ.jpg") for film in films[1:]}
+    assert served.get(url(films[1], "LLLZ.jpg"))[0] == 200
+
+
+def test_a_hit_that_may_not_be_shown_is_not_in_the_page_though_its_rendition_is_kept(served: Served) -> None:
+    films = [synthetic_film(1), synthetic_film(2, BurnedInAnnotation="YES")]
+    served.index(*films)
+    served.execute(
+        "INSERT INTO rendition SELECT i.pk, drawn_by, jpeg FROM rendition, instance i ON CONFLICT DO NOTHING"
+    )
+    assert served.hit_pictures(films[0]) == []
+    assert b'class="nopicture"' in served.get(served.similar(films[0]))[1]
 
 
 def test_a_browser_that_has_a_picture_is_told_that_it_is_the_same(served: Served) -> None:
