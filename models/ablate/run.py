@@ -1,7 +1,7 @@
 """Train and judge every variant for every seed; what is finished already is not done again."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,15 +56,15 @@ def ablate(
     """
     configs = {row.config: adapt(_budgeted(read_config(f"ablation/{row.config}"), steps)) for row in ROWS}
     (side,) = {config.network.side for config in configs.values()}
-    sides = _load(read_films(data), side)
+    sides = load_sides(read_films(data), side)
     out.mkdir(parents=True, exist_ok=True)
-    results: Results = {BOX_ONLY.config: [_figures(*_boxes_of(sides))]}
+    results: Results = {BOX_ONLY.config: [retrieved(*_boxes_of(sides))]}
     for seed in seeds:
         for name, config in configs.items():
             file = out / f"{name}-{config.steps}-steps-seed-{seed}.json"
             if not file.is_file():
                 note(f"{name}, seed {seed}: {config.steps} steps")
-                _write(file, _trained(replace(config, seed=seed), sides, note))
+                write_figures(file, _trained(replace(config, seed=seed), sides, note))
             results.setdefault(name, []).append(json.loads(file.read_text(encoding="utf-8")))
     return write_table(out / "ablation.md", results, _heading(configs, sides, seeds))
 
@@ -73,7 +73,8 @@ def _budgeted(config: TrainConfig, steps: int | None) -> TrainConfig:
     return replace(config, steps=steps) if steps else config
 
 
-def _load(films: list[Film], side: int) -> Sides:
+def load_sides(films: list[Film], side: int) -> Sides:
+    """Return the films to compare variants by. Raises `DataError`, and `ConfigurationError` without split `val`."""
     chosen, _ = training_films(films)
     asking = [f for f in films if f.split == "val"]
     if not asking:
@@ -83,15 +84,21 @@ def _load(films: list[Film], side: int) -> Sides:
 
 def _trained(config: TrainConfig, sides: Sides, note: Note) -> dict[str, float]:
     """Return the figures of one variant and one seed."""
-    run = Run(config, sides.training, imagenet_weights() if config.imagenet else None)
+    run = learnt(config, sides.training, sides.database, note)
+    base, asked = (describe(run.average, films, run.device, config.bf16) for films in (sides.database, sides.queries))
+    return retrieved(base, asked) | _spread(asked) | {"seconds": round(run.elapsed_s, 1)}
+
+
+def learnt(config: TrainConfig, training: FilmTensors, fitted: FilmTensors, note: Note) -> Run:
+    """Return a run of `config` that has learnt from `training`, its average calibrated on the films `fitted`."""
+    run = Run(config, training, imagenet_weights() if config.imagenet else None)
 
     def told(progress: Progress) -> None:
         note(f"  step {progress.step}, {progress.elapsed_s:.0f} s, total {progress.total:.3f}")
 
     train_run(run, None, told)
-    calibrate(run.average, sides.database, config, lambda _done, _total: None)
-    base, asked = (describe(run.average, films, run.device, config.bf16) for films in (sides.database, sides.queries))
-    return _figures(base, asked) | _spread(asked) | {"seconds": round(run.elapsed_s, 1)}
+    calibrate(run.average, fitted, config, lambda _done, _total: None)
+    return run
 
 
 def _spread(asked: Described) -> dict[str, float]:
@@ -105,8 +112,8 @@ def _boxes_of(sides: Sides) -> tuple[Described, Described]:
     return by_boxes(sides.database, asking=False), by_boxes(sides.queries, asking=True)
 
 
-def _figures(base: Described, asked: Described) -> dict[str, float]:
-    """Return the figures of one line; one that cannot be computed is left out."""
+def retrieved(base: Described, asked: Described) -> dict[str, float]:
+    """Return what films `asked` find among `base`; a figure that cannot be computed is left out."""
     relabels = {"three": three_classes, "binary": normal_or_pneumonia}
     cases = finding_cases(base.told, asked.told, relabels)
     three, binary = (cases[name].figures() for name in relabels)
@@ -120,7 +127,8 @@ def _figures(base: Described, asked: Described) -> dict[str, float]:
     return {name: figure.value for name, figure in found.items() if isinstance(figure, Figure)}
 
 
-def _write(file: Path, figures: dict[str, float]) -> None:
+def write_figures(file: Path, figures: Mapping[str, object]) -> None:
+    """Write `figures` as JSON, whole or not at all."""
     part = file.with_suffix(".part")
     part.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     part.replace(file)

@@ -4,7 +4,7 @@ Shape letters: N films, S side of the input, A anatomies (all 29).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,12 @@ class FilmTensors:
 
     def __len__(self) -> int:
         return len(self.films)
+
+    def take(self, rows: Tensor) -> "FilmTensors":
+        """Return the films `rows` (R,)."""
+        apart = ("films", "finding_names")
+        fields = {n: getattr(self, n)[rows] for n in self.__dataclass_fields__ if n not in apart}
+        return replace(self, films=tuple(self.films[i] for i in rows.tolist()), **fields)
 
 
 def load_films(films: Sequence[Film], side: int, progress: Progress | None = None) -> FilmTensors:

@@ -73,12 +73,10 @@ def _settle(embedder: Embedder, ways: Sequence[Seen], films: FilmTensors, seed: 
     areas = (films.boxes[..., 2:] - films.boxes[..., :2]).prod(dim=-1) * films.known
     sizes = areas.sum(dim=0) / films.known.sum(dim=0).clamp(min=1)
     chances = [1 / SHOWINGS.count(showing) for showing in SHOWINGS]  # the kinds count alike
-    looks = [Way(way.look, way.inside, chance) for way, chance in zip(ways, chances, strict=True)][:-1]
+    weighted = list(zip(ways, chances, strict=True))
+    looks = [Way(way.look, way.inside, chance) for way, chance in weighted[:-1]]
     settle_finding(embedder.to_finding, looks, sizes, films.finding, seed)
-    whole = [
-        Way(torch.cat([way.look, way.place], dim=-1), way.inside, chance)
-        for way, chance in zip(ways, chances, strict=True)
-    ]
+    whole = [Way(torch.cat([way.look, way.place], dim=-1), way.inside, chance) for way, chance in weighted]
     settle_anatomy(embedder.to_anatomy, whole, seed)
 
 

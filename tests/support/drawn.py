@@ -1,5 +1,6 @@
 """Small drawn films in the format of the reader of folders, and a configuration that trains on them in seconds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,11 @@ SMALL = TrainConfig(
 )
 
 
-def drawn_folder(root: Path, train: int = 5, val: int = 1) -> Path:
-    """Write films of noise with two lungs, each of a patient of its own and every second with a mask; return `root`."""
+def drawn_folder(root: Path, train: int = 5, val: int = 1, sources: Sequence[str] = ("drawn",)) -> Path:
+    """Write films of noise with two lungs, each of a patient of its own and every second with a mask; return `root`.
+
+    They are of the `sources` in turn.
+    """
     images = ["image,width,height,source,patient,finding,age_group,split"]
     regions = ["image,anatomy,x0,y0,x1,y1,origin"]
     rng = np.random.default_rng(0)
@@ -40,7 +44,7 @@ def drawn_folder(root: Path, train: int = 5, val: int = 1) -> Path:
         if i % 2:
             Image.fromarray(labels).save(root / "masks" / f"{i}.png")
         age, split = ("adult" if i % 2 else "child"), ("train" if i < train else "val")
-        images.append(f"images/{i}.png,80,60,drawn,p{i},{FINDINGS[i % 3]},{age},{split}")
+        images.append(f"images/{i}.png,80,60,{sources[i % len(sources)]},p{i},{FINDINGS[i % 3]},{age},{split}")
         for name, box in (("left lung", "40,10,75,50"), ("right lung", "5,10,38,50")):
             regions.append(f"images/{i}.png,{name},{box},mask")
     (root / "images.csv").write_text("\n".join(images) + "\n")
