@@ -81,7 +81,7 @@ def _by_column(condition: Condition) -> dict[str, Any] | None:
 def _allowed(filters: NeighbourFilter, conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:
     row = EmbeddingRow
     asked = asdict(filters).items()
-    found = [FILTER_CONDITIONS[name](literal(value)) for name, value in asked if value is not None]
+    found = [FILTER_CONDITIONS[name](row, literal(value)) for name, value in asked if value is not None]
     found.append(of_visible_study(row.study_pk))
     return [*found, row.study_pk.in_(studies_that_pass(conditions))] if conditions else found
 

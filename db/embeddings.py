@@ -10,7 +10,20 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, bindparam, cast, func, select, text
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.orm import Session
 
 from db.engine import Database
@@ -23,11 +36,12 @@ from regionmir.core.records import Vector
 ANN_THRESHOLD = 20_000
 """Rows in a leaf from which an HNSW index is worth its place; below, every row is compared."""
 
-EXACT_UP_TO = 10_000
-"""Rows that pass a filter up to which comparing all of them is quicker than the index, which does not know the filter
-and, where it correlates with the distance, walks through far more rows than it gives."""
+EXACT_UP_TO, EXACT_SHARE = 10_000, 0.06
+"""Rows that pass a filter, so many or this share of a leaf, up to which all of them are compared. The index does not
+know the filter: it walks through far more rows than it gives and, where the filter correlates with the distance, gives
+rows that are not the nearest."""
 
-_LEAST_SCAN, _SCAN_FACTOR = 2_000, 10
+_LEAST_SCAN, _SCAN_FACTOR = 1_000, 4
 """Rows that a filtered search goes through in the index before all that pass are compared: at least so many, and so
 many times those needed if the filter does not correlate with the distance."""
 
@@ -35,9 +49,10 @@ BUILT_AT_ONCE = 2
 """Leaves whose indexes are built at the same time; each build takes `maintenance_work_mem`."""
 
 _LEAST_EF_SEARCH, _MAX_EF_SEARCH = 40, 1000
-_CANDIDATES = 4
-"""A search by index keeps so many candidates for each hit that is asked for. With two, ten hits of 50,000 (forty asked
-for) were .983 to .99 of the right ones."""
+_CANDIDATES, _CANDIDATES_ROWS = 4, 50_000
+"""A search by index keeps so many candidates for each hit that is asked for, in a leaf of so many rows; more in a
+larger one, by the square root. With two, ten hits of 50,000 (forty asked for) were .983 to .99 of the right ones; with
+four, ten of 500,000 were .97."""
 
 _LOCK = 0x5247_4E49  # "RGNI": one process at a time builds indexes
 
@@ -99,14 +114,13 @@ def nearest(
     Never fewer than `limit` while as many pass the filters: where few pass, the index gives up early, or `exact` is
     asked for, every row that passes is compared.
     """
-    leaf = _prepare(session, leaf_name(model_pk, anatomy_pk), limit)
+    leaf = _prepare(session, leaf_name(model_pk, anatomy_pk))
     asked = {name: value for name, value in asdict(filters).items() if value is not None}
     values = {"model_pk": model_pk, "anatomy_pk": anatomy_pk, "vector": np.asarray(vector), "most": limit, **asked}
     narrowing = tuple(name for name in asked if not name.startswith("exclude_"))
-    by_index = leaf.has_index and not exact
-    if by_index and narrowing:
-        by_index = _many_pass(session, narrowing, values)
-        _limit_scan(session, leaf, limit)
+    by_index = leaf.has_index and not exact and (not narrowing or _many_pass(session, leaf, narrowing, values))
+    if by_index:
+        _set_scan(session, leaf, limit, filtered=bool(narrowing))
     found = _nearest(session, _statement(dim, tuple(asked), by_index=by_index), values)
     if by_index and len(found) < limit:
         found = _nearest(session, _statement(dim, tuple(asked), by_index=False), values)
@@ -186,59 +200,74 @@ def _leaves_to_index(connection: Connection, threshold: int) -> list[tuple[str, 
 
 _HAS_INDEX = text("SELECT coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:index)), false)")
 _PREPARE = text(
-    "SELECT set_config('hnsw.iterative_scan', 'strict_order', true), "
-    "set_config('hnsw.ef_search', :ef_search, true), "
+    "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), "
     "set_config('plan_cache_mode', 'force_custom_plan', true), "
     "coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:index)), false), "
     "coalesce((SELECT reltuples FROM pg_class WHERE oid = to_regclass(:leaf)), 0)"
 )
-_LIMIT_SCAN = text("SELECT set_config('hnsw.max_scan_tuples', :most, true)")
+_SET_SCAN = text(
+    "SELECT set_config('hnsw.ef_search', :ef_search, true), set_config('hnsw.max_scan_tuples', :most, true)"
+)
+_ALL = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
     """The table of one anatomy: whether it has a usable HNSW index, and about how many rows."""
 
+    name: str
     has_index: bool
     rows: float
 
+    @property
+    def compared_up_to(self) -> int:
+        """How many rows that pass a filter are all compared, at most."""
+        return max(EXACT_UP_TO, int(EXACT_SHARE * self.rows))
 
-def ef_search(limit: int) -> int:
-    """Return how many candidates a search by index keeps that asks for `limit` rows (pgvector's `hnsw.ef_search`)."""
-    return max(_LEAST_EF_SEARCH, min(_MAX_EF_SEARCH, _CANDIDATES * limit))
+
+def ef_search(limit: int, rows: float) -> int:
+    """Return how many candidates a search by index keeps that asks for `limit` of so many rows (`hnsw.ef_search`)."""
+    kept = _CANDIDATES * max(1.0, (rows / _CANDIDATES_ROWS) ** 0.5) * limit
+    return max(_LEAST_EF_SEARCH, min(_MAX_EF_SEARCH, int(kept)))
 
 
-def _prepare(session: Session, leaf: str, limit: int) -> _Leaf:
+def _prepare(session: Session, name: str) -> _Leaf:
     """Set how this transaction searches, and return what is known of the leaf."""
-    found = session.execute(_PREPARE, {"ef_search": str(ef_search(limit)), "index": f"{leaf}_hnsw", "leaf": leaf}).one()
-    return _Leaf(bool(found[3]), max(float(found[4]), 0.0))
+    found = session.execute(_PREPARE, {"index": f"{name}_hnsw", "leaf": name}).one()
+    return _Leaf(name, bool(found[2]), max(float(found[3]), 0.0))
 
 
-def _many_pass(session: Session, narrowing: tuple[str, ...], values: dict[str, Any]) -> bool:
-    """Return whether more than `EXACT_UP_TO` rows pass these filters; no more are counted."""
-    found = session.scalar(_count_statement(narrowing), {**values, "most": EXACT_UP_TO + 1})
-    return (found or 0) > EXACT_UP_TO
+def _many_pass(session: Session, leaf: _Leaf, narrowing: tuple[str, ...], values: dict[str, Any]) -> bool:
+    """Return whether more rows pass these filters than are all compared; no more are counted."""
+    asked = {name: values[name] for name in narrowing}
+    found = session.scalar(_count_statement(leaf.name, narrowing), {**asked, "most": leaf.compared_up_to + 1})
+    return (found or 0) > leaf.compared_up_to
 
 
-def _limit_scan(session: Session, leaf: _Leaf, limit: int) -> None:
-    """Let the index give up after what suffices unless the filter correlates with the distance."""
-    needed = limit * leaf.rows / EXACT_UP_TO  # a larger share of the rows passes than EXACT_UP_TO of them
-    session.execute(_LIMIT_SCAN, {"most": str(int(max(_LEAST_SCAN, _SCAN_FACTOR * needed)))})
+def _set_scan(session: Session, leaf: _Leaf, limit: int, *, filtered: bool) -> None:
+    """Set how many candidates the index keeps and, behind a filter, let it give up after what suffices unless the
+    filter correlates with the distance."""
+    needed = limit * leaf.rows / leaf.compared_up_to  # a larger share of the rows passes than all that are compared
+    most = int(max(_LEAST_SCAN, _SCAN_FACTOR * needed)) if filtered else _ALL
+    session.execute(_SET_SCAN, {"ef_search": str(ef_search(limit, leaf.rows)), "most": str(most)})
 
 
-@lru_cache(maxsize=256)
-def _count_statement(filters: tuple[str, ...]) -> Select[Any]:
-    """Return the statement that counts the rows of a leaf which pass the named filters, `:most` at most."""
-    row = EmbeddingRow
-    passing = select(row.region_pk).where(
-        row.model_pk == bindparam("model_pk"), row.anatomy_pk == bindparam("anatomy_pk")
-    )
-    passing = passing.where(*(FILTER_CONDITIONS[name](bindparam(name)) for name in filters)).limit(bindparam("most"))
+@lru_cache(maxsize=1024)
+def _count_statement(leaf: str, filters: tuple[str, ...]) -> Select[Any]:
+    """Return the statement that counts the rows of a leaf which pass the named filters, `:most` at most.
+
+    It names the leaf itself: without conditions on model and anatomy, an index on what is filtered by suffices.
+    """
+    rows = table(leaf, *(column(one.name, one.type) for one in EmbeddingRow.__table__.columns))
+    conditions = (FILTER_CONDITIONS[name](rows.c, bindparam(name)) for name in filters)
+    passing = select(literal(1)).select_from(rows).where(*conditions).limit(bindparam("most"))
     return select(func.count()).select_from(passing.subquery())
 
 
 def _nearest(session: Session, statement: Select[Any], values: dict[str, Any]) -> list[Neighbour]:
-    return [Neighbour(*found) for found in session.execute(statement, values)]
+    """Return what the statement finds by falling similarity: an index gives it in nearly that order."""
+    found = (Neighbour(*one) for one in session.execute(statement, values))
+    return sorted(found, key=lambda one: -one.similarity)
 
 
 @lru_cache(maxsize=256)
@@ -260,25 +289,25 @@ def _statement(dim: int, filters: tuple[str, ...], *, by_index: bool) -> Select[
             (-distance).label("similarity"),
         )
         .where(row.model_pk == bindparam("model_pk"), row.anatomy_pk == bindparam("anatomy_pk"))
-        .where(of_visible_study(row.study_pk), *(FILTER_CONDITIONS[name](bindparam(name)) for name in filters))
+        .where(of_visible_study(row.study_pk), *(FILTER_CONDITIONS[name](row, bindparam(name)) for name in filters))
         .order_by(distance)
         .limit(bindparam("most"))
     )
 
 
-FILTER_CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
-    "exclude_patient_pk": EmbeddingRow.patient_pk.__ne__,
-    "exclude_study_pk": EmbeddingRow.study_pk.__ne__,
-    "exclude_pixel_sha256": EmbeddingRow.pixel_sha256.__ne__,
-    "study_date_first": EmbeddingRow.study_date.__ge__,
-    "study_date_last": EmbeddingRow.study_date.__le__,
-    "sex": EmbeddingRow.sex.__eq__,
-    "age_min": EmbeddingRow.age_years.__ge__,
-    "age_max": EmbeddingRow.age_years.__le__,
-    "view": EmbeddingRow.view.__eq__,
-    "finding": lambda label: EmbeddingRow.study_pk.in_(select(FindingRow.study_pk).where(FindingRow.label == label)),
+FILTER_CONDITIONS: Final[dict[str, Callable[[Any, Any], ColumnElement[bool]]]] = {
+    "exclude_patient_pk": lambda row, value: row.patient_pk != value,
+    "exclude_study_pk": lambda row, value: row.study_pk != value,
+    "exclude_pixel_sha256": lambda row, value: row.pixel_sha256 != value,
+    "study_date_first": lambda row, value: row.study_date >= value,
+    "study_date_last": lambda row, value: row.study_date <= value,
+    "sex": lambda row, value: row.sex == value,
+    "age_min": lambda row, value: row.age_years >= value,
+    "age_max": lambda row, value: row.age_years <= value,
+    "view": lambda row, value: row.view == value,
+    "finding": lambda row, label: row.study_pk.in_(select(FindingRow.study_pk).where(FindingRow.label == label)),
 }
-"""The condition of each field of `NeighbourFilter`, from its value."""
+"""The condition of each field of `NeighbourFilter`, of the columns of embeddings and its value."""
 
 
 def _region_vector() -> Select[Any]:

@@ -38,7 +38,7 @@ def tuned_options() -> dict[str, str]:
     maintenance = _clamped(memory // 16, 64 * MIB, 512 * MIB)
     return {
         **_FIXED,
-        "shared_buffers": f"{_clamped(memory // 8, 32 * MIB, 1024 * MIB) // MIB}MB",
+        "shared_buffers": f"{_clamped(memory // 4, 32 * MIB, 8192 * MIB) // MIB}MB",
         "effective_cache_size": f"{max(memory // 2, 64 * MIB) // MIB}MB",
         "maintenance_work_mem": f"{maintenance // MIB}MB",
         # parallel builds of HNSW share memory through /dev/shm, of which a container has 64 MiB unless told

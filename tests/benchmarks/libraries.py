@@ -21,8 +21,8 @@ from db.embeddings import ef_search
 from regionmir.query.search import OVERFETCH
 
 FOLDER: Final = Path("build/libraries")
-M, EF_CONSTRUCTION, EF_SEARCH = 16, 64, ef_search(2 * 10 + OVERFETCH)
-"""As our own indexes are built; `EF_SEARCH` as ours are searched for ten hits."""
+M, EF_CONSTRUCTION = 16, 64
+"""As our own indexes are built; `ef` as ours are searched for ten hits."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -63,7 +63,7 @@ class _Graph:
         self._index: Any = hnswlib.Index(space="ip", dim=vectors.shape[1])
         self._index.init_index(len(vectors), M=M, ef_construction=EF_CONSTRUCTION)
         self._index.add_items(vectors, num_threads=os.cpu_count() or 1)
-        self._index.set_ef(EF_SEARCH)
+        self._index.set_ef(ef_search(2 * 10 + OVERFETCH, len(vectors)))
         self._index.set_num_threads(1)
         self.bytes = float(self._index.index_file_size())
 

@@ -173,6 +173,48 @@ def test_a_filtered_search_is_never_short_of_hits_that_exist(
     assert [one.region_pk for one in found] == nearest_by_numpy(vectors, vectors[0], keep)[:10]
 
 
+def test_hits_behind_a_filter_come_by_falling_similarity_and_are_nearly_all_of_the_nearest(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index goes on where too few pass, and gives what it finds then in no strict order."""
+    model_pk = register(database, "small", 64)
+    vectors = unit_vectors(3000, 64)
+    fill_leaf(database, model_pk, vectors)
+    embeddings.ensure_ann_indexes(database, threshold=3000)
+    monkeypatch.setattr(embeddings, "EXACT_UP_TO", 1)
+    monkeypatch.setattr(embeddings, "EXACT_SHARE", 0)
+    keep, right = np.arange(3000) % 100 >= 90, 0
+    for query in unit_vectors(20, 64, seed=1):
+        with database.session() as session:
+            found = embeddings.nearest(
+                session, model_pk=model_pk, anatomy_pk=1, dim=64, vector=query, limit=20,
+                filters=NeighbourFilter(age_min=90),
+            )  # fmt: skip
+        assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
+        right += len({one.region_pk for one in found} & set(nearest_by_numpy(vectors, query, keep)[:20]))
+    assert right / (20 * 20) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept"), [(0, 160), (50_000, 160), (200_000, 320), (500_000, 505), (50_000_000, 1000)]
+)
+def test_more_candidates_are_kept_in_a_larger_leaf(rows: int, kept: int) -> None:
+    assert embeddings.ef_search(40, rows) == kept
+
+
+def test_what_passes_a_filter_is_counted_by_the_index_on_it_alone(database: Database) -> None:
+    model_pk = register(database, "small", 64)
+    fill_leaf(database, model_pk, unit_vectors(3000, 64))
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE embedding"))
+    statement = embeddings._count_statement(f"embedding_m{model_pk}_a1", ("age_min",)).params(age_min=95, most=100)
+    asked = statement.compile(database.engine, compile_kwargs={"literal_binds": True})
+    with database.session() as session:
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = session.execute(text(f"EXPLAIN {asked}")).scalars()
+        assert "Index Only Scan" in "\n".join(plan)
+
+
 def test_an_index_whose_build_was_cut_off_is_not_used_and_built_again(database: Database) -> None:
     model_pk = register(database, "small", 64)
     fill_leaf(database, model_pk, unit_vectors(3000, 64))
