@@ -260,7 +260,7 @@ def _count_statement(leaf: str, filters: tuple[str, ...]) -> Select[Any]:
     """
     rows = table(leaf, *(column(one.name, one.type) for one in EmbeddingRow.__table__.columns))
     conditions = (FILTER_CONDITIONS[name](rows.c, bindparam(name)) for name in filters)
-    passing = select(literal(1)).select_from(rows).where(*conditions).limit(bindparam("most"))
+    passing = select(literal(1)).select_from(rows).where(*conditions).limit(bindparam("most", type_=Integer))
     return select(func.count()).select_from(passing.subquery())
 
 
