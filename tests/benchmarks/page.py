@@ -87,9 +87,7 @@ def figures() -> Iterator[Figure]:
 def _of_thumbnails(name: str, what: str, times: list[float], target: float | None) -> Iterator[Figure]:
     yield Figure(f"{name}_5k", f"{what}, ms, median", statistics.median(times), target, False)
     p95 = sorted(times)[int(0.95 * len(times))]
-    why = (
-        "ten are asked for at once, each 2.5 ms of the web process, while Chromium draws the page on the same two cores"
-    )
+    why = "they stand in the page: what is left is Chromium's own time until they are loaded, longest on the first page"
     yield Figure(f"{name}_p95_5k", f"{what}, ms, p95", p95, target, False, why=why)
 
 
