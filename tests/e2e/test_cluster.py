@@ -28,7 +28,7 @@ from regionmir.core.identifiers import AETitle
 from regionmir.scu.peer import PeerAddress
 from regionmir.storage import FileStore
 from tests.conftest import absent
-from tests.support.acknowledged import duplicates, send_at_once
+from tests.support.acknowledged import duplicates, send_all, send_at_once
 from tests.support.films import write_films
 from tests.support.hosts import NETWORK, Host, Network, wait_for_port, why_not
 from tests.support.redis import redis_binary
@@ -184,10 +184,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 class Sending:
-    """Sends on threads of its own: what is killed is started again by the main thread, whose death ends it too."""
+    """Sends on threads of its own: what is killed is started again by the main thread, whose death ends it too.
 
-    def __init__(self, peer: PeerAddress, files: list[Path]) -> None:
+    It pauses at so many acknowledged films as are allowed: else all would be in before the last host is killed.
+    """
+
+    def __init__(self, peer: PeerAddress, files: list[Path], allowed: int) -> None:
         self.count = 0
+        self._allowed = allowed
         self._more = threading.Condition()
         self._acknowledged: set[str] = set()
         batches = [files[n::SENDERS] for n in range(SENDERS)]
@@ -201,6 +205,12 @@ class Sending:
         with self._more:
             assert self._more.wait_for(lambda: self.count >= count, deadline_s), self.count
 
+    def allow(self, count: int) -> None:
+        """Go on until so many are acknowledged."""
+        with self._more:
+            self._allowed = count
+            self._more.notify_all()
+
     def result(self) -> set[str]:
         """Return the UIDs of all that were acknowledged, once nothing is sent any more."""
         self._thread.join()
@@ -213,6 +223,7 @@ class Sending:
         with self._more:
             self.count = max(self.count, count)
             self._more.notify_all()
+            self._more.wait_for(lambda: count < self._allowed, 300)
 
 
 VICTIMS = ("node1", "worker2", "redis", "worker1", "database", "node2")
@@ -227,12 +238,15 @@ def test_no_film_that_was_acknowledged_is_lost_or_indexed_twice_whichever_host_d
     chance = random.Random(seed)
     files = write_films(tmp_path, FILMS, rows=64, columns=64)
     thresholds = sorted(chance.sample(range(5, FILMS - 40), len(VICTIMS)))
-    sending = Sending(PeerAddress(AETitle("REGIONMIR"), cluster.balancer.address, PORT), files)
+    balancer = PeerAddress(AETitle("REGIONMIR"), cluster.balancer.address, PORT)
+    sending = Sending(balancer, files, thresholds[0])
     began = time.monotonic()
     sending.start()
-    for victim, threshold in zip(VICTIMS, thresholds, strict=True):
+    for victim, threshold, until in zip(VICTIMS, thresholds, [*thresholds[1:], FILMS + 1], strict=True):
         sending.wait_for(threshold)
+        assert sending.count < FILMS
         print(f"{victim} is killed after {sending.count} of {FILMS}")
+        sending.allow(until)
         cluster.kill_and_start_again(victim, away_s=chance.uniform(0.5, 4))
     acknowledged = sending.result()
     assert len(acknowledged) == FILMS
@@ -260,11 +274,13 @@ def _assert_objects_are_whole(cluster: Cluster) -> None:
     assert [key for key, sha256 in rows if store.dataset_sha256(key) != sha256] == []
 
 
-def test_every_host_is_at_work_again_afterwards(cluster: Cluster) -> None:
-    """Each node and each worker host has a connection to the database: nobody was given up for dead."""
-    wanted = {host.address for host in (*cluster.nodes, *cluster.workers)}
+def test_every_host_is_at_work_again_afterwards(cluster: Cluster, tmp_path: Path) -> None:
+    """Each node takes a film, and each worker host has a connection to the database: nobody was given up for dead."""
+    wanted = {host.address for host in cluster.workers}
     for node in cluster.nodes:
         wait_for_port(node.address, PORT)
+        film = write_films(tmp_path, 1, rows=64, columns=64)
+        assert len(send_all(PeerAddress(AETitle("REGIONMIR"), node.address, PORT), film)) == 1
     end = time.monotonic() + 300
     while missing := wanted - cluster.connected():
         assert time.monotonic() < end, missing
