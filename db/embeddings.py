@@ -37,10 +37,10 @@ from regionmir.core.records import Vector
 ANN_THRESHOLD = 20_000
 """Rows in a leaf from which an HNSW index is worth its place; below, every row is compared."""
 
-EXACT_UP_TO, EXACT_SHARE = 10_000, 0.06
-"""Rows that pass a filter, so many or this share of a leaf, up to which all of them are compared. The index does not
-know the filter: it walks through far more rows than it gives and, where the filter correlates with the distance, gives
-rows that are not the nearest."""
+EXACT_UP_TO, EXACT_SHARE, EXACT_MOST = 10_000, 0.06, 100_000
+"""Rows that pass a filter up to which all of them are compared: so many or this share of a leaf, at most so many, which
+take a tenth of a second. The index does not know the filter: it walks through far more rows than it gives and, where
+the filter correlates with the distance, gives rows that are not the nearest."""
 
 _LEAST_SCAN, _SCAN_FACTOR = 1_000, 4
 """Rows that a filtered search goes through in the index before all that pass are compared: at least so many, and so
@@ -121,7 +121,7 @@ def nearest(
     narrowing = tuple(name for name in asked if not name.startswith("exclude_"))
     by_index = leaf.has_index and not exact and (not narrowing or _many_pass(session, leaf, narrowing, values))
     if by_index:
-        _set_scan(session, leaf, limit, filtered=bool(narrowing))
+        _set_scan(session, leaf, limit)
     found = _nearest(session, _statement(dim, tuple(asked), by_index=by_index), values)
     if by_index and len(found) < limit:
         found = _nearest(session, _statement(dim, tuple(asked), by_index=False), values)
@@ -209,7 +209,6 @@ _PREPARE = text(
 _SET_SCAN = text(
     "SELECT set_config('hnsw.ef_search', :ef_search, true), set_config('hnsw.max_scan_tuples', :most, true)"
 )
-_ALL = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +222,7 @@ class _Leaf:
     @property
     def compared_up_to(self) -> int:
         """How many rows that pass a filter are all compared, at most."""
-        return max(EXACT_UP_TO, int(EXACT_SHARE * self.rows))
+        return max(EXACT_UP_TO, min(EXACT_MOST, int(EXACT_SHARE * self.rows)))
 
 
 def ef_search(limit: int, rows: float) -> int:
@@ -245,11 +244,11 @@ def _many_pass(session: Session, leaf: _Leaf, narrowing: tuple[str, ...], values
     return (found or 0) > leaf.compared_up_to
 
 
-def _set_scan(session: Session, leaf: _Leaf, limit: int, *, filtered: bool) -> None:
-    """Set how many candidates the index keeps and, behind a filter, let it give up after what suffices unless the
-    filter correlates with the distance."""
+def _set_scan(session: Session, leaf: _Leaf, limit: int) -> None:
+    """Set how many candidates the index keeps, and let it give up after what suffices unless a filter correlates with
+    the distance."""
     needed = limit * leaf.rows / leaf.compared_up_to  # a larger share of the rows passes than all that are compared
-    most = int(max(_LEAST_SCAN, _SCAN_FACTOR * needed)) if filtered else _ALL
+    most = int(max(_LEAST_SCAN, _SCAN_FACTOR * needed))
     session.execute(_SET_SCAN, {"ef_search": str(ef_search(limit, leaf.rows)), "most": str(most)})
 
 

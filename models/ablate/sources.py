@@ -5,7 +5,6 @@ beside. Both are judged on the source's films of split `val`: how well boxes are
 searched is the same in both, with films of the source: a hospital's own films are indexed, seen in training or not.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -14,21 +13,20 @@ from pathlib import Path
 
 import torch
 
+from models.ablate.command import carry_out, parser
 from models.ablate.described import describe
 from models.ablate.run import Note, Sides, learnt, load_sides, retrieved, write_figures
 from models.data.dataset import read_films
 from models.data.tensors import FilmTensors
-from models.evaluate.detection import overlaps
+from models.evaluate.detection import found_overlaps
 from models.network import RegionNetwork
 from models.train.config import TrainConfig, read_config
 from models.train.loop import Run
 from regionmir.core.anatomy import anatomy_by_name
-from regionmir.core.errors import ConfigurationError, RegionMirError
+from regionmir.core.errors import ConfigurationError
 
 CONFIG = "ablation/settled"
-ALL = "all"
 _LUNGS = [anatomy_by_name(name).key - 1 for name in ("right lung", "left lung")]
-_BATCH = 16
 _COLUMNS = {
     "iou": "mean IoU", "lungs_iou": "lungs' IoU", "three": "P@5, three classes", "binary": "P@5, normal or pneumonia",
 }  # fmt: skip
@@ -58,13 +56,15 @@ def leave_out(
     if len(sources) < 2:
         raise ConfigurationError("to leave a source out, films of two are needed in the splits `train` and `val`")
     out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Figures] = {}
-    for left_out in (ALL, *sources):
-        file = out / f"{'all' if left_out == ALL else f'without-{left_out}'}-{config.steps}-steps-seed-{seed}.json"
+    found: dict[str | None, Figures] = {}
+    for left_out in (None, *sources):
+        name = f"without-{left_out}" if left_out else "all"
+        file = out / f"{name}-{config.steps}-steps-seed-{seed}.json"
         if not file.is_file():
             note(f"{file.stem}: {config.steps} steps")
-            judged = sources if left_out == ALL else [left_out]
-            write_figures(file, _judged(_run(config, sides, left_out, note), sides, judged))
+            training, fitted = (_without(films, left_out) for films in (sides.training, sides.database))
+            run = learnt(config, training, fitted, note)
+            write_figures(file, _judged(run, sides, [left_out] if left_out else sources))
         found[left_out] = json.loads(file.read_text(encoding="utf-8"))
     return _table(out / "sources.md", found, sides, f"{config.steps} steps, seed {seed}")
 
@@ -77,12 +77,8 @@ def _only(films: FilmTensors, source: str) -> FilmTensors:
     return films.take(torch.tensor([film.source == source for film in films.films]).nonzero().squeeze(-1))
 
 
-def _without(films: FilmTensors, source: str) -> FilmTensors:
+def _without(films: FilmTensors, source: str | None) -> FilmTensors:
     return films.take(torch.tensor([film.source != source for film in films.films]).nonzero().squeeze(-1))
-
-
-def _run(config: TrainConfig, sides: Sides, left_out: str, note: Note) -> Run:
-    return learnt(config, _without(sides.training, left_out), _without(sides.database, left_out), note)
 
 
 def _judged(run: Run, sides: Sides, sources: list[str]) -> Figures:
@@ -92,26 +88,21 @@ def _judged(run: Run, sides: Sides, sources: list[str]) -> Figures:
     for source in sources:
         films = _only(sides.queries, source)
         asked = describe(network, films, run.device, config.bf16)
-        figures[source] = _overlaps(network, films, run.device, bf16=config.bf16) | retrieved(base, asked)
+        figures[source] = _overlaps(network, films, run) | retrieved(base, asked)
     return figures
 
 
-def _overlaps(network: RegionNetwork, films: FilmTensors, device: torch.device, *, bf16: bool) -> dict[str, float]:
-    """Return the mean IoU of the boxes found with the true ones, over all anatomies and over the lungs."""
-    found = []
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for images in torch.split(films.images, _BATCH):
-            seen = images[:, None].to(device).float().contiguous(memory_format=torch.channels_last) / 255
-            found.append(network.detect(network.features(seen)).boxes.float().cpu() * network.config.side)
-    iou, known = overlaps(films.boxes.numpy(), torch.cat(found).numpy()), films.known.numpy()
-    lungs = iou[:, _LUNGS][known[:, _LUNGS]]
-    return {"iou": float(iou[known].mean())} | ({"lungs_iou": float(lungs.mean())} if len(lungs) else {})
+def _overlaps(network: RegionNetwork, films: FilmTensors, run: Run) -> dict[str, float]:
+    """Return the mean overlap of the boxes found with the true ones, over all anatomies and over the lungs."""
+    found, known = found_overlaps(network, films, run.device, bf16=run.config.bf16), films.known.numpy()
+    lungs = found[:, _LUNGS][known[:, _LUNGS]]
+    return {"iou": float(found[known].mean())} | ({"lungs_iou": float(lungs.mean())} if len(lungs) else {})
 
 
-def _table(file: Path, found: dict[str, Figures], sides: Sides, budget: str) -> Path:
+def _table(file: Path, found: dict[str | None, Figures], sides: Sides, budget: str) -> Path:
     """Write a line for each source: each figure where it was left out, and in brackets where it was not."""
     lines = [("source left out", "films that ask", *_COLUMNS.values()), ("---",) * (2 + len(_COLUMNS))]
-    for source, seen in found[ALL].items():
+    for source, seen in found[None].items():
         asking = sum(film.source == source for film in sides.queries.films)
         pairs = ((found[source][source].get(name), seen.get(name)) for name in _COLUMNS)
         lines.append(
@@ -124,22 +115,10 @@ def _table(file: Path, found: dict[str, Figures], sides: Sides, budget: str) -> 
 
 def main() -> int:
     """Run what the command line asks for; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m models.ablate.sources", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the splits train and val")
-    parser.add_argument("--out", type=Path, required=True, help="folder for results; what is finished there is kept")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, help="steps of each run (default 150)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all cores")
-    asked = parser.parse_args()
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    try:
-        table = leave_out(asked.data, asked.out, asked.seed, lambda line: print(line, flush=True), steps=asked.steps)
-    except RegionMirError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(table.read_text(encoding="utf-8"))
-    return 0
+    options = parser("models.ablate.sources", __doc__)
+    options.add_argument("--seed", type=int, default=1)
+    asked = options.parse_args()
+    return carry_out(asked.threads, lambda note: leave_out(asked.data, asked.out, asked.seed, note, steps=asked.steps))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from models.data.tensors import Progress, read_pixels
+from models.data.tensors import FilmTensors, Progress, read_pixels
 from models.evaluate.analysed import BATCH, Analysed, Floats
 from models.evaluate.cases import Cases, make_cases
+from models.network import RegionNetwork
 from models.preprocess import prepare, stack
 from models.region_model import RegionModel
 from models.square import Image
@@ -21,6 +23,18 @@ def overlaps(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
     areas = sum((t[..., 2:] - t[..., :2]).prod(axis=-1) for t in (a, b))
     found: npt.NDArray[np.float64] = np.nan_to_num(shared / (areas - shared))
     return found
+
+
+def found_overlaps(
+    network: RegionNetwork, films: FilmTensors, device: torch.device, *, bf16: bool
+) -> npt.NDArray[np.float64]:
+    """Return the overlap (N, A) of the boxes that `network` finds in `films` with the true ones."""
+    found = []
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        for images in torch.split(films.images, BATCH):
+            seen = images[:, None].to(device).float().contiguous(memory_format=torch.channels_last) / 255
+            found.append(network.detect(network.features(seen)).boxes.float().cpu())
+    return overlaps((films.boxes / network.config.side).numpy(), torch.cat(found).numpy())
 
 
 def static_prior(database: Analysed, queries: Analysed) -> Floats:

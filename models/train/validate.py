@@ -13,11 +13,11 @@ from torch import Tensor
 
 from models.data.films import Film
 from models.data.tensors import FilmTensors, load_films
-from models.evaluate.detection import overlaps
+from models.evaluate.detection import found_overlaps
 from models.network import RegionNetwork
 from models.train.config import TrainConfig
 from models.train.loop import CALM_STRENGTH, Run
-from models.train.step import Step, make_batch, shown
+from models.train.step import Step, make_batch
 
 MOST_FILMS = 128
 
@@ -35,18 +35,8 @@ class Validation:
         network = copy.deepcopy(run.average).eval()
         network.embedder.centres.copy_(run.network.embedder.centres)  # training keeps no average of them
         with torch.no_grad():
-            return {"iou": self._mean_iou(network, run), "loss": self._mean_loss(network, run)}
-
-    def _mean_iou(self, network: RegionNetwork, run: Run) -> float:
-        found = []
-        for rows in self._rows(run.config):
-            images = shown(self.films, rows, run.device).images[:, None].float() / 255
-            with torch.autocast(run.device.type, torch.bfloat16, enabled=run.config.bf16):
-                detection = network.detect(network.features(images.contiguous(memory_format=torch.channels_last)))
-            found.append(detection.boxes.cpu())
-        iou = overlaps((self.films.boxes / network.config.side).numpy(), torch.cat(found).numpy())
-        known = self.films.known.numpy()
-        return float(iou[known].mean()) if known.any() else 0.0
+            overlaps = found_overlaps(network, self.films, run.device, bf16=run.config.bf16)[self.films.known.numpy()]
+            return {"iou": float(overlaps.mean()) if len(overlaps) else 0.0, "loss": self._mean_loss(network, run)}
 
     def _mean_loss(self, network: RegionNetwork, run: Run) -> float:
         step = Step(network, run.heads, self.films, run.config, run.device, alone=True)

@@ -17,12 +17,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from db.embeddings import ef_search
-from regionmir.query.search import OVERFETCH
-
 FOLDER: Final = Path("build/libraries")
 M, EF_CONSTRUCTION = 16, 64
-"""As our own indexes are built; `ef` as ours are searched for ten hits."""
+"""As our own indexes are built."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -48,7 +45,7 @@ class Compared:
 
 
 class _Flat:
-    def __init__(self, faiss: ModuleType, vectors: Floats) -> None:
+    def __init__(self, faiss: ModuleType, vectors: Floats, _ef: int) -> None:
         faiss.omp_set_num_threads(1)
         self._index: Any = faiss.IndexFlatIP(vectors.shape[1])
         self._index.add(vectors)
@@ -59,11 +56,11 @@ class _Flat:
 
 
 class _Graph:
-    def __init__(self, hnswlib: ModuleType, vectors: Floats) -> None:
+    def __init__(self, hnswlib: ModuleType, vectors: Floats, ef: int) -> None:
         self._index: Any = hnswlib.Index(space="ip", dim=vectors.shape[1])
         self._index.init_index(len(vectors), M=M, ef_construction=EF_CONSTRUCTION)
         self._index.add_items(vectors, num_threads=os.cpu_count() or 1)
-        self._index.set_ef(ef_search(2 * 10 + OVERFETCH, len(vectors)))
+        self._index.set_ef(ef)
         self._index.set_num_threads(1)
         self.bytes = float(self._index.index_file_size())
 
@@ -75,16 +72,16 @@ _MAKERS: Final = {"faiss": ("faiss_flat", _Flat), "hnswlib": ("hnswlib", _Graph)
 
 
 def compare(
-    found: Floats, asked: Sequence[int], patients: npt.NDArray[np.int64], k: int, into: dict[str, Compared]
+    found: Floats, asked: Sequence[int], patients: npt.NDArray[np.int64], k: int, ef: int, into: dict[str, Compared]
 ) -> None:
     """Build an index of the vectors (N, D) in each library, ask from these rows, and add what it took to `into`.
 
-    The rows of the patient asked from are no hits.
+    The rows of the patient asked from are no hits. `ef`: how many candidates a graph keeps.
     """
     for name, module, make in _libraries():
         measured = into.setdefault(name, Compared())
         began = time.perf_counter()
-        index: Index = make(module, found)
+        index: Index = make(module, found, ef)
         measured.build_s.append(time.perf_counter() - began)
         measured.bytes.append(index.bytes / len(found))
         for number in asked:

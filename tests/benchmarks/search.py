@@ -35,8 +35,8 @@ from tests.support.postgres import TestDatabases, throw_away_server
 
 ROWS = int(os.environ.get("ROWS", "50000"))
 """In each leaf; fewer for a trial."""
-LEAVES = int(os.environ.get("LEAVES", "20"))
-"""Fewer tell what a leaf of another size does, without the time that it takes to build all of them."""
+LEAVES = int(os.environ.get("LEAVES", "0")) or len(spectra())
+"""Fewer than there are anatomies tell what a leaf of another size does, without the time to build all of them."""
 LIBRARY_LEAVES = 2
 QUERIES = 10
 """Of each anatomy and filter."""
@@ -115,9 +115,11 @@ def figures() -> Iterator[Figure]:
     """Give p95 and recall, without and with filters, and what building the indexes takes."""
     with tempfile.TemporaryDirectory() as folder, throw_away_server(Path(folder)) as server:
         anatomies = tuple(spectra())[:LEAVES]
-        size, measured = measure(TestDatabases(server.url).migrated(), anatomies, ROWS, QUERIES * 20 // len(anatomies))
+        size, measured = measure(
+            TestDatabases(server.url).migrated(), anatomies, ROWS, QUERIES * len(spectra()) // LEAVES
+        )
     total = len(anatomies) * ROWS
-    name = size_name(total) + ("" if len(anatomies) == len(spectra()) else f"_{len(anatomies)}_leaves")
+    name = size_name(total) + ("" if len(spectra()) == LEAVES else f"_{LEAVES}_leaves")
     yield from as_figures(name, total, size, measured)
     yield from library_figures(name, total, size, measured[""], ROWS)
 
@@ -133,7 +135,7 @@ def library_figures(name: str, total: int, size: Size, found: Measured, rows: in
     for anatomy in list(spectra())[:LIBRARY_LEAVES]:
         drawn = vectors(anatomy, rows)
         asked = np.random.default_rng(anatomy.key).choice(rows, QUERIES, replace=False)
-        compare(drawn, list(asked), columns(drawn).patient, K, compared)
+        compare(drawn, list(asked), columns(drawn).patient, K, embeddings.ef_search(FETCHED, rows), compared)
     leaves, by_id = total // rows, statistics.mean(found.by_id)
     for library, other in compared.items():
         what = f"{total:,} regions; peer: {library} in memory, {LIBRARY_LEAVES} leaves"

@@ -277,9 +277,9 @@ def _assert_objects_are_whole(cluster: Cluster) -> None:
 def test_every_host_is_at_work_again_afterwards(cluster: Cluster, tmp_path: Path) -> None:
     """Each node takes a film, and each worker host has a connection to the database: nobody was given up for dead."""
     wanted = {host.address for host in cluster.workers}
-    for node in cluster.nodes:
+    for number, node in enumerate(cluster.nodes):
         wait_for_port(node.address, PORT)
-        film = write_films(tmp_path, 1, rows=64, columns=64)
+        film = write_films(tmp_path, 1, first_seed=FILMS + number, rows=64, columns=64)
         assert len(send_all(PeerAddress(AETitle("REGIONMIR"), node.address, PORT), film)) == 1
     end = time.monotonic() + 300
     while missing := wanted - cluster.connected():

@@ -82,7 +82,7 @@ def test_a_library_that_compares_all_finds_all_and_one_that_is_absent_is_named(
     monkeypatch.setattr(libraries, "_MAKERS", {"nowhere_to_be_found": ("none", _Exact), "numpy": ("exact", _Exact)})
     compared: dict[str, libraries.Compared] = {}
     found = leaves.vectors(CARD, 500)
-    libraries.compare(found, [3, 77], leaves.columns(found).patient, 10, compared)
+    libraries.compare(found, [3, 77], leaves.columns(found).patient, 10, 40, compared)
     assert list(compared) == ["exact"]
     assert compared["exact"].by_id == [1.0, 1.0]
     assert compared["exact"].bytes == [4 * found.shape[1]]
@@ -90,7 +90,7 @@ def test_a_library_that_compares_all_finds_all_and_one_that_is_absent_is_named(
 
 
 class _Exact:
-    def __init__(self, _module: object, vectors: leaves.Floats) -> None:
+    def __init__(self, _module: object, vectors: leaves.Floats, _ef: int) -> None:
         self._vectors, self.bytes = vectors, float(vectors.nbytes)
 
     def ask(self, vector: leaves.Floats, count: int) -> list[int]:
