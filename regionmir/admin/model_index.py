@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 
+from db.embeddings import HNSW_EF_CONSTRUCTION, HNSW_M, ef_search
 from models.evaluate.neighbours import Search
 from regionmir.admin.postgres import LocalPostgres
 
-_EF_SEARCH = 40  # as db.embeddings searches for ten hits
-_INDEX = "CREATE INDEX ON entry USING hnsw ((v::halfvec({dim})) halfvec_ip_ops) WITH (m = 16, ef_construction = 64)"
+_INDEX = (
+    "CREATE INDEX ON entry USING hnsw ((v::halfvec({dim})) halfvec_ip_ops) "  # of the width that is asked for
+    f"WITH (m = {HNSW_M}, ef_construction = {HNSW_EF_CONSTRUCTION})"
+)
 
 
 @contextmanager
@@ -44,7 +47,7 @@ def _search(
         for row, vector in enumerate(base):
             copy.write_row((row, _text(vector)))
     connection.execute(_INDEX.format(dim=dim))
-    connection.execute(f"SET enable_seqscan = off; SET hnsw.ef_search = {_EF_SEARCH}")
+    connection.execute(f"SET enable_seqscan = off; SET hnsw.ef_search = {ef_search(k, len(base))}")
     connection.execute("SET hnsw.iterative_scan = 'strict_order'")
     found = np.full((len(queries), k), -1, dtype=np.int64)
     ask = f"SELECT row FROM entry ORDER BY v::halfvec({dim}) <#> %s::halfvec({dim}) LIMIT {int(k)}"  # noqa: S608

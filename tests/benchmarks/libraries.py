@@ -17,10 +17,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-FOLDER: Final = Path("build/libraries")
-M, EF_CONSTRUCTION = 16, 64
-"""As our own indexes are built."""
+from db.embeddings import HNSW_EF_CONSTRUCTION, HNSW_M
 
+FOLDER: Final = Path("build/libraries")
 Floats = npt.NDArray[np.float32]
 
 
@@ -58,7 +57,7 @@ class _Flat:
 class _Graph:
     def __init__(self, hnswlib: ModuleType, vectors: Floats, ef: int) -> None:
         self._index: Any = hnswlib.Index(space="ip", dim=vectors.shape[1])
-        self._index.init_index(len(vectors), M=M, ef_construction=EF_CONSTRUCTION)
+        self._index.init_index(len(vectors), M=HNSW_M, ef_construction=HNSW_EF_CONSTRUCTION)
         self._index.add_items(vectors, num_threads=os.cpu_count() or 1)
         self._index.set_ef(ef)
         self._index.set_num_threads(1)

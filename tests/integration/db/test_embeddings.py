@@ -161,8 +161,7 @@ def test_a_filtered_search_is_never_short_of_hits_that_exist(
     fill_leaf(database, model_pk, vectors)
     embeddings.ensure_ann_indexes(database, threshold=3000)
     monkeypatch.setattr(embeddings, "EXACT_UP_TO", counted_to)
-    monkeypatch.setattr(embeddings, "_LEAST_SCAN", 40)
-    monkeypatch.setattr(embeddings, "_SCAN_FACTOR", 0)
+    monkeypatch.setattr(embeddings, "HNSW_M", 1)  # how far the index goes
     filters = NeighbourFilter(age_min=99, study_date_last=dt.date(2003, 1, 1))
     keep = (np.arange(3000) % 100 == 99) & (np.arange(3000) <= 1096)
     with database.session() as session:
@@ -196,7 +195,7 @@ def test_hits_behind_a_filter_come_by_falling_similarity_and_are_nearly_all_of_t
 
 
 @pytest.mark.parametrize(
-    ("rows", "kept"), [(0, 160), (50_000, 160), (200_000, 320), (500_000, 505), (50_000_000, 1000)]
+    ("rows", "kept"), [(0, 140), (50_000, 140), (200_000, 280), (500_000, 442), (50_000_000, 1000)]
 )
 def test_more_candidates_are_kept_in_a_larger_leaf(rows: int, kept: int) -> None:
     assert embeddings.ef_search(40, rows) == kept
