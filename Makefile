@@ -24,7 +24,7 @@ help:
 	@echo "make load            memory of the node while 64 associations send at once"
 	@echo "make lint            ruff, mypy --strict, lint-imports"
 	@echo "make bench           measure, against peers where they are installed (BENCH=ingest: only that)"
-	@echo "make bench-large     the search among ten million regions: hours, 20 GB of disk"
+	@echo "make bench-large     the search among ten million regions: about an hour, 20 GB of disk"
 	@echo "make audit           compare the pinned packages with known vulnerabilities"
 	@echo "make deploy-check    lint and render the container files, Helm chart, units, alert rules"
 	@echo "make cluster-test    two nodes, three workers, database and Redis as separate hosts; hosts are killed (root)"

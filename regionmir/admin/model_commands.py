@@ -30,9 +30,9 @@ def train_command(
 
     Examples:
 
-        regionmir model train --config cpu-60min --data ../shared/data/cxr --out runs/a
+        regionmir model train --config cpu-60min --data films --out runs/a
 
-        regionmir model train --config cpu-60min --data ../shared/data/cxr --out runs/a --resume
+        regionmir model train --config cpu-60min --data films --out runs/a --resume
 
         torchrun --nproc-per-node 2 -m regionmir.admin model train --config gpu-10min --data DIR --out runs/b
     """
@@ -58,7 +58,7 @@ def calibrate_command(
 
     Example:
 
-        regionmir model calibrate --model runs/a --data ../shared/data/cxr --out runs/b
+        regionmir model calibrate --model runs/a --data films --out runs/b
     """
     from models.train.run import recalibrate
 

@@ -28,7 +28,7 @@ def check_data_command(
 ) -> None:
     """Say what a data set holds: films, patients, boxes, findings, noise, near duplicates. Exit code 1 on a fault.
 
-    Example: regionmir model check-data ../shared/data/cxr
+    Example: regionmir model check-data films
     """
     from models.data.check import check_data
     from models.data.dataset import open_data

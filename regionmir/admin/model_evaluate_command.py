@@ -44,7 +44,7 @@ def evaluate_command(
 
     Examples:
 
-        regionmir model evaluate --database ../shared/data/cxr --queries ../shared/data/cxr
+        regionmir model evaluate --database films --queries films
 
         regionmir model evaluate --database DIR --database-split train --queries DIR --query-split val --json out.json
 

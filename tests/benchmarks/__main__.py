@@ -6,10 +6,20 @@
 import sys
 from pathlib import Path
 
-from tests.benchmarks import find_million, find_similar, index, ingest, page, search, send_to_query, two_workers
+from tests.benchmarks import (
+    find_million,
+    find_similar,
+    index,
+    ingest,
+    page,
+    search,
+    send_to_query,
+    shards,
+    two_workers,
+)
 from tests.benchmarks.report import Figure, show, write
 
-_ALL = (find_similar, search, find_million, index, two_workers, ingest, send_to_query, page)
+_ALL = (find_similar, search, find_million, index, two_workers, shards, ingest, send_to_query, page)
 BENCHMARKS = {one.__name__.rpartition(".")[2]: one for one in _ALL}
 
 names = sys.argv[1:]

@@ -80,9 +80,9 @@ def plan(site: Site) -> Plan:
     films_per_s = site.studies_per_day * site.films_per_study * site.busiest_hour_share / _HOUR_S
     wider = (site.dim - _MEASURED_DIM) * _NUMBER_BYTES
     objects = films * site.film_mb * 1e6
-    rows = films * value("film_rows_bytes") + regions * (
-        value("region_rows_bytes") + value("embedding_rows_bytes") + wider
-    )
+    of_a_film = value("film_rows_bytes") + value("rendition_rows_bytes")
+    of_a_region = value("region_rows_bytes") + value("embedding_rows_bytes") + wider
+    rows = films * of_a_film + regions * of_a_region
     hnsw = regions * (value("hnsw_bytes") + wider) if films >= ANN_THRESHOLD else 0.0
     cores = cores_for(films_per_s, site.utilisation)
     taken_over = site.archive_studies * site.films_per_study

@@ -23,8 +23,9 @@ def test_disk_is_what_one_film_takes_times_the_films() -> None:
     found = plan(SITE)
     assert found.objects_bytes == pytest.approx(found.films * 10e6)
     assert found.hnsw_bytes == pytest.approx(found.films * 20 * value("hnsw_bytes"))
-    one_film = value("film_rows_bytes") + 20 * (value("region_rows_bytes") + value("embedding_rows_bytes"))
-    assert found.rows_bytes == pytest.approx(found.films * one_film)
+    one_film = value("film_rows_bytes") + value("rendition_rows_bytes")
+    its_regions = 20 * (value("region_rows_bytes") + value("embedding_rows_bytes"))
+    assert found.rows_bytes == pytest.approx(found.films * (one_film + its_regions))
     wider = plan(replace(SITE, dim=256))
     assert wider.hnsw_bytes - found.hnsw_bytes == pytest.approx(found.regions * 256)  # 128 more numbers of two bytes
 
