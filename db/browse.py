@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.pseudonyms import INSTANCE, PATIENT, STUDY
+from db.retrieve import joined_values
 from db.tables import FindingRow, InstanceRow, PatientRow, PseudonymRow, RegionRow, SeriesRow, StudyRow
 from db.visibility import visible
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
@@ -39,6 +40,7 @@ class BrowsedInstance:
     rows: int | None
     columns: int | None
     burned_in_annotation: str
+    """Its values, joined by a backslash."""
     orientation: dict[str, Any]
     """What it states of how it lies (`regionmir.pixels.orientation`), in the DICOM JSON model by tag."""
     regions: tuple[DetectedRegion, ...]
@@ -267,18 +269,12 @@ def _instances(
             age_years=row.age_years,
             rows=row.rows,
             columns=row.columns,
-            burned_in_annotation=first_value(row.attributes.get(BURNED_IN_ANNOTATION)),
+            burned_in_annotation=joined_values(row.attributes.get(BURNED_IN_ANNOTATION)),
             orientation={tag: row.attributes[tag] for tag in ORIENTATION if tag in row.attributes},
             regions=tuple(regions[row.pk]),
         )
         for row, study_pk, modality, uid, study_uid in found
     ]
-
-
-def first_value(element: object) -> str:
-    """Return the first value of an element in the DICOM JSON model (PS3.18 F.2), empty where there is none."""
-    values = element.get("Value") if isinstance(element, dict) else None
-    return str(values[0]).strip().upper() if values else ""
 
 
 def _regions(session: Session, instance_pks: list[int], model_pk: int | None) -> dict[int, list[DetectedRegion]]:

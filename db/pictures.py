@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import Integer, Select, and_, bindparam, select
 from sqlalchemy.orm import Session
 
-from db.browse import BURNED_IN_ANNOTATION, ORIENTATION, first_value
+from db.browse import BURNED_IN_ANNOTATION, ORIENTATION
 from db.generations import ACTIVE_PK
 from db.pseudonyms import INSTANCE
+from db.retrieve import joined_values
 from db.tables import InstanceRow, PseudonymRow, RegionRow, RenditionRow, SeriesRow, StudyRow
 from db.visibility import visible
 from regionmir.core.anatomy import Anatomy
@@ -46,7 +47,7 @@ def find(session: Session, uid: str, drawn_by: str, anatomy: Anatomy | None = No
         storage_key=key,
         rows=rows,
         columns=columns,
-        burned_in_annotation=first_value(burned_in),
+        burned_in_annotation=joined_values(burned_in),
         orientation={tag: element for tag, element in zip(ORIENTATION, orientation, strict=True) if element},
         box=None if x0 is None else Box(x0, y0, x1, y1),
         rendition=rendition,

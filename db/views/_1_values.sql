@@ -15,3 +15,16 @@ END;
 
 COMMENT ON FUNCTION analytics.age_band IS
     'An age as everybody may see it: a band of five years such as 40-44, all from 90 as one; empty where unknown';
+
+CREATE FUNCTION analytics_inner.shown_reason(reason text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN reason LIKE 'modality %' AND analytics_inner.known_modality(substr(reason, 10)) = '' THEN 'another modality'
+    WHEN reason LIKE 'photometric %' AND analytics_inner.known_photometric(substr(reason, 13)) = ''
+        THEN 'another photometric interpretation'
+    WHEN reason LIKE 'body part %' THEN 'another body part'
+    ELSE reason
+END;
+
+COMMENT ON FUNCTION analytics_inner.shown_reason IS
+    'Why an instance is not indexed, without words that came with it, as pages show it (regionmir.web.cards.shown_reason)';

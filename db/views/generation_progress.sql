@@ -3,7 +3,7 @@ WITH named AS MATERIALIZED (SELECT * FROM analytics.generation)
 SELECT
     named.status,
     analysis.state,
-    analysis.reason,
+    analytics_inner.shown_reason(analysis.reason) AS reason,
     count(*) AS instances,
     named.generation,
     named.model,
@@ -13,7 +13,7 @@ SELECT
 FROM named
 JOIN analysis ON analysis.model_pk = named.generation
 GROUP BY
-    named.status, analysis.state, analysis.reason,
+    named.status, analysis.state, 3,
     named.generation, named.model, named.model_version, named.weights_sha256, named.data_sha256;
 
 COMMENT ON VIEW analytics.generation_progress IS

@@ -2,8 +2,8 @@ CREATE VIEW analytics.instances_by_state AS
 WITH named AS MATERIALIZED (SELECT * FROM analytics.generation WHERE status = 'active')
 SELECT
     instance.state,
-    instance.reason,
-    series.modality,
+    analytics_inner.shown_reason(instance.reason) AS reason,
+    analytics_inner.known_modality(series.modality) AS modality,
     count(*) AS instances,
     sum(instance.size_bytes) AS bytes,
     named.generation,
@@ -15,7 +15,7 @@ FROM instance
 JOIN series ON series.pk = instance.series_pk
 LEFT JOIN named ON true
 GROUP BY
-    instance.state, instance.reason, series.modality,
+    instance.state, 2, 3,
     named.generation, named.model, named.model_version, named.weights_sha256, named.data_sha256;
 
 COMMENT ON VIEW analytics.instances_by_state IS

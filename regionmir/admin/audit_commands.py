@@ -151,7 +151,7 @@ def _note_use(session: "Session", kind: str, detail: dict[str, object] | None = 
         user = getpass.getuser()
     except (KeyError, OSError):  # an account without a name
         user = "operator"
-    message = audit_log_used(Endpoint(user, is_ae=False), "urn:regionmir:audit")
+    message = audit_log_used(Endpoint(user, is_ae=False))
     audit.record(session, kind, actor=user, address="", detail=detail or {}, message=message)
 
 

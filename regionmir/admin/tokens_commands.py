@@ -20,7 +20,7 @@ _LONGEST_DAYS = 3650
 
 
 class _Scope(StrEnum):
-    """What a token may do: the scopes of `regionmir.web.callers`, which the command line must not need to load."""
+    """What a token may do: `regionmir.web.signin.caller.Scope`, which the command line must not need to load."""
 
     QUERY = "query"
     READ = "read"

@@ -107,9 +107,9 @@ def application_activity(process: Endpoint, *, started: bool) -> AuditMessage:
     return AuditMessage(APPLICATION_ACTIVITY, Action.EXECUTE, (process.as_participant(APPLICATION),), types=(kind,))
 
 
-def audit_log_used(user: Endpoint, uri: str) -> AuditMessage:
+def audit_log_used(user: Endpoint) -> AuditMessage:
     """Return that somebody read the audit trail (A.5.3.2)."""
-    log = AuditedObject(uri, URI, "2", "13", name="Security Audit Log")
+    log = AuditedObject("urn:regionmir:audit", URI, "2", "13", name="Security Audit Log")
     return AuditMessage(AUDIT_LOG_USED, Action.READ, (user.as_participant(is_requestor=True),), (log,))
 
 

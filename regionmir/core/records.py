@@ -70,6 +70,8 @@ class Rights:
     """False takes C-MOVE from `retrieve`."""
     commit: bool = True
     """False takes storage commitment from `store`."""
+    ask: bool = True
+    """False: no similar regions, whether or not it may `find`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,12 @@ MODALITIES: Final = tuple(_MODALITIES.split())
 VIEWS: Final = ("PA", "AP", "LL", "RL", "LLD", "LLO", "RLD", "RLO")
 """View Position (PS3.3 C.8.1.1, C.8.11.5)."""
 
+PHOTOMETRIC_INTERPRETATIONS: Final = (
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
+    "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB",
+)  # fmt: skip
+"""Photometric Interpretation (PS3.3 C.7.6.3.1.2), also retired ones."""
+
 SEXES: Final = ("M", "F", "O")
 """Patient's Sex (PS3.3 C.7.1.1)."""
 

@@ -5,8 +5,8 @@ attributes that the table does not name, only numbers, codes and dates stay, and
 and written again, so no byte of the original's encoding remains.
 """
 
-import math
 import re
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
@@ -190,7 +190,7 @@ def _plain(tag: int, vr: str, value: Any) -> Any:
 def _number(tag: int, text: str, form: re.Pattern[str]) -> str:
     if not form.fullmatch(text) or len(text) > 16:
         return ""
-    least, most = _PLAUSIBLE.get(tag, (-math.inf, math.inf))
+    least, most = _PLAUSIBLE.get(tag, (-sys.float_info.max, sys.float_info.max))
     if not least <= float(text) <= most or (tag in _SMALL and not 0 <= int(text) < _SMALL_NUMBERS):
         return ""
     return text

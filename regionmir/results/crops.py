@@ -47,8 +47,8 @@ def shareable_crop(film: Dataset, box: Box) -> DisplayValues | None:
 
 
 def _free_of_text(film: Dataset) -> bool:
-    """A secondary capture has to say NO; CR and DX, whose images come from a detector, must not say YES."""
+    """A secondary capture has to say NO; CR and DX, whose images come from a detector, NO or nothing."""
     with quiet_pydicom():
         stated = str(film.get("BurnedInAnnotation") or "").strip().upper()
         captured = str(film.get("SOPClassUID")) in SECONDARY_CAPTURES
-    return stated == "NO" if captured else stated != "YES"
+    return stated == "NO" or (not stated and not captured)

@@ -1,7 +1,7 @@
 """What pages do beside showing: opinions of hits, results on their way to a PACS, similarity maps on demand."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
@@ -11,7 +11,7 @@ from db.browse import BrowsedInstance
 from db.explanations import Explained, ExplainedSide
 from db.feedback import Pair
 from regionmir.core.anatomy import Anatomy
-from regionmir.core.errors import QueryRefused
+from regionmir.core.errors import InvalidAETitle, InvalidBox, QueryRefused
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.pixels.heat import heat_layer
@@ -23,7 +23,7 @@ from regionmir.web.forms import FormOf, back_to
 from regionmir.web.pictures import view_of
 from regionmir.web.rendering import anatomy_in_path, page, uid_in_path, unknown
 from regionmir.web.sending import send_answer
-from regionmir.web.signin.caller import writer
+from regionmir.web.signin.caller import Scope, needs, writer
 from regionmir.web.similar import embedded, query_of
 from regionmir.web.site import Site, SiteOf
 from regionmir.web.visitors import VisitorOf
@@ -35,6 +35,7 @@ MAP_DEADLINE_S = 8.0
 """How long a page waits for a similarity map."""
 
 _MAP_PX = 192
+_MAY_COMPARE: Final = [Depends(needs(Scope.READ, Scope.QUERY))]
 
 router = APIRouter()
 
@@ -56,11 +57,14 @@ def give_feedback(site: SiteOf, visitor: VisitorOf, request: Request, form: Form
     return RedirectResponse(back_to(form, instance_card(query).url), 303)
 
 
-@router.post("/send", dependencies=[Depends(writer)])
+@router.post("/send", dependencies=[Depends(writer), Depends(needs(Scope.QUERY))])
 def send_results(site: SiteOf, visitor: VisitorOf, request: Request, form: FormOf) -> Response:
     """Ask the question of a page again, keep its answer, and put the contact sheet into the outbox."""
     asked = read_asked(anatomy_in_path(form.get("region", "")), form)
-    destination = parse_ae_title(form.get("to", "") or "-")
+    try:
+        destination = parse_ae_title(form.get("to", "") or "-")
+    except InvalidAETitle as error:
+        raise HTTPException(400, str(error)) from None
     with site.database.session() as session:
         instance = _instance(session, site.active_model_pk(session), form.get("query", ""))
     query, drawn = embedded(site, query_of(asked, instance, visitor, site.settings.default_k), visitor)
@@ -82,7 +86,7 @@ class _Asked:
     hit_box: Box
 
 
-@router.get("/maps/{query_uid}/{hit_uid}/{short}")
+@router.get("/maps/{query_uid}/{hit_uid}/{short}", dependencies=_MAY_COMPARE)
 def map_state(site: SiteOf, query_uid: str, hit_uid: str, short: str, box: str = "") -> JSONResponse:
     """Ask a worker for the similarity maps of a pair and wait a little: `made`, `waiting`, or `failed` and why."""
     found = _explained(site, _asked_pair(site, query_uid, hit_uid, short, box), MAP_DEADLINE_S)
@@ -91,7 +95,7 @@ def map_state(site: SiteOf, query_uid: str, hit_uid: str, short: str, box: str =
     return JSONResponse({"state": state, "why": why})
 
 
-@router.get("/maps/{query_uid}/{hit_uid}/{short}/{side}.png")
+@router.get("/maps/{query_uid}/{hit_uid}/{short}/{side}.png", dependencies=_MAY_COMPARE)
 def map_picture(
     site: SiteOf, query_uid: str, hit_uid: str, short: str, side: Literal["query", "hit"], box: str = ""
 ) -> Response:
@@ -130,7 +134,10 @@ def _stored(instance: BrowsedInstance, box: Box) -> Box:
     view = view_of(instance)
     if view is None:
         raise QueryRefused("bad-box", "This film does not say how it lies: no box can be drawn on it.")
-    return view.stored(box).clipped(view.columns, view.rows)
+    try:
+        return view.stored(box).clipped(view.columns, view.rows)
+    except InvalidBox:
+        raise QueryRefused("bad-box", "The box is outside the film: draw it again.") from None
 
 
 def _asked_pair(site: Site, query_uid: str, hit_uid: str, short: str, box: str) -> _Asked:

@@ -8,7 +8,15 @@ from pydicom.datadict import dictionary_description
 
 from db import audit, browse, deliveries, generations, instances, peers, query_log
 from db.deliveries import DeliveryState
-from regionmir.core.errors import BrokerUnavailable, InvalidAETitle, ModelError, PeerRefused, PeerUnavailable
+from regionmir.core.audit_events import Endpoint, audit_log_used
+from regionmir.core.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    InvalidAETitle,
+    ModelError,
+    PeerRefused,
+    PeerUnavailable,
+)
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.query.disclosure import PSEUDONYMOUS
 from regionmir.web.actions import wants_json
@@ -111,8 +119,16 @@ def echo_peer(site: SiteOf, request: Request, form: FormOf) -> Response:
 
 
 @router.api_route("/audit", methods=_READ)
-def audit_trail(site: SiteOf, request: Request) -> HTMLResponse:
-    """What pseudonymous answers hold, who is shown identities, and the newest events of the audit trail."""
+def audit_trail(site: SiteOf, visitor: VisitorOf, request: Request) -> HTMLResponse:
+    """What pseudonymous answers hold, who is shown identities, and the newest events of the audit trail.
+
+    That somebody reads it is an event itself (PS3.15 A.5.3.2). Details, which may say whose studies they are of, are
+    for those who may know.
+    """
+    reader = Endpoint(visitor.name, visitor.caller.address, is_ae=False)
+    message = audit_log_used(reader)
+    with site.writable.session() as session:
+        audit.record(session, "audit searched", actor=reader.name, address=reader.address, detail={}, message=message)
     with site.database.session() as session:
         events = audit.listing(session, limit=LISTED)
         identified = [peer for peer in peers.listing(session) if peer.disclosure.value == "identified"]
@@ -130,7 +146,7 @@ def _broker(site: Site) -> str:
 
 def _echo(site: Site, title: str) -> dict[str, Any]:
     from regionmir.scu.echo import echo
-    from regionmir.scu.peer import PeerAddress
+    from regionmir.scu.peer import address_of
 
     with site.database.session() as session:
         peer = peers.get(session, title)
@@ -138,8 +154,8 @@ def _echo(site: Site, title: str) -> dict[str, Any]:
         said = "has no host and port here: add them with `regionmir peers add`"
         return {"peer": title, "ok": False, "said": said}
     try:
-        answer = echo(PeerAddress(peer.ae_title, peer.host, peer.port), site.settings.ae_title)
-    except (PeerUnavailable, PeerRefused) as error:
+        answer = echo(address_of(peer, site.settings.tls_files), site.settings.ae_title)
+    except (PeerUnavailable, PeerRefused, ConfigurationError) as error:
         return {"peer": title, "ok": False, "said": str(error)}
     said = f"answered 0x{answer.status.code:04X} in {1000 * answer.total_s:.0f} ms"
     return {"peer": title, "ok": answer.status.code == 0, "said": said}

@@ -63,7 +63,7 @@ def make_site(settings: Settings) -> Site:
         archive,
         Uploads(settings.uploads_dir),
         RateLimit(settings.redis_url, settings.api_requests_per_minute),
-        make_sign_in(settings, find_bearer(database)),
+        make_sign_in(settings, find_bearer(database, writable)),
     )
 
 

@@ -7,6 +7,7 @@ from fastapi import Depends
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.core.records import Caller, Rights
 from regionmir.web.signin.caller import CallerOf as WebCallerOf
+from regionmir.web.signin.caller import Scope
 from regionmir.web.site import SiteOf
 
 WEB_AE = parse_ae_title("RGN_WEB")
@@ -14,16 +15,16 @@ WEB_AE = parse_ae_title("RGN_WEB")
 
 
 def _caller(web: WebCallerOf, site: SiteOf) -> Caller:
-    """Return the caller of a request: it reads, and gets de-identified copies unless it sees originals.
+    """Return the caller of a request, who gets de-identified copies unless it sees originals.
 
-    It may store where it may write; without sign-in, where the setting `anonymous_store` says so.
+    It may do what its scopes say; without sign-in it may store where the setting `anonymous_store` says so.
     """
-    signed_in = bool(web.way)
+    signed_in, reads = bool(web.way), Scope.READ in web.scopes
     store = web.may_write if signed_in else site.settings.anonymous_store
     return Caller(
         ae_title=WEB_AE,
         address=web.address,
-        rights=Rights(find=True, retrieve=True, store=store),
+        rights=Rights(find=reads, retrieve=reads, store=store, ask=Scope.QUERY in web.scopes),
         disclosure=web.disclosure,
         registered=signed_in,
         accepts_pseudonyms=True,

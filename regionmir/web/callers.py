@@ -8,7 +8,6 @@ import datetime as dt
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from hashlib import sha256
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -22,26 +21,13 @@ from regionmir.core.identifiers import AETitle, parse_ae_title
 from regionmir.core.records import Caller as Asker
 from regionmir.core.records import Disclosure, Rights, Role
 from regionmir.web.guard import LOOPBACK_NAMES
-from regionmir.web.signin.caller import FindBearer, WebCaller
+from regionmir.web.signin.caller import FindBearer, Scope, WebCaller
 from regionmir.web.signin.exposure import is_loopback
 from regionmir.web.site import Site, SiteOf
 
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
 _AE_PREFIX: Final = "API:"
 _NOT_IN_TITLES: Final = re.compile(r"[^\x20-\x5b\x5d-\x7e]")
-
-
-class Scope(StrEnum):
-    """What a caller may do."""
-
-    QUERY = "query"
-    """Ask for similar regions."""
-    READ = "read"
-    """See instances, regions, pictures and kept answers."""
-    WRITE = "write"
-    """Upload films, and have answers kept under a code."""
-    ADMIN = "admin"
-    """Delete instances, studies and patients."""
 
 
 class NotSignedIn(RegionMirError):
@@ -66,6 +52,8 @@ class Caller:
     scopes: frozenset[Scope]
     registered: bool = True
     """False for anonymous callers: their answers are not kept."""
+    user: str = ""
+    """The login name of a person, whom the audit trail names; empty for tokens, which have an AE title of their own."""
 
     @property
     def identified(self) -> bool:
@@ -79,7 +67,8 @@ class Caller:
 
     def asker(self) -> Asker:
         """Return the caller as queries know it."""
-        return Asker(self.ae_title, self.address, Rights(find=True), self.disclosure, registered=False)
+        rights = Rights(find=True)
+        return Asker(self.ae_title, self.address, rights, self.disclosure, registered=False, user=self.user)
 
 
 ANONYMOUS: Final = "anonymous"
@@ -113,26 +102,26 @@ def require(scope: Scope) -> Callable[[Caller], None]:
     return check
 
 
-def find_bearer(database: Database) -> FindBearer:
-    """Return what says whom an API token speaks for outside the API."""
+def find_bearer(database: Database, writable: Database) -> FindBearer:
+    """Return what says whom an API token speaks for outside the API; `writable`: where it notes that it was used."""
 
     def find(token: str, address: str) -> WebCaller | None:
         with database.session() as session:
             found = api_tokens.find(session, token)
         if found is None or found.revoked_at is not None or found.expired(dt.datetime.now(dt.UTC)):
             return None
-        writes = Scope.WRITE in found.scopes
-        role = Role.READER if writes else Role.VIEWER
-        return WebCaller(found.name, role, found.disclosure, writes, address, way="token")
+        with writable.session() as session:
+            api_tokens.note_used(session, found.name)
+        scopes = frozenset(map(Scope, found.scopes))
+        role = Role.READER if Scope.WRITE in scopes else Role.VIEWER
+        return WebCaller(found.name, role, found.disclosure, scopes, address, way="token")
 
     return find
 
 
 def _signed_in(visitor: WebCaller) -> Caller:
     """Return the caller that a signed-in user is here."""
-    scopes = {Scope.QUERY, Scope.READ} | ({Scope.WRITE} if visitor.may_write else set())
-    scopes |= {Scope.ADMIN} if visitor.is_admin else set()
-    return Caller(visitor.name, visitor.address, visitor.disclosure, frozenset(scopes))
+    return Caller(visitor.name, visitor.address, visitor.disclosure, visitor.scopes, user=visitor.name)
 
 
 def _bearer(site: Site, authorization: str, address: str) -> Caller:

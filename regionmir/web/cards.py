@@ -6,7 +6,7 @@ from db.browse import BrowsedInstance, BrowsedStudy, Identity
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.geometry import Box
 from regionmir.core.records import InstanceState
-from regionmir.core.terms import MODALITIES, SEXES
+from regionmir.core.terms import MODALITIES, PHOTOMETRIC_INTERPRETATIONS, SEXES
 from regionmir.query.disclosure import seen_view
 from regionmir.web.pictures import View, why_withheld
 
@@ -134,8 +134,13 @@ def age_band(years: float | None) -> str:
 
 
 def shown_reason(reason: str) -> str:
-    """Return why an instance is not indexed, without words that came with the object, save a defined modality."""
+    """Return why an instance is not indexed, without words that came with the object, save Defined Terms.
+
+    The views of `analytics` say the same (`db/views/_1_values.sql`).
+    """
     kind, _, value = reason.partition(" ")
     if kind == "modality" and value not in MODALITIES:
         return "another modality"
+    if kind == "photometric" and value not in PHOTOMETRIC_INTERPRETATIONS:
+        return "another photometric interpretation"
     return "another body part" if reason.startswith("body part ") else reason.replace("_", " ")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from db import browse
@@ -16,6 +16,7 @@ from regionmir.core.errors import NotIndexable
 from regionmir.query import trail
 from regionmir.web.pictures import Small, why_withheld
 from regionmir.web.rendering import anatomy_in_path, uid_in_path, unknown
+from regionmir.web.signin.caller import Scope, needs
 from regionmir.web.site import Site, SiteOf
 from regionmir.web.unchanged import kept_picture, kept_small
 from regionmir.web.visitors import Visitor, VisitorOf
@@ -23,7 +24,7 @@ from regionmir.web.visitors import Visitor, VisitorOf
 _READ = ["GET", "HEAD"]
 _Film = TypeVar("_Film", BrowsedInstance, Pictured)
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(needs(Scope.READ))])
 
 
 @router.api_route("/instances/{uid}/film.png", methods=_READ)

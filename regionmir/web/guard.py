@@ -71,7 +71,7 @@ class Guard:
         if len(hosts) != 1 or _name(hosts[0]) not in self._names:
             return PlainTextResponse("Not a name of this service; see REGIONMIR_HTTP_NAMES.\n", 421)
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != hosts[0].lower():
+        if origin is not None and _host_of(origin) != hosts[0].lower():
             return PlainTextResponse("Not for pages of other origins.\n", 403)
         foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
         if foreign and (method not in _READING or headers.get("sec-fetch-mode") != "navigate"):
@@ -91,6 +91,14 @@ def allowed_names(settings: Settings) -> frozenset[str]:
             "which browsers may ask, or REGIONMIR_HTTP_EXTERNAL_URL"
         )
     return LOOPBACK_NAMES | named
+
+
+def _host_of(origin: str) -> str:
+    """Return name and port in an Origin header (RFC 6454 7), empty if it is malformed."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _name(host: str) -> str:

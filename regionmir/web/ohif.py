@@ -10,13 +10,14 @@ import mimetypes
 import re
 from pathlib import Path, PurePosixPath
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from db import result_sets
 from regionmir.core.anatomy import anatomy_by_key
 from regionmir.core.ohif import ROOT, ohif_folder
 from regionmir.web.problems import problem
+from regionmir.web.signin.caller import Scope, needs
 from regionmir.web.site import SiteOf
 
 POLICY = (
@@ -71,7 +72,7 @@ def configuration() -> Response:
     return Response(script, media_type="text/javascript")
 
 
-@router.api_route("/api/v1/ohif/{code}.json", methods=_READ)
+@router.api_route("/api/v1/ohif/{code}.json", methods=_READ, dependencies=[Depends(needs(Scope.READ))])
 def answer_source(site: SiteOf, code: str) -> JSONResponse:
     """The viewer's data source `answer` for one kept answer: its hits, and the study that asked."""
     with site.database.session() as session:
@@ -169,4 +170,7 @@ def _file(folder: Path, path: str) -> Path | None:
     if not parts or ".." in parts or path.startswith("/") or "\0" in path or path == "index.html":
         return None
     file = folder.joinpath(*parts)
-    return file if file.is_file() and file.resolve().is_relative_to(folder.resolve()) else None
+    try:
+        return file if file.is_file() and file.resolve().is_relative_to(folder.resolve()) else None
+    except OSError:  # a name that is too long for one
+        return None

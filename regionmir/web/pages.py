@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
@@ -17,6 +17,7 @@ from regionmir.web.asking import VIEWS, read_asked, read_box
 from regionmir.web.cards import instance_card, region_marks, shown_reason, study_card
 from regionmir.web.pictures import view_of
 from regionmir.web.rendering import anatomy_in_path, page, uid_in_path, unknown
+from regionmir.web.signin.caller import Scope, needs
 from regionmir.web.similar import find_similar
 from regionmir.web.site import Site, SiteOf
 from regionmir.web.visitors import Visitor, VisitorOf
@@ -26,7 +27,7 @@ MAX_TEXT = 128
 _MOST_PAGES = 100_000
 _READ = ["GET", "HEAD"]
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(needs(Scope.READ))])
 
 
 @router.api_route("/", methods=_READ)
@@ -119,7 +120,9 @@ def name_drawn(site: SiteOf, request: Request, study_uid: str, instance_uid: str
     return RedirectResponse(asked.path(instance_card(instance).url), 303)
 
 
-@router.api_route("/studies/{study_uid}/{instance_uid}/{short}", methods=_READ)
+@router.api_route(
+    "/studies/{study_uid}/{instance_uid}/{short}", methods=_READ, dependencies=[Depends(needs(Scope.QUERY))]
+)
 def show_region(
     site: SiteOf, visitor: VisitorOf, request: Request, study_uid: str, instance_uid: str, short: str
 ) -> HTMLResponse:

@@ -17,6 +17,7 @@ from regionmir.archive import renditions
 from regionmir.core.errors import BrokenImage, DatabaseUnavailable, StorageFull
 from regionmir.core.geometry import Box
 from regionmir.core.keeping import StoragePolicy
+from regionmir.deid.copies import may_be_copied
 from regionmir.pixels.decode import DisplayImage
 from regionmir.pixels.eligibility import CR_STORAGE, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURES
 from regionmir.pixels.guarded import display_image
@@ -85,18 +86,15 @@ def view_of(instance: Film) -> View | None:
 
 
 def why_withheld(instance: Film) -> str:
-    """Return why the pixels must not be shown under a pseudonym, empty if they may be.
+    """Return why the pixels must not be shown under a pseudonym, empty if they may be: where a copy of it may leave.
 
-    Only CR and DX, and secondary captures that declare BurnedInAnnotation NO (PS3.3 C.7.6.1.1.5), leave
-    pseudonymously; a radiograph that declares YES does not either: a name may be written into its pixels.
+    BurnedInAnnotation (PS3.3 C.7.6.1.1.5) says whether a name may be written into them.
     """
-    if instance.sop_class_uid in _RADIOGRAPHS:
-        if instance.burned_in_annotation == "YES":
-            return "The object says that text is burned into its pixels: it may name the patient."
+    if may_be_copied(instance.sop_class_uid, instance.burned_in_annotation):
         return ""
+    if instance.sop_class_uid in _RADIOGRAPHS:
+        return "The object does not deny that text is burned into its pixels: it may name the patient."
     if instance.sop_class_uid in SECONDARY_CAPTURES:
-        if instance.burned_in_annotation == "NO":
-            return ""
         return "A secondary capture is shown only where it says that no text is burned into its pixels."
     return "Only radiographs (CR, DX) are shown without sign-in."
 

@@ -19,7 +19,8 @@ from regionmir.web.api.errors import Refused
 from regionmir.web.api.limited import limited
 from regionmir.web.api.schemas import FilmModel
 from regionmir.web.api.views import seen_film
-from regionmir.web.callers import CallerOf, Scope, require
+from regionmir.web.callers import CallerOf, require
+from regionmir.web.signin.caller import Scope
 from regionmir.web.site import Site, SiteOf
 
 DICOM: Final = "application/dicom"

@@ -18,8 +18,9 @@ from regionmir.web.api.errors import Refused
 from regionmir.web.api.limited import limited
 from regionmir.web.api.schemas import InstanceModel, Lookup, Page
 from regionmir.web.api.views import PATH, seen_instances
-from regionmir.web.callers import Caller, CallerOf, NotAllowed, Scope, require
+from regionmir.web.callers import Caller, CallerOf, NotAllowed, require
 from regionmir.web.pictures import Film, why_withheld
+from regionmir.web.signin.caller import Scope
 from regionmir.web.site import Site, SiteOf
 from regionmir.web.unchanged import kept_picture, kept_small
 

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends
@@ -24,7 +26,8 @@ from regionmir.query.uploaded import search_uploaded
 from regionmir.web.api.limited import limited
 from regionmir.web.api.schemas import AnswerModel, Filters, Question
 from regionmir.web.api.views import seen_answer, seen_hits
-from regionmir.web.callers import Caller, CallerOf, Scope, require
+from regionmir.web.callers import Caller, CallerOf, require
+from regionmir.web.signin.caller import Scope
 from regionmir.web.site import Site, SiteOf
 
 router = APIRouter(tags=["queries"])
@@ -59,30 +62,33 @@ def ask(site: SiteOf, who: CallerOf, question: Annotated[Question, Body(openapi_
     A drawn box is embedded on demand; where that takes longer than two seconds the answer is 409 `box-waiting`, and the
     same question a moment later is answered.
     """
-    asker = who.asker()
-    try:
-        site.guesses.check(asker.ae_title)
+    with _braked(site, who.asker()):
         return _answered(site, who, question)
-    except QueryRefused as refusal:
-        site.guesses.note(asker.ae_title, refusal)
-        with site.writable.session() as session:
-            trail.record_refusal(session, refusal, asker)
-        raise
 
 
 @router.get("/result-sets/{code}", dependencies=[Depends(require(Scope.READ)), Depends(limited)])
 def open_result_set(site: SiteOf, who: CallerOf, code: str) -> AnswerModel:
     """Return the answer that was given under this code; studies that are gone by now are left out."""
     asker = who.asker()
-    site.guesses.check(asker.ae_title)
-    with site.writable.session() as session:
+    with _braked(site, asker), site.writable.session() as session:
         found = reopen(session, code, asker)
-        if found is not None:
-            trail.record_shown(session, [hit.instance_pk for hit in found.hits], asker, how="result set")
-            return seen_answer(session, site, who, found)
-    refusal = unknown_anchor()
-    site.guesses.note(asker.ae_title, refusal)
-    raise refusal
+        if found is None:
+            raise unknown_anchor()
+        trail.record_shown(session, [hit.instance_pk for hit in found.hits], asker, how="result set")
+        return seen_answer(session, site, who, found)
+
+
+@contextmanager
+def _braked(site: Site, asker: Asker) -> Iterator[None]:
+    """Refuse who has guessed too often; count guesses, and write down every refusal."""
+    try:
+        site.guesses.check(asker.ae_title)
+        yield
+    except QueryRefused as refusal:
+        site.guesses.note(asker.ae_title, refusal)
+        with site.writable.session() as session:
+            trail.record_refusal(session, refusal, asker)
+        raise
 
 
 def read_question(question: Question, disclosure: Disclosure, last_within_s: float) -> RegionQuery:

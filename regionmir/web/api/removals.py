@@ -15,7 +15,8 @@ from regionmir.core.errors import StorageUnavailable
 from regionmir.web.api.errors import Refused
 from regionmir.web.api.limited import limited
 from regionmir.web.api.schemas import ExtentModel, RemovalModel
-from regionmir.web.callers import CallerOf, Scope, require
+from regionmir.web.callers import CallerOf, require
+from regionmir.web.signin.caller import Scope
 from regionmir.web.site import SiteOf
 
 router = APIRouter(tags=["removals"], dependencies=[Depends(require(Scope.ADMIN)), Depends(limited)])

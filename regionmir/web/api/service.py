@@ -7,8 +7,9 @@ from regionmir.core.anatomy import anatomies
 from regionmir.query.search import active_model
 from regionmir.web.api.limited import limited
 from regionmir.web.api.schemas import AnatomyModel, Health
-from regionmir.web.callers import Scope, require
+from regionmir.web.callers import require
 from regionmir.web.health import what_is_missing
+from regionmir.web.signin.caller import Scope
 from regionmir.web.site import SiteOf
 
 router = APIRouter(tags=["service"])

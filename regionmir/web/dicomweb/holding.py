@@ -189,7 +189,7 @@ def hold(asking: Asking, uids: Collection[str], *, record: bool = True) -> Holdi
     """
     service, caller = asking.service, asking.caller
     if not caller.rights.retrieve:
-        raise NotAuthorized("sign in with the right to retrieve")
+        raise NotAuthorized("to retrieve, sign in or send a token with the scope read")
     wanted = Wanted({key: [path_uid(uid)] for key, uid in zip(_KEYS, uids, strict=False)})
     pseudonymous = caller.disclosure is Disclosure.PSEUDONYMOUS
     fetch_missing(service.archive, wanted, caller.disclosure)

@@ -66,14 +66,23 @@ def bulk_element(dataset: Dataset, path: str) -> DataElement | None:
 
 
 def element_model(element: DataElement) -> Model:
-    """Return the model of one element without bulk data; empty where its value cannot be read."""
+    """Return the model of one element without bulk data; empty where its value cannot be read.
+
+    What is no finite number, JSON cannot hold: of a VR of floats it is a text, of a DS an empty value.
+    """
     try:
         model: Model = element.to_json_dict(None, 0)
     except Exception:  # pydicom raises many kinds for a value that is not as its VR says
         return {"vr": element.VR}
-    if element.VR in _FLOATS and "Value" in model:
-        model["Value"] = [value if value is None or math.isfinite(value) else str(value) for value in model["Value"]]
-    return model
+    values = model.get("Value", ())
+    if all(map(_is_json, values)):
+        return model
+    told = [one if _is_json(one) else str(one) if element.VR in _FLOATS else None for one in values]
+    return {"vr": element.VR} if all(one is None for one in told) else {**model, "Value": told}
+
+
+def _is_json(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _is_positive(value: object) -> bool:

@@ -10,7 +10,7 @@ from pydicom.uid import UID
 from starlette.responses import Response, StreamingResponse
 
 from regionmir.core.errors import NotIndexable, RegionMirError, origin
-from regionmir.pixels.quiet import quiet_pydicom
+from regionmir.pixels.quiet import broken_as, quiet_pydicom
 from regionmir.pixels.rendered import NO_SUCH_FRAME
 from regionmir.web.dicomweb import frames as pixel_frames
 from regionmir.web.dicomweb.accept import Agreed, accepted, agree
@@ -163,10 +163,27 @@ def _metadata(request: Request, asking: Asking, uids: Sequence[str]) -> Response
         raise NotAcceptable(DICOM_JSON)
     holding = hold(asking, uids)
     base = base_url(request)
-    models = (_model(held, base) for held in holding.instances)
+    models = _models(holding.instances, base)
     first = next(models)
     status = _PARTIAL if holding.kept_back else 200
     return StreamingResponse(_json_list(chain([first], models)), status, media_type=DICOM_JSON)
+
+
+def _models(instances: Iterable[Held], base: str) -> Iterator[Model]:
+    """Give metadata as their turn comes, where they can be made. Raises why the first cannot where none can."""
+    failure: RegionMirError | None = None
+    made = False
+    for held in instances:
+        try:
+            model = _model(held, base)
+        except RegionMirError as error:
+            log.warning("instance left out of metadata", error=type(error).__name__, at=origin(error))
+            failure = failure or error
+            continue
+        made = True
+        yield model
+    if failure is not None and not made:
+        raise failure
 
 
 def _json_list(models: Iterable[Model]) -> Iterator[str]:
@@ -176,10 +193,13 @@ def _json_list(models: Iterable[Model]) -> Iterator[str]:
 
 
 def _model(held: Held, base: str) -> Model:
-    """Return the metadata of an instance, with its address and the transfer syntax that its pixels are in."""
+    """Return the metadata of an instance, with its address and the transfer syntax that its pixels are in.
+
+    Raises `BrokenImage`, `NoCopy`, `StorageUnavailable`.
+    """
     url = instance_url(base, *held.uids)
     bulk_url = f"{url}/bulkdata"
-    with quiet_pydicom():
+    with broken_as("attributes unreadable"):
         header = held.header()
         syntax = header.file_meta.TransferSyntaxUID
         model = model_of(header, bulk_url)

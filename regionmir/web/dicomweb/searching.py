@@ -127,17 +127,17 @@ def _below(
 
 
 def _read(request: Request, level: Level, named: Mapping[str, str], caller: Caller) -> UrlQuery:
-    """Return the query. Raises `NotAcceptable`, `NotAuthorized`, `BadRequest`, `InvalidKey`."""
+    """Return the query. Raises `NotAcceptable`, `BadRequest`, `InvalidKey`."""
     if not agree(accepted(request), (DICOM_JSON, JSON), parts=False, alone=True):
         raise NotAcceptable(DICOM_JSON)
-    if not caller.rights.find:
-        raise NotAuthorized("sign in with the right to query")
     query = read_url(request.query_params.multi_items(), level, named, caller.disclosure)
     return replace(query, url=str(request.url))
 
 
 def _matching(service: Service, caller: Caller, query: UrlQuery) -> Found:
-    """Return what matches, at most `find_cap` at once."""
+    """Return what matches, at most `find_cap` at once. Raises `NotAuthorized`."""
+    if not caller.rights.find:
+        raise NotAuthorized("to search, sign in or send a token with the scope read")
     archive, started = service.archive, time.perf_counter()
     request = read_request(query.keys, Root.STUDY, caller.disclosure, relational=True)
     cap = archive.settings.find_cap
@@ -165,6 +165,7 @@ def _typed(service: Service, caller: Caller, query: UrlQuery) -> Found:
     """Answer at `/sim`: where a key holds a search expression its hits, else ordinary matching.
 
     A refused expression is a row that says why, as people who type into a viewer's search field see no statuses.
+    Raises `NotAuthorized`.
     """
     plain = without_expressions(query.keys)
     request = read_request(query.keys, Root.STUDY, caller.disclosure, relational=True)
@@ -172,6 +173,7 @@ def _typed(service: Service, caller: Caller, query: UrlQuery) -> Found:
         tag = expression_tag(query.keys, request, ALL_REGIONS_AE)
         if tag is None:
             return _matching(service, caller, query)
+        _require_ask(caller)
         token = parse_token(query.keys.text(tag), ALL_REGIONS_AE)
         return _hits(service, caller, query, plain, token)
     except QueryRefused as error:
@@ -184,7 +186,11 @@ def _typed(service: Service, caller: Caller, query: UrlQuery) -> Found:
 
 
 def _scoped(service: Service, caller: Caller, expression: str, query: UrlQuery) -> Found:
-    """Answer at `/sim/{anchor}/{region}`: the hits; a study that is named by its UID and is none, as it is."""
+    """Answer at `/sim/{anchor}/{region}`: the hits; a study that is named by its UID and is none, as it is.
+
+    Raises `NotAuthorized`.
+    """
+    _require_ask(caller)
     plain = without_expressions(query.keys)
     try:
         found = _hits(service, caller, query, plain, parse_token(expression, ALL_REGIONS_AE))
@@ -194,6 +200,11 @@ def _scoped(service: Service, caller: Caller, expression: str, query: UrlQuery) 
     if found.rows or not plain.text(STUDY_INSTANCE_UID):
         return found
     return _matching(service, caller, replace(query, keys=plain))
+
+
+def _require_ask(caller: Caller) -> None:
+    if not caller.rights.ask:
+        raise NotAuthorized("to ask for similar regions, sign in or send a token with the scope query")
 
 
 def _hits(service: Service, caller: Caller, query: UrlQuery, plain: Keys, token: Token) -> Found:

@@ -76,7 +76,10 @@ async def store_in_study(request: Request, service: ServiceOf, caller: CallerOf,
 async def _store(request: Request, service: Service, caller: Caller, study: Uid | None) -> Response:
     """File what the body holds as it comes. Raises before anything is read where it cannot be meant."""
     if not caller.rights.store:
-        raise NotAuthorized("sign in with the right to store; on the loopback the setting anonymous_store allows it")
+        raise NotAuthorized(
+            "to store, sign in as one who may write or send a token with the scope write; on the loopback the setting "
+            "anonymous_store allows it"
+        )
     if not agree(accepted(request), (DICOM_JSON, JSON), parts=False, alone=True):
         raise NotAcceptable(DICOM_JSON)
     kind = read_media_type(request.headers.get("content-type") or "application/octet-stream")

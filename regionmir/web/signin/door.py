@@ -29,6 +29,8 @@ READS_BY_POST: tuple[str, ...] = ("/api/v1/queries", "/dicom-web/studies")
 """Paths, with all below them, to which callers that may not write may POST: it asks, or the route itself decides."""
 TAKES_TOKENS = "/api/v1/"
 """Below it an Authorization header is for the route to read: it says in its own form what is wrong with a token."""
+VIEWER = "/api/v1/ohif/"
+"""But not below this one, which the viewer asks as it asks DICOMweb."""
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 log = structlog.get_logger(__name__)
@@ -89,13 +91,14 @@ class Door:
         return sign_in_first(scope, headers, can_sign_in=self._sign_in.way in ("local", "oidc"))
 
     async def _find(self, scope: Scope, headers: Headers, address: str) -> Entry | None:
-        if "authorization" in headers and scope["path"].startswith(TAKES_TOKENS):
+        is_api = scope["path"].startswith(TAKES_TOKENS) and not scope["path"].startswith(VIEWER)
+        if "authorization" in headers and is_api:
             return Entry(anonymous(address), by_token=True)
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return await to_thread.run_sync(self._by_bearer, bearer.strip(), address)
         if self._sign_in.way == "none":
-            if scope["path"].startswith(TAKES_TOKENS):  # which says itself that who is not of this machine needs one
+            if is_api:  # which says itself that who is not of this machine needs one
                 return Entry(anonymous(address))
             return self._anybody(headers, address)
         if self._sign_in.way == "proxy":

@@ -21,6 +21,7 @@ from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Caller, Disclosure, Rights
 from regionmir.query.request import RegionQuery
 from regionmir.query.search import search
+from regionmir.web.cards import shown_reason
 from tests.support.notebook import run_notebook
 from tests.support.postgres import TestDatabases
 from tests.support.records import PSEUDONYMIZER, element, generation
@@ -145,6 +146,34 @@ def test_no_patient_is_in_any_view_or_function(site: Site) -> None:
         assert word not in said.replace("ACME", ""), word
     keys = re.findall(r'"(\w+)_pk"', said)
     assert not keys
+
+
+def test_words_that_came_with_an_object_are_in_no_view(database: Database) -> None:
+    vectors = known_vectors()
+    seed(database, [film(n, vectors[n]) for n in range(3)], info=generation("known", DIM, FOUND))
+    with database.session() as session:
+        session.execute(text("UPDATE series SET modality = 'SMITHMOD'"))
+        session.execute(text("UPDATE instance SET view = 'SMITHVIEW', reason = 'body part SMITH JOHN'"))
+        session.execute(text("UPDATE analysis SET reason = 'modality SMITH'"))
+    found = Site(database, vectors, 0)
+    said = {view: json.dumps(found.rows(f"SELECT * FROM analytics.{view}"), default=str) for view in found.names[0]}
+    assert [view for view, rows in said.items() if "SMITH" in rows] == []
+    assert '"another body part"' in said["instance"]
+    assert '"another body part"' in said["instances_by_state"]
+    assert '"another modality"' in said["generation_progress"]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("", "own_copy", "lateral view", "body part SMITH", "modality CT", "modality SMITH", "modality "),
+        *("photometric PALETTE COLOR", "photometric YBR_ICT", "photometric SMITH", "internal error: ValueError"),
+    ],
+)
+def test_a_reason_is_told_as_pages_tell_it(database: Database, reason: str) -> None:
+    with database.session() as session:
+        told = session.scalar(text("SELECT analytics_inner.shown_reason(:reason)"), {"reason": reason})
+    assert told.replace("_", " ") == shown_reason(reason)
 
 
 def test_dates_are_moved_and_ages_are_bands(site: Site) -> None:

@@ -188,6 +188,7 @@ def test_whoever_has_not_signed_in_changes_nothing(desk: Desk) -> None:
         ({"box": "9,9,9,9"}, 400),
         ({"box": "5,5,6,6"}, 400),
         ({"box": "nan,0,9,9"}, 400),
+        ({"box": "500,500,600,600"}, 400),
     ],
 )
 def test_forms_that_cannot_be_meant_are_refused_and_say_why(desk: Desk, change: dict[str, str], status: int) -> None:
@@ -346,11 +347,48 @@ def test_similarity_maps_are_made_by_a_worker_and_lie_over_both_regions(desk: De
     assert client.get(f"{path}/other.png").status_code == 404
 
 
+def test_a_map_of_a_box_outside_the_film_is_refused(desk: Desk) -> None:
+    answer = desk.anybody().get(f"/maps/{desk.uid(0)}/{desk.uid(1)}/LLLZ?box=500,500,600,600")
+    assert (answer.status_code, "outside the film" in answer.text) == (400, True)
+
+
+def test_results_go_to_no_name_that_is_none(desk: Desk) -> None:
+    answer = desk.user().post("/send", {"query": desk.uid(0), "region": "LLLZ", "to": "A" * 17})
+    assert answer.status_code == 400
+    assert desk.count("delivery") == 0
+
+
 def test_administration_is_for_administrators(desk: Desk) -> None:
     for path in ("/admin", "/admin/deliveries", "/admin/models", "/admin/peers", "/admin/audit"):
         assert desk.anybody().get(path).status_code == 403
         assert desk.user().get(path).status_code == 403
         assert desk.user(Role.ADMIN).get(path).status_code == 200
+
+
+def test_details_of_the_trail_are_for_those_who_may_know_and_reading_it_is_an_event(desk: Desk) -> None:
+    with desk.database.session() as session:
+        audit.record(session, "retrieve", actor="PACS", address="192.0.2.7", detail={"studies": ["1.2.3.4.5"]})
+    for identified in (False, True):
+        page = desk.user(Role.ADMIN, identified=identified).get("/admin/audit").text
+        assert all(f"<td>{word}</td>" in page for word in ("retrieve", "PACS", "192.0.2.7", "audit searched"))
+        assert ("1.2.3.4.5" in page) is identified
+    with desk.database.session() as session:
+        events = audit.listing(session, kinds=["audit searched"])
+    assert [event.actor for event in events] == ["admin", "admin"]
+    assert all('csd-code="110101"' in event.message for event in events)
+
+
+def test_what_a_person_does_through_the_api_is_audited_under_the_login_name(desk: Desk) -> None:
+    person, question = desk.user(identified=True), {"anchor": desk.films[0].AccessionNumber, "regions": ["LLLZ"]}
+    headers = {"X-CSRF-Token": person.csrf}
+    asked = person.client.request("POST", "/api/v1/queries", headers, json=question)
+    assert asked.status_code == 200
+    assert person.get(f"/api/v1/result-sets/{asked.json()['code']}").status_code == 200
+    assert person.client.request("POST", "/api/v1/queries", headers, json=question | {"anchor": "NONE"}).is_error
+    with desk.database.session() as session:
+        events = audit.listing(session)
+    assert {event.kind for event in events} == {"similarity query", "instances shown", "anchor refused"}
+    assert {event.actor for event in events} == {"reader"}
 
 
 def test_dead_letters_are_tried_again_or_given_up(desk: Desk) -> None:
@@ -373,6 +411,14 @@ def test_an_echo_to_a_peer_that_is_away_says_so(desk: Desk) -> None:
     answer = admin.post("/admin/peers/echo", {"ae_title": "ARCHIVE"}, {"Accept": "application/json"})
     assert answer.json()["ok"] is False
     assert "ARCHIVE" in answer.json()["peer"]
+
+
+def test_a_peer_that_is_called_over_tls_is_asked_over_tls_by_its_echo(desk: Desk) -> None:
+    with desk.database.session() as session:
+        peers.upsert(session, Peer(AETitle("SECURE"), host="127.0.0.1", port=9, tls=True))
+    answer = desk.user(Role.ADMIN).post("/admin/peers/echo", {"ae_title": "SECURE"}, {"Accept": "application/json"})
+    assert answer.json()["ok"] is False
+    assert "REGIONMIR_TLS_AUTHORITIES" in answer.json()["said"]
 
 
 def test_the_live_state_counts_and_says_why(desk: Desk) -> None:

@@ -208,6 +208,16 @@ def test_guessing_anchors_is_slowed_down(api: Api) -> None:
     assert api.ask(api.pseudonymous, anchor=FILMS[0].AccessionNumber, regions=["LLLZ"]).status_code == 200
 
 
+def test_guessed_codes_are_written_down_and_slowed_down(api: Api) -> None:
+    token = api.token("codes")
+    for _ in range(20):
+        problem(api.request("GET", "/result-sets/00000000", token), 404, "unknown-anchor")
+    problem(api.request("GET", "/result-sets/00000000", token), 429, "rate-limited")
+    with api.database.session() as session:
+        events = [event for event in audit.listing(session, kinds=["anchor refused"]) if event.actor == "API:codes"]
+    assert [event.detail["code"] for event in events] == ["rate-limited"] + 20 * ["unknown-anchor"]
+
+
 def test_this_machine_may_ask_and_read_pseudonymously_without_a_token_and_leaves_nothing(api: Api) -> None:
     with api.database.session() as session:
         before = session.scalar(text("SELECT count(*) FROM result_set"))

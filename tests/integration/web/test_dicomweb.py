@@ -412,6 +412,32 @@ def test_a_broken_object_is_no_internal_error(served: WebServer) -> None:
     assert dcmread(BytesIO(get(served, at, "application/dicom").content)).Rows == 32
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize("identified", [True, False])
+def test_one_odd_or_broken_instance_leaves_the_metadata_of_its_study_whole(served: WebServer, identified: bool) -> None:
+    first = synthetic_film(1, rows=16, columns=16)
+    of_study = {"rows": 16, "columns": 16, "patient": 1, "StudyInstanceUID": first.StudyInstanceUID}
+    served.file(
+        first,
+        synthetic_film(2, WindowCenter="NaN", WindowWidth="1e999", **of_study),
+        synthetic_film(3, InstanceNumber=33, **of_study),
+    )
+    broken = [path for path in served.store.objects_dir.rglob("*.dcm") if dcmread(path).InstanceNumber == 33]
+    broken[0].write_bytes(b"no DICOM")
+    if identified:
+        served.sign_in()
+    answer = get(served, f"{addresses_of_all(served)[0]}/metadata")
+    assert answer.status_code == 200
+    assert [value(one, "00200013") for one in answer.json()] == [1, 1]
+    centres = [one["00281050"].get("Value") for one in answer.json()]
+    assert sorted(centres, key=str) == [None, [2048.0]]
+
+
+def addresses_of_all(served: WebServer) -> list[str]:
+    """Return the addresses of all studies as the caller sees them."""
+    return [f"/studies/{value(one, '0020000D')}" for one in get(served, "/studies").json()]
+
+
 def test_objects_that_cannot_be_read_are_not_available(served: WebServer) -> None:
     served.file(synthetic_film(1, rows=32, columns=32))
     at = addresses(served)["instance"]

@@ -171,10 +171,10 @@ def test_pictures_are_pictures(served: Served, films: list[Dataset], picture: st
 
 def test_pixels_that_may_name_a_patient_are_not_shown_but_the_boxes_are(served: Served) -> None:
     capture = synthetic_film(1, kind="SC", BurnedInAnnotation=None)
-    burned = synthetic_film(2, BurnedInAnnotation="YES")
-    served.file(capture, burned, synthetic_film(3))
+    burned = [synthetic_film(2, BurnedInAnnotation="YES"), synthetic_film(4, BurnedInAnnotation=["NO", "YES"])]
+    served.file(capture, *burned, synthetic_film(3))
     served.index()
-    for film in (capture, burned):
+    for film in (capture, *burned):
         page = served.page(f"{film_url(film)}/LLLZ")
         assert page.split('data-side="hit"')[0].count('class="box"') == len(PLACES)
         assert "burned into its pixels" in page

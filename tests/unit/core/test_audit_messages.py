@@ -19,7 +19,7 @@ BY_MOVE = Transfer(NODE, PACS, VIEWER)
 MESSAGES = {
     "start": audit_events.application_activity(NODE, started=True),
     "stop": audit_events.application_activity(NODE, started=False),
-    "log used": audit_events.audit_log_used(Endpoint("root", is_ae=False), "urn:regionmir:audit"),
+    "log used": audit_events.audit_log_used(Endpoint("root", is_ae=False)),
     "begin": audit_events.begin_transferring(BY_MOVE, "4711", STUDIES),
     "got": audit_events.begin_transferring(Transfer(NODE, VIEWER, VIEWER), "4711", STUDIES),
     "sent": audit_events.instances_transferred(BY_MOVE, "", STUDIES),

@@ -180,6 +180,13 @@ def test_an_age_that_answers_do_not_show_is_absent(tmp_path: Path) -> None:
     assert "PatientAge" not in pseudonymous_copy(path, Substitution(unknown, PSEUDONYMIZER.uid), "OURS")
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize("stated", ["NaN", "inf", "1e999", "-1E999"])
+def test_a_decimal_that_is_no_finite_number_is_empty(tmp_path: Path, stated: str) -> None:
+    copy = copy_of(synthetic_film(1, rows=16, columns=16, WindowCenter=stated), tmp_path)
+    assert copy.WindowCenter == ""
+
+
 def test_a_code_gets_the_meaning_of_its_scheme_and_a_private_one_goes(tmp_path: Path) -> None:
     def code(value: str, scheme: str, meaning: str) -> Dataset:
         item = Dataset()

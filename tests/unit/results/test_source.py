@@ -62,6 +62,8 @@ def test_a_source_tells_no_secret_and_no_patient_when_printed() -> None:
         ({}, True),
         ({"kind": "CR", "BurnedInAnnotation": None}, True),
         ({"BurnedInAnnotation": "YES"}, False),
+        ({"BurnedInAnnotation": "TRUE"}, False),
+        ({"BurnedInAnnotation": ["NO", "YES"]}, False),
         (SECONDARY, True),
         ({**SECONDARY, "BurnedInAnnotation": None}, False),
         ({**SECONDARY, "BurnedInAnnotation": "YES"}, False),

@@ -40,7 +40,8 @@ FILM = BrowsedInstance(
 @pytest.mark.parametrize(
     ("sop_class", "burned_in", "shown"),
     [
-        (CR, "", True), (DX, "", True), (DX, "NO", True), (DX, "YES", False), (CR, "YES", False),
+        (CR, "", True), (DX, "", True), (DX, "NO", True), (DX, "YES", False), (CR, "YES", False), (DX, "Y", False),
+        (DX, "TRUE", False), (CR, "UNKNOWN", False), (DX, "NO\\YES", False), (SC, "NO\\YES", False), (SC, " no", True),
         (SC, "NO", True), (SC, "", False), (SC, "YES", False), (CT, "NO", False), (CT, "", False),
         ("1.2.3", "NO", False),
     ],
@@ -73,7 +74,9 @@ def test_ages_are_shown_in_bands_of_five_years(years: float | None, band: str) -
     ("reason", "shown"),
     [
         ("modality CT", "modality CT"), ("modality SMITH", "another modality"),
-        ("body part SMITH", "another body part"), ("lateral view", "lateral view"), ("own_copy", "own copy"), ("", ""),
+        ("photometric PALETTE COLOR", "photometric PALETTE COLOR"),
+        ("photometric SMITH", "another photometric interpretation"), ("body part SMITH", "another body part"),
+        ("lateral view", "lateral view"), ("own_copy", "own copy"), ("", ""),
     ],
 )  # fmt: skip
 def test_reasons_repeat_no_free_text_of_the_object(reason: str, shown: str) -> None:

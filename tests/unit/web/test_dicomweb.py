@@ -1,5 +1,7 @@
 """DICOMweb's readers: what a client accepts, what a URL asks, and bodies that come in pieces."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,26 @@ def test_a_pixel_spacing_that_is_none_is_empty_in_metadata(stated: list[float], 
     dataset = Dataset()
     dataset.ImagerPixelSpacing = stated
     assert model_of(dataset, "http://x")["00181164"].get("Value") == told
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize(
+    ("vr", "stated", "told"),
+    [
+        ("DS", "NaN", None),
+        ("DS", "-inf", None),
+        ("DS", "1e999", None),
+        ("DS", ["1", "NaN"], [1.0, None]),
+        ("FD", [math.nan, 1.0], ["nan", 1.0]),
+    ],
+)
+def test_numbers_that_json_has_not_break_no_metadata(vr: str, stated: Any, told: list[Any] | None) -> None:
+    item, dataset = Dataset(), Dataset()
+    item.add_new(0x00281050, vr, stated)
+    dataset.ModalityLUTSequence = [item]
+    model = model_of(dataset, "http://x")
+    json.dumps(model, allow_nan=False)
+    assert model["00283000"]["Value"][0]["00281050"].get("Value") == told
 
 
 def test_every_refusal_is_an_error_of_http() -> None:

@@ -50,7 +50,9 @@ def test_foreign_names_that_lead_to_our_address_get_nothing(client: WebClient, h
     assert "inside" not in response.text
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:3000", "http://localhost"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:3000", "http://localhost", "http://["]
+)
 def test_pages_of_other_origins_get_nothing(client: WebClient, origin: str) -> None:
     assert client.get("/", headers={"Host": "localhost:8080", "Origin": origin}).status_code == 403
 

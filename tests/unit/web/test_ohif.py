@@ -22,6 +22,10 @@ PAGE = """<!doctype html><html><head><meta name="x"><script>console.time("a"),wi
 """
 
 
+LONG = "/ohif/" + "x" * 300
+"""No file can have such a name."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The viewer's folder, with a page and a few files."""
@@ -50,7 +54,8 @@ def _site(data_dir: Path) -> Site:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    "path", ["/ohif/", "/ohif/viewer?StudyInstanceUIDs=1.2", "/ohif/viewer/answer?url=/x", "/ohif/local"]
+    "path",
+    ["/ohif/", "/ohif/viewer?StudyInstanceUIDs=1.2", "/ohif/viewer/answer?url=/x", "/ohif/local", LONG],
 )
 def test_every_view_gets_the_page_with_addresses_of_ours(client: WebClient, path: str) -> None:
     answer = client.get(path)
@@ -75,7 +80,10 @@ def test_files_come_with_their_kind_and_hashed_ones_are_kept(client: WebClient) 
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("path", ["/ohif/..%2fsecret.js", "/ohif/%2e%2e/secret.js", "/ohif/absent.js", "/ohif/%00.js"])
+@pytest.mark.parametrize(
+    "path",
+    ["/ohif/..%2fsecret.js", "/ohif/%2e%2e/secret.js", "/ohif/absent.js", "/ohif/%00.js", f"{LONG}.js"],
+)
 def test_what_is_no_file_of_the_viewer_is_not_given(client: WebClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404

@@ -12,7 +12,7 @@ from db.engine import Database
 from regionmir.core.records import Disclosure, Role
 from regionmir.web.guard import Guard
 from regionmir.web.signin.accounts import MOST_FAILURES
-from regionmir.web.signin.caller import WebCaller
+from regionmir.web.signin.caller import Scope, WebCaller
 from tests.integration.web.signin.conftest import PASSWORD
 from tests.support.doors import Browser
 
@@ -290,7 +290,8 @@ def test_while_the_database_is_away_the_door_says_so(opened: Callable[..., Guard
 
 def robot(token: str, address: str) -> WebCaller | None:
     known = token == "right"
-    return WebCaller("robot", Role.READER, Disclosure.IDENTIFIED, True, address, way="token") if known else None
+    scopes = frozenset({Scope.WRITE})
+    return WebCaller("robot", Role.READER, Disclosure.IDENTIFIED, scopes, address, way="token") if known else None
 
 
 @pytest.mark.parametrize("signin", ["none", "local"])
