@@ -116,8 +116,8 @@ build/deploy-tools/.installed: Makefile
 		compose-spec==0.2.1 helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 pyyaml==6.0.4
 	@touch $@
 
-deploy-check: build/deploy-tools/.installed
-	build/deploy-tools/bin/python deploy/check.py
+deploy-check: build/deploy-tools/.installed $(STAMP)
+	build/deploy-tools/bin/python deploy/check.py $(BIN)/python
 
 sbom: $(TOOLS)/.installed $(STAMP)
 	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \

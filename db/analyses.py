@@ -21,6 +21,8 @@ from regionmir.core.identifiers import Uid
 from regionmir.core.records import EmbeddedRegion, InstanceState
 
 MAX_ATTEMPTS: Final = 5
+"""The index `analysis_hopeless` holds what was tried so often."""
+
 NOT_A_CHEST: Final = "not a frontal chest radiograph"
 NO_REGION: Final = "no region found"
 BY_A_MODEL: Final = (NOT_A_CHEST, NO_REGION)

@@ -110,13 +110,19 @@ def results_made(session: Session, study: CompleteStudy) -> None:
 
 
 def _with_new_instances(model_pk: int) -> Select[int]:
-    """Select the studies with instances indexed lately, after their results were made."""
+    """Select the studies with instances indexed lately, after their results were made, from whose results go somewhere.
+
+    What decides that is asked first: a back-fill, or senders without results, leave nothing to look through.
+    """
     row, results = InstanceRow, StudyResultsRow
     return (
         select(SeriesRow.study_pk)
         .join(row, row.series_pk == SeriesRow.pk)
+        .join(PeerRow, PeerRow.ae_title == row.source_ae)
         .outerjoin(results, (results.study_pk == SeriesRow.study_pk) & (results.model_pk == model_pk))
         .where(
+            PeerRow.results_to != "",
+            row.called_ae != "",
             row.state == InstanceState.INDEXED,
             row.indexed_at > func.now() - dt.timedelta(days=LOOK_BACK_DAYS),
             or_(results.made_at.is_(None), row.indexed_at > results.made_at),

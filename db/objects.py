@@ -1,10 +1,10 @@
 """Which objects the tables speak of: what must lie on the disk, of current, hidden and other versions of instances."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, literal, select, true, union_all
+from sqlalchemy import ColumnElement, case, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from db.tables import InstanceRow, InstanceVersionRow, RemovedInstanceRow
@@ -49,13 +49,17 @@ def expected(session: Session) -> Iterator[ExpectedObject]:
 
 def is_expected(session: Session, storage_key: str) -> bool:
     """True where a row speaks of this object now."""
+    return storage_key in spoken_of(session, [storage_key])
+
+
+def spoken_of(session: Session, storage_keys: Collection[str]) -> set[str]:
+    """Return those of the objects that a row speaks of now."""
     which: list[tuple[Any, ColumnElement[bool]]] = [
         (row.storage_key, row.kept != Kept.NOTHING) for row in (InstanceRow, InstanceVersionRow)
     ]
-    which.append((RemovedInstanceRow.storage_key, true()))
-    return any(
-        session.scalar(select(key).where(key == storage_key, stays).limit(1)) is not None for key, stays in which
-    )
+    which.append((RemovedInstanceRow.storage_key, RemovedInstanceRow.storage_key != ""))
+    keys = list(storage_keys)
+    return {found for key, stays in which for found in session.scalars(select(key).where(key.in_(keys), stays))}
 
 
 def _content(row: type[InstanceRow] | type[InstanceVersionRow]) -> ColumnElement[str]:

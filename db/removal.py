@@ -229,15 +229,7 @@ def _forget_made(session: Session, pks: Collection[int]) -> None:
         session.execute(delete(row).where(or_(*(column.in_(pks) for column in columns))))
     anchored = select(ResultSetRow.code).where(ResultSetRow.anchor_instance_pk.in_(pks))
     wanted = WantedAnswerRow
-    session.execute(
-        delete(wanted).where(
-            or_(
-                wanted.instance_pk.in_(pks),
-                wanted.anchor_instance_pk.in_(pks),
-                wanted.result_set_code.in_(anchored),
-            )
-        )
-    )
+    session.execute(delete(wanted).where(wanted.result_set_code.in_(anchored)))
     session.execute(delete(ResultSetRow).where(ResultSetRow.anchor_instance_pk.in_(pks)))
     session.execute(_PRUNE_HITS, {"pks": list(pks)})
 
@@ -247,6 +239,7 @@ _MADE: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
     (RelevanceFeedbackRow, (RelevanceFeedbackRow.query_instance_pk, RelevanceFeedbackRow.hit_instance_pk)),
     (DrawnBoxRow, (DrawnBoxRow.instance_pk,)),
     (DeliveryRow, (DeliveryRow.instance_pk,)),
+    (WantedAnswerRow, (WantedAnswerRow.instance_pk, WantedAnswerRow.anchor_instance_pk)),
 )
 """Tables that speak of instances, and the columns that name them."""
 
@@ -254,9 +247,10 @@ _PRUNE_HITS: Final = text(
     "UPDATE result_set SET hits = (SELECT coalesce(jsonb_agg(hit ORDER BY place), '[]'::jsonb) "
     "FROM jsonb_array_elements(hits) WITH ORDINALITY AS each(hit, place) "
     "WHERE NOT (hit ->> 'instance_pk')::bigint = ANY (:pks)) "
-    "WHERE EXISTS (SELECT FROM jsonb_array_elements(hits) AS one WHERE (one ->> 'instance_pk')::bigint = ANY (:pks))"
+    "WHERE jsonb_path_query_array(hits, '$[*].instance_pk') "
+    "@> ANY (ARRAY(SELECT to_jsonb(pk) FROM unnest(CAST(:pks AS bigint[])) AS pk))"
 )
-"""Takes hits out of kept answers; the others keep their ranks."""
+"""Takes hits out of kept answers, found by the index `result_set_hit`; the others keep their ranks."""
 
 
 def _forget_empty(session: Session, doomed: Sequence[_Doomed], removal: Removal) -> set[int]:

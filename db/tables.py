@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -348,6 +349,11 @@ class AnalysisRow(Base):
             postgresql_where=text("state IN ('waiting', 'indexing')"),
         ),
         Index("analysis_ended", "model_pk", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+        Index(
+            "analysis_hopeless",
+            "model_pk",
+            postgresql_where=text("attempts >= 5 AND state IN ('waiting', 'indexing')"),
+        ),
     )
     model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"), primary_key=True)
     instance_pk: Mapped[int] = mapped_column(
@@ -485,7 +491,16 @@ class ResultSetRow(Base):
     """One answered similarity query, named by an opaque code that may appear outside."""
 
     __tablename__ = "result_set"
-    __table_args__ = (Index("result_set_anchor", "anchor_instance_pk"), Index("result_set_age", "created_at"))
+    __table_args__ = (
+        Index("result_set_anchor", "anchor_instance_pk"),
+        Index("result_set_age", "created_at"),
+        Index(
+            "result_set_hit",
+            literal_column("jsonb_path_query_array(hits, '$[*].instance_pk')").label("instance_pks"),
+            postgresql_using="gin",
+            postgresql_ops={"instance_pks": "jsonb_path_ops"},
+        ),
+    )
     code: Mapped[str] = mapped_column(primary_key=True)
     model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))
     anatomy_pk: Mapped[Small] = mapped_column(ForeignKey("anatomy.pk"))
@@ -547,6 +562,9 @@ class WantedAnswerRow(Base):
             postgresql_nulls_not_distinct=True,
         ),
         Index("wanted_answer_waiting", "asked_at", postgresql_where=text("state = 'waiting'")),
+        Index("wanted_answer_instance", "instance_pk"),
+        Index("wanted_answer_anchor", "anchor_instance_pk"),
+        Index("wanted_answer_result", "result_set_code"),
     )
     pk: Mapped[Pk]
     way: Mapped[str]
@@ -581,6 +599,7 @@ class DeliveryRow(Base):
         Index("delivery_sending", "destination", "lease_until", postgresql_where=text("state = 'sending'")),
         Index("delivery_state", "state"),
         Index("delivery_study", "study_pk"),
+        Index("delivery_instance", "instance_pk"),
         Index("delivery_transaction", "transaction_uid", postgresql_where=text("transaction_uid IS NOT NULL")),
     )
     pk: Mapped[Pk]
@@ -890,6 +909,8 @@ class RelevanceFeedbackRow(Base):
             postgresql_nulls_not_distinct=True,
         ),
         CheckConstraint("query_instance_pk <> hit_instance_pk", name="relevance_feedback_of_two"),
+        Index("relevance_feedback_query", "query_instance_pk"),
+        Index("relevance_feedback_hit", "hit_instance_pk"),
     )
     pk: Mapped[Pk]
     actor: Mapped[str]
@@ -935,6 +956,8 @@ class ExplanationRow(Base):
         CheckConstraint("state IN ('waiting', 'making', 'made', 'failed')", name="explanation_state_known"),
         CheckConstraint("(state = 'made') = (maps IS NOT NULL)", name="explanation_answer"),
         Index("explanation_waiting", "asked_at", postgresql_where=text("state IN ('waiting', 'making')")),
+        Index("explanation_query", "query_instance_pk"),
+        Index("explanation_hit", "hit_instance_pk"),
     )
     pk: Mapped[Pk]
     model_pk: Mapped[int] = mapped_column(ForeignKey("model.pk"))

@@ -1,10 +1,12 @@
 """Check what is in this folder as far as that goes without an engine or a cluster. Used by `make deploy-check`.
 
 Dockerfiles by hadolint; the compose file by the Compose specification; the Helm chart linted and rendered by Helm's own
-library in several variants, each manifest compared with Kubernetes' schemas; units by systemd-analyze, alert rules by
+library in several variants, each manifest compared with Kubernetes' schemas, and the web process asked whether it would
+start with these settings (the first argument is a Python that has RegionMIR); units by systemd-analyze, alert rules by
 promtool, the balancer's file by haproxy, where these are installed. Nothing is built, started or pulled.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -18,12 +20,31 @@ import yaml
 HERE = Path(__file__).parent
 CHART = HERE / "helm" / "regionmir"
 KUBERNETES = "1.31.0"
+ADDRESS = {"externalUrl": "https://regionmir.example"}
+OIDC = {"issuer": "https://login.example", "clientId": "regionmir"}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "defaults": {},
-    "s3 and hpa": {"storage": {"s3Url": "s3://films"}, "indexWorker": {"autoscaling": {"kind": "hpa"}}},
-    "fixed and replica": {"replicaUrl": True, "indexWorker": {"autoscaling": {"kind": "none"}, "replicas": 3}},
-    "claim and monitor": {"storage": {"existingClaim": "films"}, "metrics": {"podMonitor": True}},
+    "local users": {"web": ADDRESS},
+    "s3 and hpa": {"storage": {"s3Url": "s3://films"}, "indexWorker": {"autoscaling": {"kind": "hpa"}}, "web": ADDRESS},
+    "fixed and replica": {
+        "replicaUrl": True,
+        "indexWorker": {"autoscaling": {"kind": "none"}, "replicas": 3},
+        "web": ADDRESS | {"signin": "oidc", "oidc": OIDC},
+    },
+    "claim and monitor": {
+        "storage": {"existingClaim": "films"},
+        "metrics": {"podMonitor": True},
+        "web": ADDRESS | {"signin": "oidc", "oidc": OIDC | {"secretKey": "oidc-secret"}},
+    },
+    "proxy": {"web": ADDRESS | {"signin": "proxy", "proxies": "10.0.0.0/24"}},
 }
+INCOMPLETE: dict[str, dict[str, Any]] = {
+    "web.externalUrl": {},
+    "web.oidc.issuer": {"web": ADDRESS | {"signin": "oidc"}},
+    "web.oidc.clientId": {"web": ADDRESS | {"signin": "oidc", "oidc": {"issuer": "https://login.example"}}},
+    "web.proxies": {"web": ADDRESS | {"signin": "proxy"}},
+}
+"""Values with which nobody could sign in, by the value that is missing."""
+
 OF_OTHERS = ("keda.sh/v1alpha1", "monitoring.coreos.com/v1")
 """Kinds that Kubernetes itself has no schema for."""
 
@@ -67,6 +88,15 @@ def _chart() -> Iterator[str]:
                 for manifest in yaml.safe_load_all(text):
                     if manifest:
                         yield from _manifest(f"{name}: {path}", manifest)
+                        yield from _web(f"{name}: {path}", manifest)
+        for missing, values in INCOMPLETE.items():
+            try:
+                chart.render(values, name="site", namespace="regionmir")
+            except Exception as error:
+                if f"{missing}:" not in str(error):
+                    yield f"without {missing}: {error}"
+            else:
+                yield f"without {missing}: nothing is said"
 
 
 def _manifest(where: str, manifest: dict[str, Any]) -> Iterator[str]:
@@ -78,6 +108,27 @@ def _manifest(where: str, manifest: dict[str, Any]) -> Iterator[str]:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     except Exception as error:
         yield f"{where}: {manifest['kind']}: {error}"
+
+
+def _web(where: str, manifest: dict[str, Any]) -> Iterator[str]:
+    """Yield why the web process would not start with the settings of its pod, and what of them no volume holds."""
+    if manifest["kind"] != "Deployment" or not manifest["metadata"]["name"].endswith("-web") or len(sys.argv) < 2:
+        return
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    settings = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    secret = settings.get("REGIONMIR_OIDC_CLIENT_SECRET_FILE")
+    if secret is not None:
+        settings["REGIONMIR_OIDC_CLIENT_SECRET_FILE"] = __file__  # any file that is there
+        if not any(Path(secret).is_relative_to(mount["mountPath"]) for mount in container["volumeMounts"]):
+            yield f"{where}: {secret} is in no volume"
+    asked = (
+        "from regionmir.core.settings import load_settings\n"
+        "from regionmir.web.signin.exposure import is_secure, require_safe\n"
+        "settings = load_settings()\nrequire_safe(settings)\nassert is_secure(settings)"
+    )
+    image = (HERE / "container" / "web.Dockerfile").read_text(encoding="utf-8")
+    settings |= dict(re.findall(r"(REGIONMIR_HTTP_HOST)=(\S+)", image))
+    yield from _run(f"{where}: settings of the web process", [sys.argv[1], "-c", asked], settings)
 
 
 def _units() -> Iterator[str]:
@@ -107,9 +158,9 @@ def _others() -> Iterator[str]:
             yield from _run(f"{program} {' '.join(arguments[:2])}", [program, *arguments])
 
 
-def _run(what: str, command: list[str]) -> Iterator[str]:
+def _run(what: str, command: list[str], environment: dict[str, str] | None = None) -> Iterator[str]:
     print(what)
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         yield f"{what}: {(done.stdout + done.stderr).strip()}"
 

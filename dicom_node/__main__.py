@@ -19,6 +19,7 @@ from dicom_node.node import Node
 from dicom_node.server import Sockets, bound_sockets, serve
 from dicom_node.sharing import SharedFailedAnchors
 from regionmir.archive.archive import replica_of
+from regionmir.archive.removing import copy_dropper
 from regionmir.archive.wakeups import Wakeups
 from regionmir.core.errors import DatabaseUnavailable, RegionMirError
 from regionmir.core.logging import configure_logging
@@ -155,6 +156,7 @@ def accept(shared: Shared, number: int, stop: Event, ready: Ready) -> None:
     broker = CeleryQueue(settings.require_redis_url())
     queue = Wakeups(broker)
     store = open_store(settings)
+    copies = copy_dropper(database, store)
     try:
         node = Node(
             settings, database, store, queue, settings.pseudonymizer(),
@@ -162,6 +164,8 @@ def accept(shared: Shared, number: int, stop: Event, ready: Ready) -> None:
         )  # fmt: skip
         with monitored(settings, "node", number):
             server = serve(node, inherited=shared.sockets, limits=shared.limits)
+            if number == 0:  # the processes of a node share their copies
+                copies.start()
             gc.freeze()  # what is there now stays: no collection needs to look at it again
             ready()
             queue.wake()  # for what a killed node filed without waking anyone
@@ -169,6 +173,7 @@ def accept(shared: Shared, number: int, stop: Event, ready: Ready) -> None:
             shared.sockets.close()
             server.stop()
     finally:
+        copies.stop()
         queue.stop()
         broker.close()
         store.close()

@@ -7,6 +7,7 @@ every answer, and the one that a destination of results is sent. `RGN_<region>` 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pydicom.dataset import Dataset
@@ -55,8 +56,8 @@ class RegionBoxes:
 
     def outgoing(self, node: "Node") -> Outgoing:
         """Return what a C-STORE of it needs."""
-        path = node.store.path(self.film.storage_key)
-        return Outgoing(path, Uid(BOXES_CLASS), self.sent_uid, Uid(ExplicitVRLittleEndian), copied=True)
+        place = partial(node.store.path, self.film.storage_key)
+        return Outgoing(place, Uid(BOXES_CLASS), self.sent_uid, Uid(ExplicitVRLittleEndian), copied=True)
 
     def made(self, node: "Node", accepted: Collection[str]) -> Dataset:
         """Return the object in one of the accepted transfer syntaxes (none is compressed)."""

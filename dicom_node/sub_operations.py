@@ -6,6 +6,7 @@ association, and is kept nowhere.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
@@ -121,5 +122,5 @@ def shipment(
 
 
 def _outgoing(node: "Node", one: StoredInstance, sent_as: Uid, *, copied: bool = False) -> Outgoing:
-    path = node.store.path(one.storage_key)
-    return Outgoing(path, one.sop_class_uid, sent_as, one.transfer_syntax_uid, copied=copied)
+    place = partial(node.store.path, one.storage_key)
+    return Outgoing(place, one.sop_class_uid, sent_as, one.transfer_syntax_uid, copied=copied)

@@ -18,13 +18,13 @@ from db.engine import Database
 from db.instances import ClaimedInstance
 from regionmir.core.errors import Transient
 from regionmir.core.keeping import StoragePolicy
+from regionmir.core.periodic import Periodic
 from regionmir.monitoring.figures import FINISHED
 from regionmir.pixels.layout import DEFAULT_MAX_PIXELS
 from regionmir.storage.uploads import Uploads
 from workers.boxes import embed_waiting
 from workers.explaining import explain_waiting
 from workers.models import InUse, Models
-from workers.periodic import Periodic
 from workers.pipeline import Analyser, ObjectPaths, Outcome, judged, read_film, write_outcomes
 from workers.reading import Film, Wanted
 from workers.uploads import index_uploaded

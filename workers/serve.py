@@ -17,9 +17,10 @@ from celery.signals import setup_logging, worker_shutting_down
 from db import embeddings
 from db.engine import Database
 from db.migrate import wait_current
-from regionmir.archive.removing import remove_objects
+from regionmir.archive.removing import copy_dropper, remove_objects
 from regionmir.archive.retention import Retention, terms_of
 from regionmir.core.identifiers import parse_ae_title
+from regionmir.core.periodic import Periodic
 from regionmir.core.readiness import tell_ready
 from regionmir.core.settings import Settings
 from regionmir.core.syslog import parse_syslog_target
@@ -39,7 +40,6 @@ from workers.indexer import Indexer
 from workers.memory import give_back
 from workers.models import Load, Models
 from workers.pacs_sync import DeletionHook, PacsSync
-from workers.periodic import Periodic
 from workers.planning import StudyPlanner
 from workers.recall import measure_recall
 from workers.reconcile import reconcile
@@ -98,7 +98,9 @@ def serve_index(settings: Settings, load_model: Load, configured: str = "", *, p
         add_explain_task(app, indexer.explain_pairs)
         memory = Periodic("give-back-memory", _GIVE_BACK_S, give_back)
         at_end.callback(memory.stop)
-        for timer in (poll, others, memory):
+        copies = copy_dropper(database, objects)
+        at_end.callback(copies.stop)
+        for timer in (poll, others, memory, copies):
             timer.start()
         return _work(app, [SEARCH_QUEUE, INDEX_QUEUE], pool="solo")
 
@@ -138,6 +140,7 @@ def serve_light(settings: Settings) -> int:
             Periodic("wanted-answers", _ANSWER_S, partial(_answer, answering, deliverer), immediately=True),
             Periodic("forget-uploads", min(_HOUSEKEEPING_S, settings.upload_keep_s), forget_uploads, immediately=True),
             Periodic("remove-deleted", _HOUSEKEEPING_S, partial(remove_objects, database, objects), immediately=True),
+            copy_dropper(database, objects),
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
         stopping = Event()

@@ -1,12 +1,17 @@
 """Removing from the disk what was taken out of the archive: after the commit, durably, and again after a crash."""
 
+from collections.abc import Collection
+from functools import partial
+
 from db import removed
 from db.engine import Database
-from db.objects import is_expected
+from db.objects import is_expected, spoken_of
 from db.snapshot import may_remove_objects
+from regionmir.core.periodic import Periodic
 from regionmir.storage import FileStore
 
 _AT_ONCE = 200
+_COPIES_S = 600.0
 
 
 def remove_objects(database: Database, store: FileStore) -> int:
@@ -26,3 +31,21 @@ def remove_objects(database: Database, store: FileStore) -> int:
                 if not is_expected(session, key):
                     count += store.delete(key)
             removed.objects_gone(session, list(left))
+
+
+def copy_dropper(database: Database, store: FileStore) -> Periodic:
+    """Return what drops, every ten minutes, copies on this machine of objects that no row speaks of any more.
+
+    Each process with a store runs one: who removes an object from a bucket does not reach what others have copied.
+    """
+    return Periodic("drop-copies", _COPIES_S, partial(drop_copies, database, store), immediately=True)
+
+
+def drop_copies(database: Database, store: FileStore) -> int:
+    """Drop such copies now; return how many. Raises `StorageUnavailable`, `DatabaseUnavailable`."""
+
+    def known(keys: Collection[str]) -> set[str]:
+        with database.session() as session:
+            return spoken_of(session, keys)
+
+    return store.drop_copies(known)

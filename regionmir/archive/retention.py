@@ -110,7 +110,8 @@ class Retention:
                 if not may_remove_objects(session):
                     report.postponed = True
                     return report
-                self.store.sweep_removed(self._is_wanted)
+                if not after:
+                    self.store.sweep_removed(self._is_wanted, self.terms.settle_s)
                 waiting = removals.waiting(session, after=after)
                 removals.done(session, [key for key in waiting if self._is_gone(key, report)])
             if not waiting:

@@ -45,15 +45,21 @@ class NotAccepted(RegionMirError):
 class Outgoing:
     """One instance on disk that is to be sent. `exact`: a Part 10 file whose meta group agrees with its data set.
 
-    `copied`: what is sent is what the converter makes of it, never the file; `sop_instance_uid` is that one's.
+    `place`: where it is, or what says so when its turn comes. `copied`: what is sent is what the converter makes of it,
+    never the file; `sop_instance_uid` is that one's.
     """
 
-    path: Path
+    place: Path | Callable[[], Path]
     sop_class_uid: Uid
     sop_instance_uid: Uid
     transfer_syntax_uid: Uid
     exact: bool = True
     copied: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Where it is; one in a bucket is fetched now. Raises `FileNotFoundError`, `StorageUnavailable`."""
+        return self.place if isinstance(self.place, Path) else self.place()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,12 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """The outcome for one file; `status` where the peer answered, `detail` for people."""
+    """The outcome for one file; `status` where the peer answered, `detail` for people.
 
-    path: Path
+    `path` is None of one whose place is told when its turn comes.
+    """
+
+    path: Path | None
     result: Result
     detail: str = ""
     status: Status | None = None
@@ -154,4 +157,5 @@ def attempt(opened: Association, one: Outgoing, message_id: int, sending: Sendin
 
 
 def _outcome(one: Outgoing, result: Result, detail: str, status: Status | None = None) -> SentFile:
-    return SentFile(one.path, result, detail, status, one.sop_instance_uid)
+    path = one.place if isinstance(one.place, Path) else None
+    return SentFile(path, result, detail, status, one.sop_instance_uid)

@@ -2,12 +2,14 @@
 
 `keep` returns when the PUT has been answered: an S3-compatible store answers when the object is durable, and stores all
 of it or nothing. Keys are made of the content's hash, so a PUT that is done twice changes nothing. Reading goes by a
-folder of copies on the local disk, which may be emptied at any time.
+folder of copies on the local disk, which may be emptied at any time. What goes from the bucket leaves the copies of
+other machines when these ask whether anybody still speaks of it (`drop_copies`).
 """
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -32,6 +34,8 @@ _TIMEOUT_S = 10
 _ATTEMPTS = 3
 _KEPT_COPY_S = 600.0
 """A copy that was asked for so lately is not removed: somebody may be about to open it."""
+_ASKED_AT_ONCE = 1000
+"""Copies that are asked about with one statement."""
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
@@ -115,29 +119,58 @@ class BucketStore(FileStore):
         return float(time.time() - self._head(key)["LastModified"].timestamp())
 
     def delete(self, key: str) -> bool:
+        self._drop_copy(key)
         if not self.exists(key):
             return False
-        with _bucket_errors():
-            self._client.delete_object(Bucket=self._url.bucket, Key=self._name(key))
-        super().path(key).unlink(missing_ok=True)
+        self._delete(self._name(key))
         return True
 
     def remove(self, key: str, older_than_s: float, wanted: Callable[[str], bool]) -> bool:
+        """As of a `FileStore`; but a copy lies aside until `sweep_removed` finds it as old as that.
+
+        A bucket deletes whatever has the name: also the same object that arrives at that moment.
+        """
+        aside = self._removed(key)
         try:
-            if self.age_s(key) < older_than_s or wanted(key):
+            if wanted(key) or not self._moved(key, aside, older_than_s):
                 return False
         except FileNotFoundError:
+            self._drop_copy(key)
             return True
-        self._move(self._name(key), self._removed(key))
-        super().path(key).unlink(missing_ok=True)
-        return not self._settle(key, wanted)
+        if not wanted(key):
+            return True
+        self._copy(aside, self._name(key))
+        return False
 
-    def sweep_removed(self, wanted: Callable[[str], bool]) -> None:
+    def sweep_removed(self, wanted: Callable[[str], bool], older_than_s: float) -> None:
+        """Delete what has lain aside for longer; what is `wanted` and not in its place is put back."""
+        before = time.time() - older_than_s
         pages = self._client.get_paginator("list_objects_v2")
         with _bucket_errors():
             found = list(pages.paginate(Bucket=self._url.bucket, Prefix=self._removed("")))
         for one in (one for page in found for one in page.get("Contents", [])):
-            self._settle(str(one["Key"]).removeprefix(self._removed("")).replace("_", "/", 2), wanted)
+            if one["LastModified"].timestamp() <= before:
+                aside = str(one["Key"])
+                key = aside.removeprefix(self._removed("")).replace("_", "/", 2)
+                if wanted(key) and not self.exists(key):
+                    self._copy(aside, self._name(key))
+                self._delete(aside)
+
+    def drop_copies(self, spoken_of: Callable[[Collection[str]], set[str]]) -> int:
+        before, old = time.time() - _KEPT_COPY_S, []
+        with storage_errors():
+            for path in self.copies_dir.glob("*/*/*.dcm"):
+                key = path.relative_to(self.copies_dir).as_posix()
+                if KEY.fullmatch(key) and _used_at(path) <= before:
+                    old.append(key)
+            dropped = 0
+            for start in range(0, len(old), _ASKED_AT_ONCE):
+                keys = old[start : start + _ASKED_AT_ONCE]
+                for key in set(keys) - spoken_of(keys):
+                    if _used_at(super().path(key)) <= before:  # and nobody has asked for it meanwhile
+                        self._drop_copy(key)
+                        dropped += 1
+        return dropped
 
     def bring(self, key: str, source: Path) -> None:
         with source.open("rb") as file:
@@ -160,11 +193,7 @@ class BucketStore(FileStore):
                         yield key
 
     def set_aside(self, key: str, older_than_s: float) -> bool:
-        if self.age_s(key) < older_than_s:
-            return False
-        self._move(self._name(key), f"{self._url.prefix}unreferenced/{key.replace('/', '_')}")
-        super().path(key).unlink(missing_ok=True)
-        return True
+        return self._moved(key, f"{self._url.prefix}unreferenced/{key.replace('/', '_')}", older_than_s)
 
     def close(self) -> None:
         """Close the connections to the bucket."""
@@ -187,24 +216,35 @@ class BucketStore(FileStore):
         with _bucket_errors():
             self._client.put_object(Bucket=self._url.bucket, Key=self._name(key), Body=file, ContentLength=size)
 
-    def _move(self, name: str, target: str) -> None:
-        source = {"Bucket": self._url.bucket, "Key": name}
-        with _bucket_errors():
-            self._client.copy_object(Bucket=self._url.bucket, Key=target, CopySource=source)
-            self._client.delete_object(**source)
+    def _moved(self, key: str, target: str, older_than_s: float) -> bool:
+        """Move an object, unless it was written less than `older_than_s` ago, also while it is being copied.
 
-    def _settle(self, key: str, wanted: Callable[[str], bool]) -> bool:
-        """Put an object that lies aside back where it is `wanted`, else delete it; return whether it is back."""
-        aside = self._removed(key)
-        if wanted(key):
-            self._move(aside, self._name(key))
-            return True
+        Raises `FileNotFoundError`.
+        """
+        if self.age_s(key) < older_than_s:
+            return False
+        self._copy(self._name(key), target)
+        if self.age_s(key) < older_than_s:
+            return False
+        self._delete(self._name(key))
+        self._drop_copy(key)
+        return True
+
+    def _copy(self, name: str, target: str) -> None:
         with _bucket_errors():
-            self._client.delete_object(Bucket=self._url.bucket, Key=aside)
-        return False
+            source = {"Bucket": self._url.bucket, "Key": name}
+            self._client.copy_object(Bucket=self._url.bucket, Key=target, CopySource=source)
+
+    def _delete(self, name: str) -> None:
+        with _bucket_errors():
+            self._client.delete_object(Bucket=self._url.bucket, Key=name)
+
+    def _drop_copy(self, key: str) -> None:
+        with storage_errors():
+            self._files.remove(super().path(key))
 
     def _removed(self, key: str) -> str:
-        """Return the name in the bucket of an object between the decision to remove it and its deletion."""
+        """Return the name in the bucket of an object that is removed, until it is deleted for good."""
         return f"{self._url.prefix}removed/{key.replace('/', '_')}"
 
     def _fetch(self, key: str, copy: Path) -> None:
@@ -215,6 +255,7 @@ class BucketStore(FileStore):
             try:
                 for chunk in body.iter_chunks(CHUNK):
                     self._files.write(descriptor, chunk)
+                self._files.sync(descriptor)  # a copy that is there is not looked at again
             except BaseException:
                 self._files.remove(arriving)
                 raise
@@ -255,6 +296,14 @@ class BucketStore(FileStore):
         if key:
             super().path(key)
         return f"{self._url.prefix}objects/{key}"
+
+
+def _used_at(path: Path) -> float:
+    """Return when a copy was made or asked for last, in seconds; infinity where it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _client(url: BucketUrl) -> Any:

@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
@@ -272,8 +272,11 @@ class FileStore:
                 self._files.sync_folder(folder)
         return True
 
-    def sweep_removed(self, wanted: Callable[[str], bool]) -> None:
-        """Put right what a crash in the middle of `remove` left: back where it is `wanted`, else deleted."""
+    def sweep_removed(self, wanted: Callable[[str], bool], older_than_s: float) -> None:
+        """Put right what a crash in the middle of `remove` left: back where it is `wanted`, else deleted.
+
+        At once: `older_than_s` is for stores in which an arrival and a removal can meet.
+        """
         with storage_errors():
             for aside in _sorted(self._root / _REMOVED):
                 key = aside.name.replace("_", "/", 2)
@@ -283,6 +286,14 @@ class FileStore:
                     self._sync_entries(self.path(key).parent)
                 else:
                     self._files.remove(aside)
+
+    def drop_copies(self, spoken_of: Callable[[Collection[str]], set[str]]) -> int:
+        """Delete copies on this machine of objects that nobody speaks of; return how many.
+
+        `spoken_of` returns those keys of the given ones that somebody speaks of. Copies that were made or asked for in
+        the last ten minutes stay until the next time. A local file system has none. Raises `StorageUnavailable`.
+        """
+        return 0
 
     def close(self) -> None:
         """Let go of what is held open: nothing, on a local file system."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 import uvicorn
 
 from db.durability import require_durable
+from regionmir.archive.removing import copy_dropper
 from regionmir.core.errors import DatabaseUnavailable, RegionMirError
 from regionmir.core.logging import configure_logging
 from regionmir.core.readiness import tell_ready
@@ -56,7 +57,10 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn stops, then raises the signal again for who was there before
     server = _Server(config)
+    copies = copy_dropper(site.database, site.archive.store)
+    copies.start()
     server.run()
+    copies.stop()
     site.close()
     stop_tracing()
     return 0 if server.started else 2

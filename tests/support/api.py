@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from db import api_tokens
 from db.engine import Database
+from regionmir.core.periodic import Periodic
 from regionmir.core.records import Disclosure
 from regionmir.core.settings import Settings
 from regionmir.storage import FileStore
@@ -26,7 +27,6 @@ from tests.support.fake_model import FakeModel
 from tests.support.filing import PSEUDONYMIZER, file_film
 from tests.support.web_client import WebClient
 from workers.indexer import Indexer
-from workers.periodic import Periodic
 
 ALL_SCOPES = ("query", "read", "write")
 _POLL_S = 0.05

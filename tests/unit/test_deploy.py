@@ -10,6 +10,7 @@ import yaml
 
 from regionmir.core.settings import Settings
 from regionmir.monitoring.exporter import PROCESSES
+from regionmir.sandbox.pool import AT_ONCE
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -63,6 +64,16 @@ def test_services_of_the_compose_file_are_confined_and_pinned() -> None:
             assert service["read_only"]
             assert service["cap_drop"] == ["ALL"]
     assert services["web"]["ports"] == ["127.0.0.1:8080:8080"]
+
+
+def test_every_process_of_the_chart_has_memory_for_the_objects_that_it_decodes_at_once() -> None:
+    chart = DEPLOY / "helm" / "regionmir"
+    values = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))
+    assert "REGIONMIR_DECODE_MEMORY_BYTES" in (chart / "templates" / "_helpers.tpl").read_text(encoding="utf-8")
+    own = {"node": 0.5, "lightWorker": 0.5, "web": 0.5, "indexWorker": 1.5}
+    for name, of_itself in own.items():
+        limit = values[name]["resources"]["limits"]["memory"]
+        assert float(limit.removesuffix("Gi")) >= AT_ONCE * values["decodeMemoryBytes"] / 2**30 + of_itself, name
 
 
 def test_the_torch_of_the_images_is_the_pinned_one() -> None:

@@ -1,6 +1,7 @@
 """`regionmir delete`, `removed`, `patient` and `reconcile --pacs`, as an operator types them; a real Orthanc."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,6 +15,7 @@ from db import instances, objects, patients, removal, removed
 from db.engine import Database
 from db.tables import StudyRow
 from regionmir.admin.main import main
+from regionmir.archive.removing import drop_copies
 from regionmir.storage import FileStore
 from regionmir.storage.bucket import BucketStore
 from tests.conftest import absent
@@ -71,6 +73,12 @@ def test_what_is_deleted_is_in_no_bucket_either_and_a_hidden_object_is_read_from
     code, told, _ = run("delete", "study", films[0].StudyInstanceUID, *why, "--yes", "--json")
     assert (code, told["objects_removed"]) == (0, 1)
     (left,) = bucket.keys()
+    copies = list(bucket.objects_dir.rglob("*.dcm"))
+    assert len(copies) == 2, "the machine on which they arrived has both"
+    for copy in copies:
+        os.utime(copy, (1, 1))
+    assert drop_copies(database, bucket) == 1
+    assert [copy.name for copy in bucket.objects_dir.rglob("*.dcm")] == [left.rpartition("/")[2]]
     with database.session() as session:
         assert [one.storage_key for one in objects.expected(session)] == [left]
         kept = removal.Removal("operator", "rejected", again=removed.Again.HIDE, keep=True)

@@ -1,6 +1,7 @@
 """What is deleted is in no table and no answer; what comes again is taken, hidden or refused; no object gets lost."""
 
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,18 @@ def test_a_deleted_study_is_in_no_table_and_no_answer_with_all_that_was_made_of_
     for expected in ('csd-code="110105"', 'EventActionCode="D"', "REALID3", "1.2.826.0.1.3"):
         assert expected in told[0].message
     assert "Canary" not in told[0].message
+
+
+def test_a_removal_scans_no_table(database: Database) -> None:
+    films, info = many_films(6, FOUND, 16)
+    seed(database, films, info=info)
+    asked(database, "ACC3")
+    asked(database, "ACC0")
+    with closing(Database(database.url, application_name="removing")) as removing, removing.session() as session:
+        session.execute(text("SET LOCAL enable_seqscan = off"))  # whatever is scanned now has no index
+        removal.remove(session, removal.named("study", "1.2.826.0.1.3"), BY)
+        scans = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE seq_scan > 0"
+        assert session.execute(text(scans)).all() == []
 
 
 def test_every_table_that_speaks_of_instances_is_known_to_the_removal() -> None:

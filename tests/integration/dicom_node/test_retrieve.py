@@ -1,5 +1,6 @@
 """C-GET and C-MOVE against real peers: whose bytes arrive, what is converted, and what is refused."""
 
+import hashlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -184,6 +185,30 @@ def test_what_cannot_be_converted_is_a_failed_sub_operation_that_names_its_insta
     assert (answer.sub_operations.completed, answer.sub_operations.failed) == (1, 1)
     assert answer.failed == (str(broken.SOPInstanceUID),)
     assert set(box) == {film.SOPInstanceUID}
+
+
+def test_each_object_is_asked_for_in_its_turn_and_a_missing_one_is_one_failed_sub_operation(
+    node: RunningNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = write_films(tmp_path, 3, StudyInstanceUID=synthetic_uid("one study"), PatientID="ONE")
+    node.receive(*films)
+    missing = films[1]
+    digest = hashlib.sha256(dataset_bytes(missing.read_bytes())).hexdigest()
+    box, sent_before, there = Box(), [], node.node.store.path
+
+    def path(key: str) -> Path:
+        sent_before.append(len(box))
+        if digest in key:
+            raise FileNotFoundError("no such object in the bucket")
+        return there(key)
+
+    monkeypatch.setattr(node.node.store, "path", path)
+    answer = get(node.peer, CALLER, study_of(missing), box.take)
+
+    assert answer.status.code == 0xB000
+    assert answer.failed == (str(dcmread(missing).SOPInstanceUID),)
+    assert len(box) == 2
+    assert sent_before[-1] > 0
 
 
 def test_when_every_sub_operation_fails_so_does_the_retrieve(node: RunningNode, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from regionmir.core.settings import load_settings
 from regionmir.storage import FileStore, open_store
 from regionmir.storage.bucket import BucketStore, BucketUrl, parse_bucket_url
 from tests.support.bucket import CREDENTIALS, bucket_server, new_bucket
+from tests.support.files import RecordingFiles
 from tests.support.peers import free_port
 
 SYNTAX = Uid("1.2.840.10008.1.2.1")
@@ -123,6 +125,92 @@ def test_a_deleted_object_is_gone_and_one_set_aside_is_kept_under_another_name(s
         store.path("../../etc/passwd")
 
 
+def test_a_deleted_object_leaves_no_copy_here_also_where_another_machine_was_first(
+    store: BucketStore, url: str, tmp_path: Path
+) -> None:
+    other = BucketStore(tmp_path / "two", url, 1 << 30)
+    first, second = receive(store, b"first"), receive(store, b"second")
+    assert other.delete(first)
+    assert other.delete(second)
+    assert not store.delete(first), "it is gone already"
+    assert store.remove(second, 0, lambda _: False)
+    assert list(store.copies_dir.rglob("*.dcm")) == []
+    other.close()
+
+
+def test_copies_of_what_nobody_speaks_of_are_dropped_unless_asked_for_a_moment_ago(
+    store: BucketStore,
+) -> None:
+    old, wanted, recent = (receive(store, content) for content in (b"old", b"wanted", b"recent"))
+    for key in (old, wanted):
+        os.utime(store.copies_dir / key, (1, 1))
+    assert store.drop_copies(lambda keys: {wanted} & set(keys)) == 1
+    left = {copy.relative_to(store.copies_dir).as_posix() for copy in store.copies_dir.rglob("*.dcm")}
+    assert left == {wanted, recent}
+    assert store.exists(old), "only the copy goes"
+
+
+def test_a_copy_is_on_the_disk_before_it_has_its_name(store: BucketStore, url: str, tmp_path: Path) -> None:
+    key, files = receive(store, b"film"), RecordingFiles()
+    other = BucketStore(tmp_path / "two", url, 1 << 30, files)
+    files.calls.clear()
+    other.path(key)
+    assert [what for what, _ in files.calls] == ["create", "write", "sync", "close", "rename"]
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "moment", ["before-call.s3.CopyObject", "after-call.s3.CopyObject", "before-call.s3.DeleteObject"]
+)
+def test_an_object_that_arrives_again_while_it_is_removed_is_not_lost(
+    store: BucketStore, url: str, tmp_path: Path, moment: str
+) -> None:
+    key = receive(store, b"film")
+    other = BucketStore(tmp_path / "two", url, 1 << 30)
+    committed: list[str] = []
+    arrive = Once(lambda: receive(other, b"film"))
+    store._client.meta.events.register(moment, arrive)
+    time.sleep(2.1)
+    store.remove(key, 2.0, lambda _: False)
+    assert arrive.done
+    committed.append(key)
+    store.sweep_removed(lambda key: key in committed, 60.0)
+    assert list(aside(store)) != [], "what lies aside is not looked at before its time"
+    store.sweep_removed(lambda key: key in committed, 0.0)
+    assert store.dataset_sha256(key) == sha256(b"film").hexdigest()
+    assert aside(store) == []
+    other.close()
+
+
+def test_an_object_that_arrives_again_while_it_is_set_aside_stays(store: BucketStore, url: str, tmp_path: Path) -> None:
+    key = receive(store, b"film")
+    other = BucketStore(tmp_path / "two", url, 1 << 30)
+    store._client.meta.events.register("after-call.s3.CopyObject", Once(lambda: receive(other, b"film")))
+    time.sleep(2.1)
+    assert not store.set_aside(key, 2.0)
+    assert store.exists(key)
+    other.close()
+
+
+class Once:
+    """Does something at the first call."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        self.done = False
+        self._do = do
+
+    def __call__(self, **_: object) -> None:
+        if not self.done:
+            self.done = True
+            self._do()
+
+
+def aside(store: BucketStore) -> list[str]:
+    """Return what lies aside, on its way out of the bucket."""
+    found = store._client.list_objects_v2(Bucket=store._url.bucket, Prefix="site/removed/")
+    return [one["Key"] for one in found.get("Contents", [])]
+
+
 def test_the_settings_choose_the_store(tmp_path: Path, url: str) -> None:
     assert type(open_store(load_settings(data_dir=tmp_path))) is FileStore
     store = open_store(load_settings(data_dir=tmp_path, s3_url=url))
@@ -148,6 +236,9 @@ def test_an_object_that_nobody_wants_is_removed_and_one_that_is_wanted_meanwhile
     assert store.remove(key, 0, lambda _: False)
     assert not store.exists(key)
     assert list(store.keys()) == []
+    assert aside(store) != [], "it may have been acknowledged again a moment ago"
+    store.sweep_removed(lambda _: False, 0.0)
+    assert aside(store) == []
     assert store.remove(key, 0, lambda _: False), "there is nothing left to remove"
 
 

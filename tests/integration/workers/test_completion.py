@@ -94,6 +94,19 @@ def test_a_late_image_makes_another_result_and_the_same_images_make_none(databas
     assert len({one.sop_instance_uid for one in outbox(database)}) == 2
 
 
+def test_what_we_fetched_ourselves_makes_no_new_results(database: Database) -> None:
+    register(database)
+    completion = Completion(database, [OnePerStudy(database)], quiet_s=0)
+    arrive(database, 1)
+    index_all(database)
+    assert completion.look() == 1
+    arrive(database, 2)
+    index_all(database)
+    with database.session() as session:
+        session.execute(text("UPDATE instance SET called_ae = '' WHERE sop_instance_uid = '1.2.3.1.2'"))
+    assert completion.look() == 0
+
+
 def test_the_release_of_an_association_completes_a_study_at_once(database: Database) -> None:
     register(database, complete_on_release=True)
     completion = Completion(database, [OnePerStudy(database)], quiet_s=3600)

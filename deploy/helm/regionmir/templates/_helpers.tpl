@@ -19,6 +19,8 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 - name: REGIONMIR_SITE_KEY_FILE
   value: /etc/regionmir/site.key
+- name: REGIONMIR_DECODE_MEMORY_BYTES
+  value: {{ .Values.decodeMemoryBytes | int64 | quote }}
 {{- if .Values.storage.s3Url }}
 - name: REGIONMIR_S3_URL
   value: {{ .Values.storage.s3Url | quote }}

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from regionmir.core.errors import DatabaseUnavailable
-from workers.periodic import Periodic
+from regionmir.core.periodic import Periodic
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable("away"), ValueError("a fault")])
