@@ -1,7 +1,7 @@
 """The views of schema `analytics` hold no words that came with an object: they are made anew (`db.migrate`)."""
 
-revision = "0020"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
