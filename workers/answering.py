@@ -87,7 +87,8 @@ class Answering:
     def _search(self, session: "Session", wanted: WantedAnswer, caller: Caller) -> Answer:
         query = partial(RegionQuery, wanted.anchor_uid, k=self.default_k)
         if wanted.box is not None:
-            drawn, pk = ask_drawn(session, query(anatomies=wanted.anatomies, box=wanted.box), caller)
+            asked = query(anatomies=wanted.anatomies, box=wanted.box)
+            drawn, pk = ask_drawn(session, asked, caller, again=False)
             return search(session, drawn, caller, drawn=vector_of(drawn_boxes.answer(session, pk)))
         anatomies = wanted.anatomies
         if not anatomies:

@@ -46,11 +46,14 @@ def embed_drawn(
     return query, vector_of(found)
 
 
-def ask_drawn(session: "Session", query: RegionQuery, caller: Caller) -> tuple[RegionQuery, int]:
+def ask_drawn(
+    session: "Session", query: RegionQuery, caller: Caller, *, again: bool = True
+) -> tuple[RegionQuery, int]:
     """File the box of `query` to be embedded; return the query with its region named, and the key of the box.
 
     The box is of the anchor's first film; what lies outside of it is cut off. Where no region is named, the box is
-    compared with the region of the film that it overlaps most. Raises `QueryRefused`.
+    compared with the region of the film that it overlaps most. One that could not be embedded is tried again if
+    `again`. Raises `QueryRefused`.
     """
     assert query.box is not None
     kept = reopen(session, query.anchor, caller)
@@ -61,7 +64,7 @@ def ask_drawn(session: "Session", query: RegionQuery, caller: Caller) -> tuple[R
     instance_pk = candidates[0].instance_pk
     box = _inside(session, instance_pk, query.box)
     anatomy = query.anatomies[0] if query.anatomies else _most_overlapped(session, instance_pk, model.pk, box)
-    pk = drawn_boxes.ask(session, instance_pk, model.pk, anatomy, box)
+    pk = drawn_boxes.ask(session, instance_pk, model.pk, anatomy, box, again=again)
     return replace(query, anatomies=(anatomy,), box=box), pk
 
 
