@@ -8,12 +8,13 @@ import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import DateTime, Select, delete, func, literal, or_, select
+from sqlalchemy import DateTime, Select, delete, exists, func, literal, or_, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.orm import Session
 
-from db.tables import InstanceRow, PeerRow, SeriesRow, StudyReleaseRow, StudyResultsRow, StudyRow
+from db import analyses
+from db.tables import InstanceRow, PeerRow, SeriesRow, StudyReleaseRow, StudyResultsRow, StudyRow, WantedAnswerRow
 from db.visibility import visible
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import InstanceState
@@ -45,18 +46,27 @@ def released(session: Session, study_instance_uids: Collection[str]) -> None:
 
 
 def complete_studies(session: Session, model_pk: int, *, quiet_s: float, limit: int) -> list[CompleteStudy]:
-    """Return studies that are complete and have instances that no results were made of yet under this model.
+    """Return studies that are complete and have instances that no results were made of yet, under whatever model.
 
+    All of a study is looked at, by this model, and what was asked of its films by sending them is answered or refused.
     Only of senders whose results go somewhere, and not of what we fetched ourselves from a PACS: a back-fill sends it
     no results. `quiet_s` counts for senders that have no time of their own.
     """
-    due = _with_new_instances(model_pk).subquery()
+    due = _with_new_instances().subquery()
+    asked = select(WantedAnswerRow.anchor_instance_pk).where(
+        WantedAnswerRow.way == "A", WantedAnswerRow.state == "waiting"
+    )
+    unfinished = or_(
+        InstanceRow.state.in_((InstanceState.RECEIVED, InstanceState.INDEXING)),
+        analyses.unseen(model_pk),
+        InstanceRow.pk.in_(asked),
+    )
     newest_source = func.array_agg(aggregate_order_by(InstanceRow.source_ae, InstanceRow.received_at.desc()))[1]
     arrived = (
         select(
             SeriesRow.study_pk.label("study_pk"),
             func.max(InstanceRow.received_at).label("last_at"),
-            func.count().filter(InstanceRow.state.in_(("received", "indexing"))).label("unfinished"),
+            func.count().filter(unfinished).label("unfinished"),
             newest_source.label("source_ae"),
         )
         .join(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
@@ -109,17 +119,17 @@ def results_made(session: Session, study: CompleteStudy) -> None:
     )
 
 
-def _with_new_instances(model_pk: int) -> Select[int]:
-    """Select the studies with instances indexed lately, after their results were made."""
+def _with_new_instances() -> Select[int]:
+    """Select the studies with instances indexed lately, after their results were made: a new model is no news."""
     row, results = InstanceRow, StudyResultsRow
+    made_since = exists().where(results.study_pk == SeriesRow.study_pk, results.made_at >= row.indexed_at)
     return (
         select(SeriesRow.study_pk)
         .join(row, row.series_pk == SeriesRow.pk)
-        .outerjoin(results, (results.study_pk == SeriesRow.study_pk) & (results.model_pk == model_pk))
         .where(
             row.state == InstanceState.INDEXED,
             row.indexed_at > func.now() - dt.timedelta(days=LOOK_BACK_DAYS),
-            or_(results.made_at.is_(None), row.indexed_at > results.made_at),
+            ~made_since,
         )
         .distinct()
     )
