@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import DateTime, Select, delete, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, DateTime, ScalarSelect, Select, delete, exists, func, literal, or_, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.orm import Session
@@ -53,20 +53,12 @@ def complete_studies(session: Session, model_pk: int, *, quiet_s: float, limit: 
     no results. `quiet_s` counts for senders that have no time of their own.
     """
     due = _with_new_instances().subquery()
-    asked = select(WantedAnswerRow.anchor_instance_pk).where(
-        WantedAnswerRow.way == "A", WantedAnswerRow.state == "waiting"
-    )
-    unfinished = or_(
-        InstanceRow.state.in_((InstanceState.RECEIVED, InstanceState.INDEXING)),
-        analyses.unseen(model_pk),
-        InstanceRow.pk.in_(asked),
-    )
     newest_source = func.array_agg(aggregate_order_by(InstanceRow.source_ae, InstanceRow.received_at.desc()))[1]
     arrived = (
         select(
             SeriesRow.study_pk.label("study_pk"),
             func.max(InstanceRow.received_at).label("last_at"),
-            func.count().filter(unfinished).label("unfinished"),
+            func.count().filter(InstanceRow.state.in_(("received", "indexing"))).label("unfinished"),
             newest_source.label("source_ae"),
         )
         .join(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
@@ -77,14 +69,8 @@ def complete_studies(session: Session, model_pk: int, *, quiet_s: float, limit: 
     second = dt.timedelta(seconds=1)
     wait = func.coalesce(PeerRow.quiet_s, quiet_s) * literal(second)
     hung_up = PeerRow.complete_on_release & (StudyReleaseRow.released_at >= arrived.c.last_at)
-    query = (
-        select(
-            StudyRow.pk,
-            StudyRow.study_instance_uid,
-            arrived.c.source_ae,
-            PeerRow.results_to,
-            sql_cast(func.now(), DateTime(timezone=True)),
-        )
+    quiet = (
+        select(StudyRow.pk, StudyRow.study_instance_uid, arrived.c.source_ae, PeerRow.results_to, arrived.c.last_at)
         .join(arrived, arrived.c.study_pk == StudyRow.pk)
         .join(PeerRow, PeerRow.ae_title == arrived.c.source_ae)
         .outerjoin(StudyReleaseRow, StudyReleaseRow.study_instance_uid == StudyRow.study_instance_uid)
@@ -94,9 +80,12 @@ def complete_studies(session: Session, model_pk: int, *, quiet_s: float, limit: 
             arrived.c.unfinished == 0,
             or_(arrived.c.last_at + wait <= func.now(), hung_up),
         )
-        .order_by(arrived.c.last_at)
-        .limit(limit)
+        .cte("quiet")
+        .prefix_with("MATERIALIZED")  # few are left to be looked at closely
     )
+    now = sql_cast(func.now(), DateTime(timezone=True))
+    found = select(quiet.c.pk, quiet.c.study_instance_uid, quiet.c.source_ae, quiet.c.results_to, now)
+    query = found.where(_open_films(quiet.c.pk, model_pk) == 0).order_by(quiet.c.last_at).limit(limit)
     return [
         CompleteStudy(pk, Uid(uid), model_pk, AETitle(source), AETitle(to), now)
         for pk, uid, source, to, now in session.execute(query)
@@ -117,6 +106,15 @@ def results_made(session: Session, study: CompleteStudy) -> None:
             release.study_instance_uid == study.study_instance_uid, release.released_at <= study.as_of
         )
     )
+
+
+def _open_films(study_pk: ColumnElement[int], model_pk: int) -> ScalarSelect[int]:
+    """Count the films of a study that this model has still to look at, or that were sent to ask and have no answer."""
+    wanted = WantedAnswerRow
+    asked = select(wanted.anchor_instance_pk).where(wanted.way == "A", wanted.state == "waiting")
+    of_study = select(func.count()).select_from(InstanceRow).join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
+    is_open = or_(analyses.unseen(model_pk), InstanceRow.pk.in_(asked))
+    return of_study.where(SeriesRow.study_pk == study_pk, is_open).scalar_subquery()
 
 
 def _with_new_instances() -> Select[int]:
