@@ -6,11 +6,11 @@ Newest arrivals first; a claim is a lease, and what is written twice is written 
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, case, delete, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, case, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -30,6 +30,7 @@ BY_A_MODEL: Final = (NOT_A_CHEST, NO_REGION)
 
 _RATE_WINDOW = dt.timedelta(minutes=10)
 _WORD_WAITING = "waiting"
+_BEGUN = AnalysisRow.state.in_((_WORD_WAITING, InstanceState.INDEXING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,8 @@ def release(session: Session, model_pk: int, instance_pks: Sequence[int]) -> Non
 
 
 def finish(session: Session, model_pk: int, film: ClaimedFilm, said: Judgement) -> bool:
-    """File what a generation says of a film; False where it no longer counts.
+    """File what a generation says of a film, which counts for searches where it is active; False where it no longer
+    counts at all.
 
     That is so where the instance was corrected meanwhile, another worker was first, or the generation was retired.
     """
@@ -180,14 +182,24 @@ def finish(session: Session, model_pk: int, film: ClaimedFilm, said: Judgement) 
         regions_.replace(session, model_pk, {film.instance_pk: said.regions})
     else:
         regions_.drop(session, [film.instance_pk], model_pk)
+    adopt(session, model_pk, film.instance_pk)
     return True
+
+
+def hold(session: Session, model_pk: int) -> bool:
+    """Keep a generation from being retired or activated until the transaction ends; False where it is retired.
+
+    To be called before instances are locked: whoever activates takes them in this order.
+    """
+    model = ModelRow
+    kept = select(model.pk).where(model.pk == model_pk, model.status != "retired").with_for_update(read=True)
+    return session.scalar(kept) is not None
 
 
 def pending(session: Session, model_pk: int) -> int:
     """Return how many instances a generation has still to look at."""
     row = AnalysisRow
-    begun = row.state.in_((_WORD_WAITING, InstanceState.INDEXING))
-    queued = select(func.count()).select_from(row).where(row.model_pk == model_pk, begun)
+    queued = select(func.count()).select_from(row).where(row.model_pk == model_pk, _BEGUN)
     unheard = select(func.count()).select_from(InstanceRow).where(_missing(model_pk))
     return (session.scalar(queued) or 0) + (session.scalar(unheard) or 0)
 
@@ -203,29 +215,47 @@ def progress(session: Session, model_pk: int) -> Progress:
     return Progress(dict(counts), pending(session, model_pk), done / max(float(within_s), 1.0) if done else 0.0)
 
 
+def has_unseen(session: Session, model_pk: int, instance_pks: Collection[int]) -> bool:
+    """Return whether a generation has still to look at one of these instances."""
+    query = select(InstanceRow.pk).where(InstanceRow.pk.in_(list(instance_pks)), unseen(model_pk)).limit(1)
+    return session.scalar(query) is not None
+
+
+def unseen(model_pk: "int | ScalarSelect[int]") -> ColumnElement[bool]:
+    """Return the condition that a model has judged an instance, and this generation has still to look at it."""
+    row = AnalysisRow
+    queued = exists().where(row.model_pk == model_pk, row.instance_pk == InstanceRow.pk, _BEGUN)
+    return or_(queued, _missing(model_pk))
+
+
 def forget(session: Session, model_pk: int) -> None:
     """Forget what a generation said: its embeddings are dropped."""
     session.execute(delete(AnalysisRow).where(AnalysisRow.model_pk == model_pk))
 
 
-def adopt(session: Session, model_pk: int) -> None:
-    """Give instances the state that this generation gave them, it being the one that answers from now on."""
-    row, instance = AnalysisRow, InstanceRow
+def adopt(session: Session, model_pk: int, instance_pk: int | None = None) -> None:
+    """Give instances, or one, the state that this generation gave them where it is the one that answers.
+
+    One that is taken for the first time counts as indexed when it came: what came long ago is no news to anybody.
+    """
+    row, instance, model = AnalysisRow, InstanceRow, ModelRow
     judged = (InstanceState.INDEXED, InstanceState.UNSUPPORTED)
-    session.execute(
+    adopted = (
         update(instance)
+        .where(model.pk == row.model_pk, model.status == "active")
         .where(row.model_pk == model_pk, row.instance_pk == instance.pk)
         .where(row.state.in_(judged), row.state != instance.state)
         .where(or_(instance.state == InstanceState.INDEXED, _judged_by_a_model()))
-        .values(state=row.state, reason=row.reason, indexed_at=func.coalesce(instance.indexed_at, row.ended_at))
+        .values(state=row.state, reason=row.reason, indexed_at=func.coalesce(instance.indexed_at, instance.received_at))
     )
+    session.execute(adopted if instance_pk is None else adopted.where(instance.pk == instance_pk))
 
 
 def _judged_by_a_model() -> ColumnElement[bool]:
     return and_(InstanceRow.state == InstanceState.UNSUPPORTED, InstanceRow.reason.in_(BY_A_MODEL))
 
 
-def _missing(model_pk: int) -> ColumnElement[bool]:
+def _missing(model_pk: "int | ScalarSelect[int]") -> ColumnElement[bool]:
     """Return the condition that a model has judged an instance, and this generation has not heard of it."""
     heard = exists().where(AnalysisRow.model_pk == model_pk, AnalysisRow.instance_pk == InstanceRow.pk)
     return and_(or_(InstanceRow.state == InstanceState.INDEXED, _judged_by_a_model()), ~heard)
@@ -253,10 +283,9 @@ def _give_up(session: Session, model_pk: int) -> None:
 
 def _still_wanted(session: Session, model_pk: int, film: ClaimedFilm) -> bool:
     """Lock the generation and the instance; say whether both are as they were when the film was claimed."""
-    model, instance = ModelRow, InstanceRow
-    kept = select(model.pk).where(model.pk == model_pk, model.status != "retired").with_for_update(read=True)
+    instance = InstanceRow
     same = select(instance.pk).where(instance.pk == film.instance_pk, instance.storage_key == film.storage_key)
-    return session.scalar(kept) is not None and session.scalar(same.with_for_update()) is not None
+    return hold(session, model_pk) and session.scalar(same.with_for_update()) is not None
 
 
 def _note_pixels(session: Session, film: ClaimedFilm, said: Judgement) -> None:

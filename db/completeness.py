@@ -8,12 +8,13 @@ import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import DateTime, Select, delete, func, literal, or_, select
+from sqlalchemy import ColumnElement, DateTime, ScalarSelect, Select, delete, exists, func, literal, or_, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.orm import Session
 
-from db.tables import InstanceRow, PeerRow, SeriesRow, StudyReleaseRow, StudyResultsRow, StudyRow
+from db import analyses
+from db.tables import InstanceRow, PeerRow, SeriesRow, StudyReleaseRow, StudyResultsRow, StudyRow, WantedAnswerRow
 from db.visibility import visible
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import InstanceState
@@ -45,12 +46,13 @@ def released(session: Session, study_instance_uids: Collection[str]) -> None:
 
 
 def complete_studies(session: Session, model_pk: int, *, quiet_s: float, limit: int) -> list[CompleteStudy]:
-    """Return studies that are complete and have instances that no results were made of yet under this model.
+    """Return studies that are complete and have instances that no results were made of yet, under whatever model.
 
+    All of a study is looked at, by this model, and what was asked of its films by sending them is answered or refused.
     Only of senders whose results go somewhere, and not of what we fetched ourselves from a PACS: a back-fill sends it
     no results. `quiet_s` counts for senders that have no time of their own.
     """
-    due = _with_new_instances(model_pk).subquery()
+    due = _with_new_instances().subquery()
     newest_source = func.array_agg(aggregate_order_by(InstanceRow.source_ae, InstanceRow.received_at.desc()))[1]
     arrived = (
         select(
@@ -67,14 +69,8 @@ def complete_studies(session: Session, model_pk: int, *, quiet_s: float, limit: 
     second = dt.timedelta(seconds=1)
     wait = func.coalesce(PeerRow.quiet_s, quiet_s) * literal(second)
     hung_up = PeerRow.complete_on_release & (StudyReleaseRow.released_at >= arrived.c.last_at)
-    query = (
-        select(
-            StudyRow.pk,
-            StudyRow.study_instance_uid,
-            arrived.c.source_ae,
-            PeerRow.results_to,
-            sql_cast(func.now(), DateTime(timezone=True)),
-        )
+    quiet = (
+        select(StudyRow.pk, StudyRow.study_instance_uid, arrived.c.source_ae, PeerRow.results_to, arrived.c.last_at)
         .join(arrived, arrived.c.study_pk == StudyRow.pk)
         .join(PeerRow, PeerRow.ae_title == arrived.c.source_ae)
         .outerjoin(StudyReleaseRow, StudyReleaseRow.study_instance_uid == StudyRow.study_instance_uid)
@@ -84,9 +80,12 @@ def complete_studies(session: Session, model_pk: int, *, quiet_s: float, limit: 
             arrived.c.unfinished == 0,
             or_(arrived.c.last_at + wait <= func.now(), hung_up),
         )
-        .order_by(arrived.c.last_at)
-        .limit(limit)
+        .cte("quiet")
+        .prefix_with("MATERIALIZED")  # few are left to be looked at closely
     )
+    now = sql_cast(func.now(), DateTime(timezone=True))
+    found = select(quiet.c.pk, quiet.c.study_instance_uid, quiet.c.source_ae, quiet.c.results_to, now)
+    query = found.where(_open_films(quiet.c.pk, model_pk) == 0).order_by(quiet.c.last_at).limit(limit)
     return [
         CompleteStudy(pk, Uid(uid), model_pk, AETitle(source), AETitle(to), now)
         for pk, uid, source, to, now in session.execute(query)
@@ -109,23 +108,33 @@ def results_made(session: Session, study: CompleteStudy) -> None:
     )
 
 
-def _with_new_instances(model_pk: int) -> Select[int]:
+def _open_films(study_pk: ColumnElement[int], model_pk: int) -> ScalarSelect[int]:
+    """Count the films of a study that this model has still to look at, or that were sent to ask and have no answer."""
+    wanted = WantedAnswerRow
+    asked = select(wanted.anchor_instance_pk).where(wanted.way == "A", wanted.state == "waiting")
+    of_study = select(func.count()).select_from(InstanceRow).join(SeriesRow, SeriesRow.pk == InstanceRow.series_pk)
+    is_open = or_(analyses.unseen(model_pk), InstanceRow.pk.in_(asked))
+    return of_study.where(SeriesRow.study_pk == study_pk, is_open).scalar_subquery()
+
+
+def _with_new_instances() -> Select[int]:
     """Select the studies with instances indexed lately, after their results were made, from whose results go somewhere.
 
-    What decides that is asked first: a back-fill, or senders without results, leave nothing to look through.
+    A new model is no news. Where results go is asked first: a back-fill, or senders without results, leave nothing to
+    look through.
     """
     row, results = InstanceRow, StudyResultsRow
+    made_since = exists().where(results.study_pk == SeriesRow.study_pk, results.made_at >= row.indexed_at)
     return (
         select(SeriesRow.study_pk)
         .join(row, row.series_pk == SeriesRow.pk)
         .join(PeerRow, PeerRow.ae_title == row.source_ae)
-        .outerjoin(results, (results.study_pk == SeriesRow.study_pk) & (results.model_pk == model_pk))
         .where(
             PeerRow.results_to != "",
             row.called_ae != "",
             row.state == InstanceState.INDEXED,
             row.indexed_at > func.now() - dt.timedelta(days=LOOK_BACK_DAYS),
-            or_(results.made_at.is_(None), row.indexed_at > results.made_at),
+            ~made_since,
         )
         .distinct()
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -164,15 +164,16 @@ def claim(
     return [Claimed(pk, destination, attempts, _result(*values)) for _, pk, attempts, *values in found]
 
 
-def renew(session: Session, owner: str, claimed: Claimed, lease_s: float) -> bool:
-    """Extend the leases on all that `owner` holds; False where the one on this delivery was lost.
-
-    All: a slow object must not let those expire that wait behind it, each time as one more attempt.
-    """
+def renew(session: Session, owner: str, lease_s: float) -> None:
+    """Extend the leases on all that `owner` holds, those that wait behind a slow object too."""
     row = DeliveryRow
     held = row.state == DeliveryState.SENDING, row.lease_owner == owner
     session.execute(update(row).where(*held).values(lease_until=_in_seconds(lease_s)))
-    return session.scalar(select(row.pk).where(*_held(owner, claimed))) is not None
+
+
+def is_held(session: Session, owner: str, claimed: Claimed) -> bool:
+    """Return whether `owner` still holds a delivery."""
+    return session.scalar(select(DeliveryRow.pk).where(*_held(owner, claimed))) is not None
 
 
 def release(session: Session, owner: str) -> int:
@@ -187,19 +188,26 @@ def release(session: Session, owner: str) -> int:
 
 
 def finish_delivered(session: Session, owner: str, claimed: Claimed, *, sop_class_uid: str, remark: str = "") -> bool:
-    """Mark a delivery as taken by its destination; `remark`: a warning that came with it. False: the lease was lost."""
+    """Mark a delivery as taken by its destination; `remark`: a warning that came with it.
+
+    Also where the lease was lost and nobody has tried since: it is there. False: another has.
+    """
     values = {"delivered_at": func.now(), "sop_class_uid": sop_class_uid}
-    return _finish(session, owner, claimed, DeliveryState.DELIVERED, remark, values)
+    row = DeliveryRow
+    untried = and_(row.pk == claimed.pk, row.state == DeliveryState.WAITING, row.attempts == claimed.attempts)
+    holds = or_(and_(*_held(owner, claimed)), untried)
+    return _finish(session, holds, DeliveryState.DELIVERED, remark, values)
 
 
 def finish_dead(session: Session, owner: str, claimed: Claimed, *, reason: str) -> bool:
     """Lay a delivery aside until an operator retries it. False: the lease was lost."""
-    return _finish(session, owner, claimed, DeliveryState.DEAD, reason, {})
+    return _finish(session, and_(*_held(owner, claimed)), DeliveryState.DEAD, reason, {})
 
 
 def finish_later(session: Session, owner: str, claimed: Claimed, *, reason: str, after_s: float) -> bool:
     """Let a delivery wait for `after_s` seconds and be tried again. False: the lease was lost."""
-    return _finish(session, owner, claimed, DeliveryState.WAITING, reason, {"next_try_at": _in_seconds(after_s)})
+    values = {"next_try_at": _in_seconds(after_s)}
+    return _finish(session, and_(*_held(owner, claimed)), DeliveryState.WAITING, reason, values)
 
 
 def hold_back(session: Session, destination: AETitle, *, reason: str, after_s: float) -> None:
@@ -388,11 +396,11 @@ def _change(
 
 
 def _finish(
-    session: Session, owner: str, claimed: Claimed, state: DeliveryState, reason: str, values: dict[str, Any]
+    session: Session, holds: ColumnElement[bool], state: DeliveryState, reason: str, values: dict[str, Any]
 ) -> bool:
     statement = (
         update(DeliveryRow)
-        .where(*_held(owner, claimed))
+        .where(holds)
         .values(state=state, reason=clean(reason)[:MAX_REASON], lease_owner=None, lease_until=None, **values)
     )
     return _count(session, statement)

@@ -35,11 +35,11 @@ class BoxAnswer:
     reason: str = ""
 
 
-def ask(session: Session, instance_pk: int, model_pk: int, anatomy: Anatomy, box: Box) -> int:
-    """Return the key of this box, filed now if need be; one that failed is tried again."""
+def ask(session: Session, instance_pk: int, model_pk: int, anatomy: Anatomy, box: Box, *, again: bool = True) -> int:
+    """Return the key of this box, filed now if need be; one that failed is tried again if `again`."""
     corners = dict(zip(("x0", "y0", "x1", "y1"), box.as_tuple(), strict=True))
     values = {"instance_pk": instance_pk, "model_pk": model_pk, "anatomy_pk": anatomy.key, **corners}
-    return on_demand.ask(session, DrawnBoxRow, "drawn_box_identity", values)
+    return on_demand.ask(session, DrawnBoxRow, "drawn_box_identity", values, again=again)
 
 
 def answer(session: Session, pk: int) -> BoxAnswer:

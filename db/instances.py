@@ -203,8 +203,12 @@ def release(session: Session, owner: str, pks: Sequence[int]) -> int:
 def finish_indexed(session: Session, films: Sequence[IndexedFilm], *, owner: str, model_pk: int) -> set[int]:
     """File the regions of instances, replacing those of the same model; return the keys of those still held by `owner`.
 
-    The others, whose lease was lost or that were corrected meanwhile, are left as they are.
+    The others, whose lease was lost or that were corrected meanwhile, are left as they are. Where the model was retired
+    meanwhile all of them wait again, for the one that answers now.
     """
+    if not analyses.hold(session, model_pk):
+        release(session, owner, [film.claimed.pk for film in films])
+        return set()
     held = _held(session, films, owner)
     if not held:
         return set()
@@ -220,8 +224,12 @@ def finish_unsupported(
 ) -> bool:
     """Mark an instance as one that is never indexed, and drop regions of earlier runs; False if the lease was lost.
 
-    `model_pk`: only this generation judges so, others look for themselves; None: whatever the model.
+    `model_pk`: only this generation judges so, others look for themselves; None: whatever the model. Where it was
+    retired meanwhile the instance waits again.
     """
+    if model_pk is not None and not analyses.hold(session, model_pk):
+        release(session, owner, [claimed.pk])
+        return False
     if not _finish(session, claimed, owner, InstanceState.UNSUPPORTED, reason):
         return False
     regions_.drop(session, [claimed.pk], model_pk)

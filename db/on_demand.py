@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, false, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -22,11 +22,15 @@ _STEP_S = 0.5  # a notification that got lost costs no more than this
 T = TypeVar("T")
 
 
-def ask(session: Session, row: Any, constraint: str, values: dict[str, Any]) -> int:
-    """Return the key of the row of `values`, unique by `constraint`: filed now if need be; a failed one waits again."""
-    again = {"state": "waiting", "reason": "", "attempts": 0, "asked_at": func.now()}
+def ask(session: Session, row: Any, constraint: str, values: dict[str, Any], *, again: bool = True) -> int:
+    """Return the key of the row of `values`, unique by `constraint`: filed now if need be.
+
+    One that failed waits again, but not where `again` is false: whoever asks by itself would never end.
+    """
+    anew = {"state": "waiting", "reason": "", "attempts": 0, "asked_at": func.now()}
     statement = insert(row).values(**values, state="waiting", reason="")
-    statement = statement.on_conflict_do_update(constraint=constraint, set_=again, where=row.state == "failed")
+    failed = row.state == "failed" if again else false()
+    statement = statement.on_conflict_do_update(constraint=constraint, set_=anew, where=failed)
     made = session.scalar(statement.returning(row.pk))
     same = (getattr(row, name) == value for name, value in values.items())
     return int(made if made is not None else session.scalars(select(row.pk).where(*same)).one())

@@ -10,7 +10,16 @@ from sqlalchemy.orm import Session
 
 from db import corrected, pseudonyms
 from db import regions as regions_
-from db.tables import InstanceRow, PatientRow, RegionRow, SeriesRow, StudyRow, WantedAnswerRow
+from db.tables import (
+    DeliveryRow,
+    InstanceRow,
+    PatientRow,
+    RegionRow,
+    SeriesRow,
+    StudyResultsRow,
+    StudyRow,
+    WantedAnswerRow,
+)
 from db.visibility import visible
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import Uid
@@ -82,10 +91,23 @@ def regions_of_hits(
 
 
 def asked_by_sending(session: Session, instance_pks: Collection[int]) -> set[int]:
-    """Return which of these films were sent to a region: their reports come with the answers."""
+    """Return which of these films were sent to a region and answered: their reports come with the answers."""
     row = WantedAnswerRow
     query = select(row.anchor_instance_pk).where(
-        row.anchor_instance_pk.in_(list(instance_pks)), row.way == "A", row.state.in_(("waiting", "answered"))
+        row.anchor_instance_pk.in_(list(instance_pks)), row.way == "A", row.state == "answered"
+    )
+    return {pk for pk in session.scalars(query) if pk is not None}
+
+
+def told_by_another(session: Session, study_pk: int, model_pk: int, destination: str) -> set[int]:
+    """Return the films that the destination has results of from another model, made when the study was complete."""
+    row, results = DeliveryRow, StudyResultsRow
+    query = (
+        select(row.instance_pk)
+        .join(InstanceRow, InstanceRow.pk == row.instance_pk)
+        .join(results, (results.study_pk == row.study_pk) & (results.model_pk == row.model_pk))
+        .where(row.study_pk == study_pk, row.model_pk != model_pk, row.destination == destination)
+        .where(results.made_at >= InstanceRow.indexed_at)
     )
     return {pk for pk in session.scalars(query) if pk is not None}
 

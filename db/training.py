@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from db.browse import BrowsedInstance, instances_by_pk
 from db.pseudonyms import PATIENT
 from db.tables import InstanceRow, PatientRow, PseudonymRow, SeriesRow, StudyRow
+from db.visibility import visible
 from regionmir.core.records import InstanceState
 
 
@@ -27,13 +28,15 @@ class IndexedInstance:
 
 
 def count_indexed(session: Session) -> int:
-    """Return how many instances are indexed."""
-    query = select(func.count()).select_from(InstanceRow).where(InstanceRow.state == InstanceState.INDEXED)
-    return session.scalar(query) or 0
+    """Return how many instances of visible studies are indexed."""
+    row = InstanceRow
+    query = select(func.count()).select_from(row).join(SeriesRow, SeriesRow.pk == row.series_pk)
+    query = query.join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
+    return session.scalar(query.where(row.state == InstanceState.INDEXED, visible())) or 0
 
 
 def indexed_page(session: Session, model_pk: int, *, after: int, limit: int) -> list[IndexedInstance]:
-    """Return up to `limit` indexed instances with keys of ours above `after`, in their order."""
+    """Return up to `limit` indexed instances of visible studies with keys of ours above `after`, in their order."""
     row, pseudonym = InstanceRow, PseudonymRow
     query = (
         select(row.pk, pseudonym.pseudonym, row.sop_instance_uid, StudyRow.accession_number, row.pixel_sha256)
@@ -41,7 +44,7 @@ def indexed_page(session: Session, model_pk: int, *, after: int, limit: int) -> 
         .join(StudyRow, StudyRow.pk == SeriesRow.study_pk)
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
         .join(pseudonym, and_(pseudonym.kind == PATIENT, pseudonym.original == PatientRow.key))
-        .where(row.state == InstanceState.INDEXED, row.pk > after)
+        .where(row.state == InstanceState.INDEXED, row.pk > after, visible())
         .order_by(row.pk)
         .limit(limit)
     )

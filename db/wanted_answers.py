@@ -12,7 +12,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from db import instances
+from db import analyses, instances
+from db.generations import ACTIVE_PK
 from db.tables import InstanceRow, SeriesRow, StudyRow, WantedAnswerRow
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.errors import InvalidBox
@@ -23,7 +24,11 @@ from regionmir.core.records import Caller, Disclosure, InstanceState
 Way = Literal["A", "C"]
 
 _UNREAD = (InstanceState.RECEIVED, InstanceState.INDEXING)
-_FINAL = (InstanceState.INDEXED, InstanceState.UNSUPPORTED, InstanceState.FAILED)
+_FINAL = (
+    InstanceRow.state.in_((InstanceState.INDEXED, InstanceState.UNSUPPORTED, InstanceState.FAILED)),
+    ~analyses.unseen(ACTIVE_PK),
+)
+"""An anchor that the generation that answers has looked at, as far as it will be: the one before may have found it."""
 
 ANNOTATION = "annotation"
 """Reason of an annotation that was read and became a question: it is kept, and never indexed."""
@@ -169,17 +174,20 @@ def due(session: Session, limit: int = 100) -> list[int]:
     """Return the keys of the oldest answers that are waited for and whose film is final."""
     row = WantedAnswerRow
     query = select(row.pk).join(InstanceRow, InstanceRow.pk == row.anchor_instance_pk)
-    query = query.where(row.state == "waiting", InstanceRow.state.in_(_FINAL)).order_by(row.asked_at, row.pk)
+    query = query.where(row.state == "waiting", *_FINAL).order_by(row.asked_at, row.pk)
     return list(session.scalars(query.limit(limit)))
 
 
 def take(session: Session, pk: int) -> WantedAnswer | None:
-    """Return a waiting answer, for this transaction alone; None where another has it or it waits no more."""
+    """Return a waiting answer, for this transaction alone.
+
+    None where another has it, it waits no more, or its film is not final by now: another generation took over.
+    """
     row = WantedAnswerRow
     query = (
         select(row, InstanceRow.sop_instance_uid)
         .join(InstanceRow, InstanceRow.pk == row.anchor_instance_pk)
-        .where(row.pk == pk, row.state == "waiting")
+        .where(row.pk == pk, row.state == "waiting", *_FINAL)
         .with_for_update(of=row, skip_locked=True)
     )
     found = session.execute(query).first()

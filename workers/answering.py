@@ -10,7 +10,7 @@ import structlog
 from db import drawn_boxes, regions, wanted_answers
 from db.engine import Database
 from db.wanted_answers import WantedAnswer
-from regionmir.core.errors import QueryRefused, Transient, origin
+from regionmir.core.errors import QueryRefused, StorageFull, Transient, origin
 from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Caller, Rights
 from regionmir.monitoring.stages import stage
@@ -45,7 +45,7 @@ class Answering:
     def answer_waiting(self) -> int:
         """Answer every question whose film is final and return how many were answered or refused.
 
-        Each in a transaction of its own: one that fails holds up no other. Raises `Transient`.
+        Each in a transaction of its own: one that fails holds up no other. Raises `Transient`, `StorageFull`.
         """
         with self.database.session() as session:
             due = wanted_answers.due(session)
@@ -56,7 +56,7 @@ class Answering:
             with self.database.session() as session:
                 wanted = wanted_answers.take(session, pk)
                 return wanted is not None and self._answer(session, wanted)
-        except Transient:
+        except (Transient, StorageFull):
             raise
         except Exception as error:
             log.error("wanted answer failed", error=type(error).__name__, at=origin(error))
@@ -87,7 +87,8 @@ class Answering:
     def _search(self, session: "Session", wanted: WantedAnswer, caller: Caller) -> Answer:
         query = partial(RegionQuery, wanted.anchor_uid, k=self.default_k)
         if wanted.box is not None:
-            drawn, pk = ask_drawn(session, query(anatomies=wanted.anatomies, box=wanted.box), caller)
+            asked = query(anatomies=wanted.anatomies, box=wanted.box)
+            drawn, pk = ask_drawn(session, asked, caller, again=False)
             return search(session, drawn, caller, drawn=vector_of(drawn_boxes.answer(session, pk)))
         anatomies = wanted.anatomies
         if not anatomies:

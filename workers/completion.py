@@ -10,7 +10,7 @@ from db import completeness, deliveries, generations
 from db.completeness import CompleteStudy
 from db.deliveries import Result
 from db.engine import Database
-from regionmir.core.errors import RegionMirError, Transient
+from regionmir.core.errors import RegionMirError, StorageFull, Transient
 
 AT_ONCE = 100
 
@@ -37,7 +37,10 @@ class Completion:
     quiet_s: float
 
     def look(self) -> int:
-        """Enqueue the results of every study that is complete now, and return how many results are new."""
+        """Enqueue the results of every study that is complete now, and return how many results are new.
+
+        Raises `Transient`, `StorageFull`.
+        """
         if not self.planners:
             return 0
         with self.database.session() as session:
@@ -51,7 +54,7 @@ class Completion:
         """Enqueue all results of one study or none; a study whose results cannot be planned holds up no other."""
         try:
             planned = [result for planner in self.planners for result in planner.plan(study)]
-        except Transient:
+        except (Transient, StorageFull):
             raise
         except RegionMirError as error:
             log.warning("no results of a study", why=str(error))

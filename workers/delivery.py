@@ -20,6 +20,7 @@ from db.engine import Database
 from db.peers import Peer
 from regionmir.core.errors import PeerRefused, PeerUnavailable, RegionMirError, Transient, origin
 from regionmir.core.identifiers import AETitle, Uid
+from regionmir.core.periodic import Periodic
 from regionmir.core.records import Disclosure
 from regionmir.core.tls import NO_TLS_FILES, TlsFiles
 from regionmir.monitoring.stages import stage
@@ -35,7 +36,7 @@ BATCH = 10
 """Deliveries claimed at once: so many may wait for the lease of a sender that died."""
 
 LEASE_S = 180.0
-"""Longer than one object takes at the worst: building, connecting, association, C-STORE. Renewed before each."""
+"""Renewed three times as often for as long as its sender lives, however long an object takes to be made and sent."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 1800.0
 _LATER_THAN_OTHERS_S = 1.0
@@ -107,7 +108,8 @@ class Deliverer:
         try:
             with self._sender(title, peer) as sender:
                 while not self._stopping.is_set() and (batch := self._claim(owner, title, peer)):
-                    tried += self._send_batch(batch, sender, peer, owner)
+                    with Periodic("renew-deliveries", self.lease_s / 3, partial(self._renew, owner)):
+                        tried += self._send_batch(batch, sender, peer, owner)
         except Transient as error:
             log.warning("deliveries held up", destination=title, why=str(error))
         except Exception as error:
@@ -126,13 +128,17 @@ class Deliverer:
         with self.database.session() as session:
             return deliveries.claim(session, owner, title, limit=BATCH, lease_s=self.lease_s, max_senders=senders)
 
+    def _renew(self, owner: str) -> None:
+        with self.database.session() as session:
+            deliveries.renew(session, owner, self.lease_s)
+
     def _send_batch(self, batch: list[Claimed], sender: DatasetSender, peer: Peer | None, owner: str) -> int:
         """Send a batch and ask for its commitment; a destination that is away ends it (`PeerUnavailable`)."""
         taken: dict[int, Reference] = {}
         tried = 0
         for claimed in batch:
             with self.database.session() as session:
-                if self._stopping.is_set() or not deliveries.renew(session, owner, claimed, self.lease_s):
+                if self._stopping.is_set() or not deliveries.is_held(session, owner, claimed):
                     continue
             tried += 1
             reference = self._send_one(claimed, sender, peer, owner)

@@ -6,9 +6,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -91,7 +90,7 @@ class Indexer:
             return 0
         try:
             self._release(self._held)
-            with self._leases_renewed():
+            with Periodic("renew-leases", self.lease_s / 3, self._renew):
                 return self._drain()
         finally:
             self._one_at_a_time.release()
@@ -234,15 +233,6 @@ class Indexer:
         with self.database.session() as session:
             instances.release(session, self.owner, given_back)
         self._held.difference_update(given_back)
-
-    @contextmanager
-    def _leases_renewed(self) -> Iterator[None]:
-        renewal = Periodic("renew-leases", self.lease_s / 3, self._renew)
-        renewal.start()
-        try:
-            yield
-        finally:
-            renewal.stop()
 
     def _renew(self) -> None:
         with self.database.session() as session:

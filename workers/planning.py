@@ -39,21 +39,23 @@ class StudyPlanner:
     def plan(self, study: CompleteStudy) -> Sequence[Result]:
         """Return the results of a study: the same ones each time, and those of images that came late beside them.
 
-        A film that was sent to a region gets none: its results come with the answer that it asked for.
+        A film that was sent to a region and answered gets none: its results come with the answer that it asked for. Nor
+        does one whose results were made under another model: a switch sends nothing a second time.
         """
         with self.database.session() as session:
             source = peers.get(session, study.source_ae) or unregistered(study.source_ae)
             destination = peers.get(session, study.results_to) or unregistered(study.results_to)
             model = generations.info_of(session, study.model_pk)
             films = result_films.of_studies(session, [study.study_pk], study.model_pk)
-            asked = result_films.asked_by_sending(session, [film.pk for film in films])
+            done = result_films.asked_by_sending(session, [film.pk for film in films])
+            done |= result_films.told_by_another(session, study.study_pk, study.model_pk, study.results_to)
             if model is None:
                 return []
             disclosure = lower(source.disclosure, destination.disclosure)
             caller = Caller(source.ae_title, "", Rights(find=True), disclosure, registered=True)
             planned: list[Result] = []
             for film in films:
-                if film.pk not in asked:
+                if film.pk not in done:
                     plan = Plan(film, study.model_pk, model, disclosure, self.pseudonymizer)
                     codes = self._codes(session, film, study.model_pk, caller)
                     planned += plan.results(session, destination.results, codes)

@@ -13,6 +13,7 @@ from rich.table import Table
 from regionmir.admin.context import JSON, console, open_database, open_session, print_json, settings_in_force
 from regionmir.core.errors import ConfigurationError, RegionMirError
 from regionmir.core.identifiers import parse_ae_title, parse_uid
+from regionmir.core.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +147,7 @@ def import_(
     with open_database(settings) as database:
         one = _get(database, name)
         if one.kind == "dicom":
-            done = _import_dicom(database, one, parse_ae_title(settings.ae_title), since, until)
+            done = _import_dicom(settings, database, one, since, until)
         else:
             from regionmir.pacs.source import follower
 
@@ -209,18 +210,18 @@ def open_(study: str = typer.Argument(metavar="STUDY_UID", help="Study Instance 
 
 
 def _import_dicom(
-    database: "Database", one: "Pacs", own_ae: str, since: dt.datetime | None, until: dt.datetime | None
+    settings: Settings, database: "Database", one: "Pacs", since: dt.datetime | None, until: dt.datetime | None
 ) -> "Followed":
     from db import pacs
     from regionmir.pacs.dicom import dicom_backfill
 
     if since is None:
         raise ConfigurationError("a plain DICOM archive is asked day by day: give --since (and --until)")
-    backfill = dicom_backfill(database, one, parse_ae_title(own_ae))
+    backfill = dicom_backfill(database, one, parse_ae_title(settings.ae_title), settings.tls_files)
     last = (until or dt.datetime.now()).date()
     for day, count in backfill.find_studies(since.date(), last):
         if count:
-            console.print(f"{day}: {count} studies")
+            typer.echo(f"{day}: {count} studies", err=True)
     with database.session() as session:
         pacs.retry_failed(session, one.name)
     return _with_progress(database, one, backfill.import_waiting)

@@ -103,7 +103,7 @@ def _wake(settings: Settings) -> None:
     try:
         queue.wake()
     except BrokerUnavailable as error:
-        console.print(f"{error}; the workers will find the instances a little later", style="yellow")
+        typer.echo(f"{error}; the workers will find the instances a little later", err=True)
     finally:
         queue.close()
 

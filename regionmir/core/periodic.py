@@ -4,6 +4,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Self
 
 import structlog
 
@@ -17,7 +18,7 @@ log = structlog.get_logger(__name__)
 class Periodic:
     """Calls `action` every `interval_s` seconds, the first time after one interval, or at once if `immediately`.
 
-    An action that raises is logged and called again at the next turn.
+    An action that raises is logged and called again at the next turn. As a context it works while the block runs.
     """
 
     def __init__(
@@ -29,6 +30,13 @@ class Periodic:
         self._stopped = threading.Event()
         context = contextvars.copy_context()  # a thread begins with an empty one: logs would not name the process
         self._thread = threading.Thread(target=partial(context.run, self._run), name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         self._thread.start()

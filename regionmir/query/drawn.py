@@ -4,13 +4,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from db import drawn_boxes, regions, search_rows
+from db.generations import ActiveModel
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import InvalidBox, QueryRefused
 from regionmir.core.geometry import Box
 from regionmir.core.records import Caller, Vector
 from regionmir.query.anchor import find_anchor
 from regionmir.query.request import RegionQuery
-from regionmir.query.search import active_model, check_searchable, completed, reopen
+from regionmir.query.search import active_model, check_looked_at, check_searchable, completed, reopen
 
 if TYPE_CHECKING:
     from db.drawn_boxes import BoxAnswer
@@ -46,11 +47,12 @@ def embed_drawn(
     return query, vector_of(found)
 
 
-def ask_drawn(session: "Session", query: RegionQuery, caller: Caller) -> tuple[RegionQuery, int]:
+def ask_drawn(session: "Session", query: RegionQuery, caller: Caller, *, again: bool = True) -> tuple[RegionQuery, int]:
     """File the box of `query` to be embedded; return the query with its region named, and the key of the box.
 
     The box is of the anchor's first film; what lies outside of it is cut off. Where no region is named, the box is
-    compared with the region of the film that it overlaps most. Raises `QueryRefused`.
+    compared with the region of the film that it overlaps most. One that could not be embedded is tried again if
+    `again`. Raises `QueryRefused`.
     """
     assert query.box is not None
     kept = reopen(session, query.anchor, caller)
@@ -60,8 +62,8 @@ def ask_drawn(session: "Session", query: RegionQuery, caller: Caller) -> tuple[R
     _, candidates = find_anchor(session, query, caller, kept.anchor_instance_pk if kept else None)
     instance_pk = candidates[0].instance_pk
     box = _inside(session, instance_pk, query.box)
-    anatomy = query.anatomies[0] if query.anatomies else _most_overlapped(session, instance_pk, model.pk, box)
-    pk = drawn_boxes.ask(session, instance_pk, model.pk, anatomy, box)
+    anatomy = query.anatomies[0] if query.anatomies else _most_overlapped(session, instance_pk, model, box)
+    pk = drawn_boxes.ask(session, instance_pk, model.pk, anatomy, box, again=again)
     return replace(query, anatomies=(anatomy,), box=box), pk
 
 
@@ -82,8 +84,10 @@ def _inside(session: "Session", instance_pk: int, box: Box) -> Box:
         raise QueryRefused("bad-box", "the box is outside the image") from None
 
 
-def _most_overlapped(session: "Session", instance_pk: int, model_pk: int, box: Box) -> Anatomy:
-    found = [filed.region for filed in regions.of_instances(session, [instance_pk], model_pk)]
+def _most_overlapped(session: "Session", instance_pk: int, model: ActiveModel, box: Box) -> Anatomy:
+    found = [filed.region for filed in regions.of_instances(session, [instance_pk], model.pk)]
+    if not found:
+        check_looked_at(session, model, [instance_pk])
     best = max(found, key=lambda region: region.box.iou(box), default=None)
     if best is None or best.box.iou(box) == 0:
         raise QueryRefused("region-required", "the box overlaps no region: name one")

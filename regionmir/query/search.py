@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from db import anchors, compared, embeddings, generations, instances, result_sets
+from db import analyses, anchors, compared, embeddings, generations, instances, result_sets
 from db.anchors import AnchorInstance, AnchorStudy
 from db.embeddings import Neighbour, NeighbourFilter, RegionVector
 from db.find import FindSpec, Level, find
@@ -191,6 +191,12 @@ def check_regions_named(query: RegionQuery, model: ActiveModel) -> None:
         raise QueryRefused("region-required", "name a region: " + " ".join(a.short for a in model.info.anatomies))
 
 
+def check_looked_at(session: "Session", model: ActiveModel, instance_pks: Collection[int]) -> None:
+    """Return if the model has looked at these instances: another may have indexed them. Raises `QueryRefused`."""
+    if analyses.has_unseen(session, model.pk, instance_pks):
+        raise QueryRefused("not-indexed", "the anchor is not indexed by the new model yet; ask again")
+
+
 def completed(query: RegionQuery, kept: Answer | None) -> RegionQuery:
     """Return the query with what a kept answer, whose code is its anchor, says where it says nothing itself."""
     if kept is not None and not query.anatomies:
@@ -216,6 +222,7 @@ def _start(
         if all(found.values()):
             return Start(study, instance, {a.key: _vector(region) for a, region in found.items()})
         missing = missing or next(a.short for a, region in found.items() if region is None)
+    check_looked_at(session, model, [instance.instance_pk for instance in candidates])
     raise QueryRefused("no-region", f"{missing} was not found in the anchor")
 
 

@@ -173,6 +173,14 @@ def test_failed_instances_are_indexed_again_and_the_workers_woken(
     queue.close()
 
 
+def test_without_a_broker_only_the_answer_is_on_standard_output(
+    regionmir: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGIONMIR_REDIS_URL", f"redis+socket://{tmp_path}/none")
+    assert regionmir.json("reindex", "--all")["queued"] == 0
+    assert "the workers will find the instances a little later" in regionmir.err
+
+
 @pytest.mark.parametrize("arguments", [[], ["--all", "1.2"], ["--all", "--state", "failed"]])
 def test_reindex_wants_to_be_told_what(regionmir: Terminal, arguments: list[str]) -> None:
     assert regionmir("reindex", *arguments) == 2

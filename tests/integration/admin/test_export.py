@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from db import audit
+from db import audit, training, visibility
 from db.engine import Database
 from models.data.dataset import open_data, read_films
 from models.data.errors import DataError
@@ -98,6 +98,18 @@ def test_films_come_out_as_viewed_with_their_boxes_under_pseudonyms(export: Expo
     written += "".join(p.read_text() for p in export.out.glob("*.*"))
     for word in (*uids, "SYN", "Synthetic", "Invented", "1.2.840"):
         assert word not in written
+
+
+def test_films_of_hidden_studies_are_no_part_of_an_export(export: Export, database: Database) -> None:
+    export.file(1)
+    hidden = synthetic_film(2, rows=ROWS, columns=COLUMNS, bits=8)
+    file_film(database, export.store, hidden)
+    export.index()
+    with database.session() as session:
+        assert visibility.hide(session, [hidden.StudyInstanceUID], "deleted") == 1
+        assert training.count_indexed(session) == 1
+    code, found = export()
+    assert (code, found["films"]) == (0, 1), export.err
 
 
 def test_pictures_are_made_smaller_with_their_boxes(export: Export) -> None:

@@ -2,18 +2,26 @@
 
 import json
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from db import browse, pacs
+from db import browse, pacs, peers
 from db.engine import Database
+from db.peers import Peer
 from regionmir.admin.main import main
+from regionmir.core.identifiers import AETitle
 from tests.conftest import absent
+from tests.support.certificates import Authority, openssl
 from tests.support.dicom import radiograph
+from tests.support.filing import file_film
+from tests.support.films import synthetic_film
 from tests.support.orthanc import PROGRAM, running_orthanc
 from tests.support.peers import free_port
+from tests.support.running_node import running_node
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +99,34 @@ def test_an_orthanc_that_is_away_and_a_plain_archive_without_dates_are_one_line(
     assert "cannot be reached" in capsys.readouterr().err
     assert run(monkeypatch, "pacs", "import", "old") == 2
     assert "--since" in capsys.readouterr().err
+
+
+def test_a_plain_archive_is_asked_over_tls_and_only_the_answer_is_on_standard_output(
+    database: Database,
+    database_factory: Callable[[], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if openssl() is None:
+        absent("openssl")
+    authority = Authority(tmp_path / "pki")
+    us, them = authority.issue("us"), authority.issue("archive")
+    theirs: dict[str, Any] = {"tls_certificate": them.certificate, "tls_key": them.key, "ae_title": "ARCHIVE"}
+    theirs |= {"tls_authorities": authority.certificate, "dicom_tls_port": (port := free_port())}
+    archived = Database(database_factory(), application_name="archive")
+    with closing(archived), running_node(archived, tmp_path / "there", **theirs) as archive:
+        archive.register("REGIONMIR")
+        file_film(archived, archive.node.store, synthetic_film(1, StudyDate="20200102"))
+        with database.session() as session:
+            peers.upsert(session, Peer(AETitle("ARCHIVE"), host="127.0.0.1", port=port, tls=True))
+        for name, value in {"CERTIFICATE": us.certificate, "KEY": us.key, "AUTHORITIES": authority.certificate}.items():
+            monkeypatch.setenv(f"REGIONMIR_TLS_{name}", str(value))
+        assert run(monkeypatch, "pacs", "add", "old", "--ae-title", "ARCHIVE") == 0
+        capsys.readouterr()
+        days = ("--since", "2020-01-01", "--until", "2020-01-02")
+        code = run(monkeypatch, "pacs", "import", "old", *days, "--json")
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert json.loads(said.out)["failed"] == 1, "it was found, and there is no node here that it could be moved to"
+    assert "2020-01-02: 1 studies" in said.err

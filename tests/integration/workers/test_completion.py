@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from sqlalchemy import text
 
 from db import completeness, generations, instances, peers
@@ -11,6 +12,7 @@ from db.completeness import CompleteStudy
 from db.deliveries import Result
 from db.engine import Database
 from db.peers import Peer
+from regionmir.core.errors import StorageFull
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import InstanceState
 from tests.support.outbox import outbox
@@ -154,3 +156,18 @@ def test_what_we_fetched_and_is_then_sent_by_its_archive_gets_results(database: 
     assert completion.look() == 0
     arrive(database, 1)
     assert completion.look() == 1
+
+
+def test_a_study_whose_results_meet_a_full_disk_is_due_again(database: Database) -> None:
+    class Full(OnePerStudy):
+        def plan(self, study: CompleteStudy) -> Sequence[Result]:
+            with self.database.session() as session:
+                session.execute(text("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = 'disk_full'; END $$"))
+            return []
+
+    register(database)
+    arrive(database, 1)
+    index_all(database)
+    with pytest.raises(StorageFull):
+        Completion(database, [Full(database)], quiet_s=0).look()
+    assert Completion(database, [OnePerStudy(database)], quiet_s=0).look() == 1

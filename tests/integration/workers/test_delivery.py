@@ -1,5 +1,6 @@
 """The outbox with real destinations: nothing lost, nothing sent twice, nothing that loops."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from contextlib import contextmanager
@@ -8,11 +9,13 @@ from threading import Event as Flag
 
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pynetdicom.events import Event
 from sqlalchemy import text
 
 from db import deliveries, peers, visibility
+from db.deliveries import Result
 from db.engine import Database
 from db.peers import Peer
 from regionmir.core.identifiers import AETitle, Uid
@@ -208,15 +211,38 @@ def test_no_more_senders_than_a_destination_allows_whatever_process_they_are_of(
     assert claimed(three) == 2
 
 
-def test_what_a_dead_sender_held_waits_again_and_it_can_not_finish_it(database: Database) -> None:
-    enqueue(database, make_results(database, 1))
+def test_what_a_dead_sender_held_waits_again_and_it_can_finish_it_only_as_delivered(database: Database) -> None:
+    enqueue(database, make_results(database, 2))
+    title = AETitle(AE_TITLE)
     with database.session() as session:
-        (held,) = deliveries.claim(session, "dead", AETitle(AE_TITLE), limit=5, lease_s=60, max_senders=1)
+        first, second = deliveries.claim(session, "late", title, limit=2, lease_s=60, max_senders=1)
         session.execute(text("UPDATE delivery SET lease_until = now() - interval '1 s'"))
     with database.session() as session:
-        assert deliveries.requeue_expired(session) == 1
-        assert not deliveries.finish_delivered(session, "dead", held, sop_class_uid="1.2")
-    assert outbox(database)[0].state.value == "waiting"
+        assert deliveries.requeue_expired(session) == 2
+        assert not deliveries.finish_dead(session, "late", first, reason="")
+        assert not deliveries.finish_later(session, "late", first, reason="", after_s=1)
+        assert deliveries.finish_delivered(session, "late", first, sop_class_uid="1.2")
+        assert len(deliveries.claim(session, "next", title, limit=5, lease_s=60, max_senders=1)) == 1
+        assert not deliveries.finish_delivered(session, "late", second, sop_class_uid="1.2"), "another tries by now"
+    assert [one.state.value for one in outbox(database)] == ["delivered", "sending"]
+
+
+def test_a_result_that_takes_longer_than_its_lease_is_sent_once(database: Database) -> None:
+    enqueue(database, make_results(database, 1))
+
+    class Slow(FilmBuilder):
+        def build(self, result: Result) -> Dataset:
+            time.sleep(2)
+            with database.session() as session:
+                assert deliveries.requeue_expired(session) == 0
+            return super().build(result)
+
+    with receiver() as peer, delivering(database, Slow(), lease_s=1) as drain:
+        register(database, peer.port)
+        assert drain() == 1
+        assert drain() == 0
+        assert len(peer.received) == 1
+    assert [(one.state.value, one.attempts) for one in outbox(database)] == [("delivered", 1)]
 
 
 def test_a_slow_object_lets_no_lease_behind_it_expire(database: Database) -> None:
@@ -225,10 +251,11 @@ def test_a_slow_object_lets_no_lease_behind_it_expire(database: Database) -> Non
         title = AETitle(AE_TITLE)
         first, second = deliveries.claim(session, "slow", title, limit=5, lease_s=60, max_senders=1)
         session.execute(text("UPDATE delivery SET lease_until = now() - interval '1 s'"))
-        assert deliveries.renew(session, "slow", first, 60)
+        deliveries.renew(session, "slow", 60)
         assert deliveries.requeue_expired(session) == 0
+        assert deliveries.is_held(session, "slow", first)
         assert deliveries.finish_delivered(session, "slow", second, sop_class_uid="1.2")
-        assert not deliveries.renew(session, "slow", second, 60)
+        assert not deliveries.is_held(session, "slow", second)
 
 
 def test_no_delivery_waits_for_a_clock_that_was_moved_back(database: Database) -> None:

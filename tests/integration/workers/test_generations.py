@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,29 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from db import analyses, drawn_boxes, embeddings, generations
+from db import analyses, completeness, drawn_boxes, embeddings, generations, peers, wanted_answers
 from db.analyses import Judgement
 from db.engine import Database
+from db.peers import Peer
 from regionmir.core.anatomy import anatomy_by_short
-from regionmir.core.errors import ModelError
+from regionmir.core.errors import ModelError, QueryRefused
 from regionmir.core.geometry import Box
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import Caller, Disclosure, InstanceState, Rights
 from regionmir.query import shadow
 from regionmir.query.request import RegionQuery
 from regionmir.query.search import Answer, reopen, search
+from regionmir.results.outbox import ResultOutbox
 from regionmir.storage import FileStore
 from tests.support.fake_model import PLACES, FakeAnalysis, FakeModel
-from tests.support.filing import file_film
+from tests.support.filing import PSEUDONYMIZER, file_film
 from tests.support.films import synthetic_film
+from workers.answering import Answering
 from workers.catching_up import CatchUp
+from workers.completion import Completion
 from workers.indexer import Indexer
 from workers.models import Models
+from workers.planning import StudyPlanner
 
 CARD = anatomy_by_short("CARD")
 CALLER = Caller(AETitle("X"), "127.0.0.1", Rights(), Disclosure.IDENTIFIED, registered=True)
@@ -405,6 +410,119 @@ def test_building_takes_only_its_share_of_the_time(site: Site) -> None:
     began = time.monotonic()
     assert catch_up.look() == 3
     assert time.monotonic() - began > 3 * 0.1 * 4
+
+
+def refusing(size: tuple[int, int], **named: Any) -> FakeModel:
+    """Return a model that takes no image of this size for a chest."""
+
+    class Refusing(FakeModel):
+        def analyse(self, images: Any) -> Any:
+            refused = FakeAnalysis(False, 0.0, "no", ())
+            found = zip(images, super().analyse(images), strict=True)
+            return [refused if image.shape == size else one for image, one in found]
+
+    return Refusing(**named)
+
+
+def switched_in_a_pass(site: Site, *then: Callable[[], object]) -> FakeModel:
+    """Return a model whose first pass ends after another generation, number 2, took over."""
+    left = [lambda: site.do(generations.activate, 2, incomplete=True), *then]
+
+    class Switched(FakeModel):
+        def analyse(self, images: Any) -> Any:
+            while left:
+                left.pop(0)()
+            return super().analyse(images)
+
+    return Switched()
+
+
+def completion(site: Site) -> Completion:
+    site.do(peers.upsert, Peer(AETitle("TEST"), disclosure=Disclosure.IDENTIFIED, results_to="PACS"))
+    return Completion(site.database, [StudyPlanner(site.database, PSEUDONYMIZER, (), 3)], quiet_s=0)
+
+
+SENT = "SELECT model_pk, count(*) FROM delivery GROUP BY 1 ORDER BY 1"
+
+
+def test_films_in_flight_at_a_switch_get_their_results_and_answers_from_the_new_model(site: Site) -> None:
+    site.made[""] = switched_in_a_pass(site)
+    indexer, catch_up = site.worker()
+    assert site.propose() == 2
+    uids = site.file(4)
+    sender = replace(CALLER, rights=Rights(find=True))
+    site.do(wanted_answers.want, "A", uids[0], [CARD], sender, "PACS")
+    site.do(wanted_answers.want, "A", uids[1], [], sender, "PACS")
+    assert indexer.drain() == 4
+    assert site.statuses() == {1: "previous", 2: "active"}
+    complete, answering = completion(site), Answering(site.database, 3, ResultOutbox(PSEUDONYMIZER))
+    assert (complete.look(), answering.answer_waiting()) == (0, 0)
+    with pytest.raises(QueryRefused, match="not indexed by the new model yet"):
+        site.ask(uids[0])
+    assert catch_up.look() == 4
+    assert answering.answer_waiting() == 2
+    assert site.rows("SELECT DISTINCT state FROM wanted_answer") == [("answered",)]
+    assert complete.look() == 2
+    assert site.rows(SENT) == [(2, 4)]
+
+
+def test_a_switch_sends_no_results_a_second_time(site: Site) -> None:
+    indexer, catch_up = site.worker()
+    site.file(2)
+    indexer.drain()
+    complete = completion(site)
+    assert complete.look() == 2
+    number = site.propose()
+    catch_up.look()
+    site.do(generations.activate, number)
+    assert site.do(completeness.complete_studies, number, quiet_s=0, limit=9) == []
+    first = synthetic_film(0, rows=64, columns=64)
+    late = synthetic_film(7, rows=64, columns=64, patient=0, StudyInstanceUID=first.StudyInstanceUID)
+    file_film(site.database, site.store, late)
+    indexer.drain()
+    assert complete.look() == 1, "of the late film alone"
+    assert site.rows(SENT) == [(1, 2), (number, 1)]
+    site.do(generations.roll_back)
+    catch_up.look()
+    assert complete.look() == 0
+
+
+def test_what_the_active_model_says_while_it_catches_up_counts_at_once(site: Site) -> None:
+    site.made[""] = refusing((48, 48))
+    site.made["new"] = refusing((64, 64), name="new")
+    indexer, catch_up = site.worker()
+    site.file(1)
+    odd = file_film(site.database, site.store, synthetic_film(9, rows=48, columns=48))
+    indexer.drain()
+    site.run("UPDATE instance SET received_at = received_at - interval '30 days'")
+    number = site.propose()
+    site.do(generations.activate, number, incomplete=True)
+    states = "SELECT state, reason FROM instance ORDER BY sop_instance_uid = :uid"
+    assert site.rows(states, uid=odd) == [("indexed", ""), ("unsupported", analyses.NOT_A_CHEST)]
+    complete = completion(site)
+    assert catch_up.look() == 2
+    assert site.rows(states, uid=odd) == [("unsupported", analyses.NOT_A_CHEST), ("indexed", "")]
+    assert complete.look() == 0, "it came long ago"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_model_that_is_retired_during_a_pass_leaves_its_films_to_the_next(site: Site, refused: bool) -> None:
+    switched = switched_in_a_pass(site, lambda: generations.retire(site.database, 1))
+    site.made[""] = switched
+    indexer, _ = site.worker()
+    number = site.propose()
+    site.file(2)
+    if refused:
+        blank = synthetic_film(2, rows=64, columns=64)
+        blank.PixelData = bytes(len(blank.PixelData))
+        file_film(site.database, site.store, blank)
+    indexer.drain()
+    indexer.drain()
+    assert site.statuses() == {1: "retired", number: "active"}
+    ended = [("indexed", 2), *[("unsupported", 1)][: int(refused)]]
+    assert site.rows("SELECT state, count(*) FROM instance GROUP BY 1 ORDER BY 1") == ended
+    site.whole(number, 2)
+    assert site.rows("SELECT DISTINCT a.model_pk, i.attempts FROM analysis a, instance i") == [(number, 1)]
 
 
 def test_progress_tells_how_long_it_will_take(site: Site) -> None:
