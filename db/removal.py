@@ -128,7 +128,7 @@ def remove(session: Session, which: Which, removal: Removal) -> Extent:
         versions = InstanceVersionRow
         session.execute(update(versions).where(versions.instance_pk.in_(pks)).values(instance_pk=None))
     session.execute(_FORGET_REMOVED, {"uids": [one.row.sop_instance_uid for one in doomed]})
-    gone = [*doomed, *bare]
+    gone: list[_Doomed | _Bare] = [*doomed, *bare]
     emptied = forget_emptied(session, {one.study_pk for one in gone}, {one.patient_pk for one in gone})
     if not removal.keep:
         _forget_refused(session, list(emptied.values()), removal)
@@ -175,7 +175,7 @@ def _lock_studies(session: Session, which: Which) -> None:
     session.execute(select(StudyRow.pk).where(concerned).order_by(StudyRow.pk).with_for_update())
 
 
-def _studies(which: Which) -> Select[tuple[int]]:
+def _studies(which: Which) -> Select[int]:
     return (
         select(StudyRow.pk)
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
@@ -201,12 +201,13 @@ def _has_no_instances() -> ColumnElement[bool]:
 
 def _extent(session: Session, doomed: Sequence[_Doomed], bare: Sequence[_Bare]) -> Extent:
     pks = [one.row.pk for one in doomed]
+    gone: list[_Doomed | _Bare] = [*doomed, *bare]
     objects = {one.row.storage_key: one.row.size_bytes for one in doomed}
     objects |= {version.storage_key: version.size_bytes for one in doomed for version in one.versions}
     return Extent(
         instances=len(doomed),
-        studies=len({one.study_pk for one in (*doomed, *bare)}),
-        patients=len({one.patient_pk for one in (*doomed, *bare)}),
+        studies=len({one.study_pk for one in gone}),
+        patients=len({one.patient_pk for one in gone}),
         objects=len(objects),
         bytes=sum(objects.values()),
         answers=_count(session, ResultSetRow, ResultSetRow.anchor_instance_pk.in_(pks)),
