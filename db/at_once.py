@@ -151,7 +151,7 @@ WITH usual AS (
     SELECT pk FROM known_study UNION ALL SELECT pk FROM new_study
 ), known_series AS (
     SELECT e.pk FROM its_study s JOIN series e ON e.study_pk = s.pk
-    WHERE e.series_instance_uid = %(series_series_instance_uid)s
+    WHERE e.series_instance_uid = %(series_series_instance_uid)s FOR KEY SHARE OF e
 ), new_series AS (
     {_insert(SeriesRow, _SERIES, "study", "its_study WHERE NOT EXISTS (SELECT FROM known_series)")}
 ), its_series AS (

@@ -65,7 +65,7 @@ _LOCK = 0x5247_4E49  # "RGNI": one process at a time builds indexes
 class NeighbourFilter:
     """Which embeddings may be found. None is no restriction; ranges are inclusive."""
 
-    exclude_patient_pk: int | None = None
+    exclude_patient_pks: tuple[int, ...] | None = None
     exclude_study_pk: int | None = None
     exclude_pixel_sha256: str | None = None
     study_date_first: dt.date | None = None
@@ -301,7 +301,7 @@ def _statement(dim: int, filters: tuple[str, ...], *, by_index: bool) -> Select[
 
 
 FILTER_CONDITIONS: Final[dict[str, Callable[[Any, Any], ColumnElement[bool]]]] = {
-    "exclude_patient_pk": lambda row, value: row.patient_pk != value,
+    "exclude_patient_pks": lambda row, values: row.patient_pk.not_in(values),
     "exclude_study_pk": lambda row, value: row.study_pk != value,
     "exclude_pixel_sha256": lambda row, value: row.pixel_sha256 != value,
     "study_date_first": lambda row, value: row.study_date >= value,

@@ -143,6 +143,9 @@ _HOLD_STUDY = (
 )
 """The study if it is this patient's, which it then stays until we commit."""
 
+_STILL_THERE = select(SeriesRow.pk).where(SeriesRow.pk == bindparam("pk"), SeriesRow.study_pk == bindparam("of_study"))
+"""The series, unless it was emptied or moved before its study was held; from then on it stays."""
+
 _HOLD_PATIENT = (
     select(PatientRow.pk).where(PatientRow.key == bindparam("key")).with_for_update(read=True, key_share=True)
 )
@@ -387,8 +390,13 @@ def _add(session: Session, arrival: Arrival, present: _Present) -> Receipt | Non
         study_pk = _study(session, arrival, _patient(session, arrival, present))
     else:
         study_pk = session.scalar(_HOLD_STUDY, {"pk": present.study_pk, "of_patient": present.patient_pk})
-    series_pk = present.series_pk if study_pk is None else present.series_pk or _series(session, arrival, study_pk)
-    if study_pk is None or series_pk is None:
+    if study_pk is None:
+        return None
+    if present.series_pk is None:
+        series_pk = _series(session, arrival, study_pk)
+    else:
+        series_pk = session.scalar(_STILL_THERE, {"pk": present.series_pk, "of_study": study_pk})
+    if series_pk is None:
         return None
     values = _new_instance_values(arrival, own_copy=present.own_copy)
     if session.scalar(_ADD_INSTANCE, {**values, "series_pk": series_pk}) is None:
@@ -495,6 +503,7 @@ def _refuse(session: Session, arrival: Arrival, present: _Present, difference: s
 def _correct(session: Session, arrival: Arrival, present: _Present, difference: str) -> Receipt | None:
     """Replace the current version and move what the arrival files elsewhere; None if the instance changed meanwhile."""
     patient_pk = _correct_patient(session, arrival, present)
+    held = _hold_studies(session, present)
     study_pk = _correct_study(session, arrival, patient_pk)
     series_pk = _correct_series(session, arrival, study_pk)
     if present.instance_pk is None:
@@ -504,6 +513,7 @@ def _correct(session: Session, arrival: Arrival, present: _Present, difference: 
     elif not _replace_version(session, arrival, present, series_pk, difference):
         return None
     regions.refresh_filters(session, patient_pk=patient_pk, study_pk=study_pk)
+    removal.forget_emptied(session, held.keys(), held.values())
     _settle_conflicts(session, arrival)
     _record(session, "instance corrected", arrival, difference)
     return Receipt("corrected", difference)
@@ -519,6 +529,16 @@ def _correct_patient(session: Session, arrival: Arrival, present: _Present) -> i
         .values(**filing.patient_values(arrival.header.attributes))
     )
     return pk
+
+
+def _hold_studies(session: Session, present: _Present) -> dict[int, int]:
+    """Return the studies (key: patient's) that a correction may take something out of; nothing arrives in them until we
+    commit. They are taken before any instance, in one order, as everybody does."""
+    row = StudyRow
+    of_instance = select(SeriesRow.study_pk).join(InstanceRow).where(InstanceRow.pk == present.instance_pk)
+    known = [pk for pk in (present.study_pk, present.series_study_pk) if pk is not None]
+    query = select(row.pk, row.patient_pk).where(row.pk.in_(known) | row.pk.in_(of_instance)).order_by(row.pk)
+    return dict(session.execute(query.with_for_update(key_share=True)).all())
 
 
 def _correct_study(session: Session, arrival: Arrival, patient_pk: int) -> int:

@@ -94,6 +94,23 @@ def find(session: Session, patient_id: str, issuer: str | None = None) -> list[K
     return [_known(session, patient) for patient in session.scalars(query.order_by(row.pk))]
 
 
+def who_may_be(session: Session, who: PatientIdentity) -> list[int]:
+    """Return the patients who may be this one: the same PatientID, issuers that do not contradict."""
+    if not who.patient_id:
+        return []
+    row = PatientRow
+    query = select(row.pk).where(row.patient_id == who.patient_id)
+    return list(session.scalars(query.where(row.issuer.in_([who.issuer, ""])) if who.issuer else query))
+
+
+def same_person(session: Session, pk: int) -> tuple[int, ...]:
+    """Return this patient and those who may be the same one."""
+    row = PatientRow
+    found = session.execute(select(row.patient_id, row.issuer).where(row.pk == pk)).first()
+    others = who_may_be(session, PatientIdentity(*found, "")) if found else []
+    return tuple({pk, *others})
+
+
 def of_study(session: Session, study_instance_uid: str) -> KnownPatient | None:
     """Return whose study this is, None where it is not here."""
     row = PatientRow
@@ -161,6 +178,7 @@ def correct(session: Session, pk: int, changes: Changes, by: By) -> PutRight:
         session.execute(update(merged).where(merged.into_key == before.key).values(into_key=after.key))
         _know_as(session, studies, before.key)
     values = _columns(row, after, changes)
+    _wait_for_workers(session, studies)
     session.execute(update(PatientRow).where(PatientRow.pk == pk).values(**values, corrected_at=func.now()))
     embedding = EmbeddingRow
     session.execute(update(embedding).where(embedding.patient_pk == pk).values(sex=values["sex"]))
@@ -206,12 +224,21 @@ def _studies_of(session: Session, patient: PatientRow) -> dict[int, str]:
 
 def _move(session: Session, studies: dict[int, str], old: PatientRow, new: PatientRow) -> PutRight:
     """Make studies another patient's, in answers and filters too."""
+    _wait_for_workers(session, studies)
     _separate(session, list(studies), new.pk)
     _know_as(session, studies, old.key)
     session.execute(update(StudyRow).where(StudyRow.pk.in_(studies)).values(patient_pk=new.pk))
     row = EmbeddingRow
     session.execute(update(row).where(row.study_pk.in_(studies)).values(patient_pk=new.pk, sex=new.sex))
     return _put_right(session, studies, new.key)
+
+
+def _wait_for_workers(session: Session, study_pks: Collection[int]) -> None:
+    """Hold the studies' instances until we commit: whose they are is read, and written to embeddings, by workers that
+    hold them. In the order of keys, as workers do."""
+    row = InstanceRow
+    theirs = select(row.pk).join(SeriesRow, SeriesRow.pk == row.series_pk).where(SeriesRow.study_pk.in_(study_pks))
+    session.execute(theirs.order_by(row.pk).with_for_update(of=row, key_share=True))
 
 
 def _separate(session: Session, study_pks: list[int], patient_pk: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, delete, func, literal, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from db import audit, regions, removed
@@ -87,6 +87,16 @@ class _Doomed:
     versions: list[InstanceVersionRow] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Bare:
+    """A study that has no instances; it is taken out where it is named itself."""
+
+    study_pk: int
+    study_instance_uid: str
+    patient_pk: int
+    patient_id: str
+
+
 def named(level: Level, original: str) -> Which:
     """Return the condition on joined instances that they are, or are of, what has this UID or `patient.key`."""
     if level == "instance":
@@ -98,18 +108,19 @@ def named(level: Level, original: str) -> Which:
 
 def measure(session: Session, which: Which) -> Extent:
     """Return what `remove` would take out now."""
-    return _extent(session, _doomed(session, which, lock=False))
+    return _extent(session, _doomed(session, which, lock=False), _bare(session, which))
 
 
 def remove(session: Session, which: Which, removal: Removal) -> Extent:
     """Take out the instances that fulfil `which` (on instance, series, study and patient), and audit it.
 
-    Commit, then have the objects removed. What others do with these instances now fails or does nothing.
+    Studies that have no instances go with them, where what is known of them fulfils `which`. Commit, then have the
+    objects removed. What others do with these instances now fails or does nothing.
     """
-    doomed = _doomed(session, which, lock=True)
-    if not doomed:
+    doomed, bare = _doomed(session, which, lock=True), _bare(session, which)
+    if not doomed and not bare:
         return Extent()
-    extent = _extent(session, doomed)
+    extent = _extent(session, doomed, bare)
     pks = [one.row.pk for one in doomed]
     _forget_made(session, pks)
     removed.note(session, [_tombstone(one, removal) for one in doomed])
@@ -117,8 +128,12 @@ def remove(session: Session, which: Which, removal: Removal) -> Extent:
         versions = InstanceVersionRow
         session.execute(update(versions).where(versions.instance_pk.in_(pks)).values(instance_pk=None))
     session.execute(_FORGET_REMOVED, {"uids": [one.row.sop_instance_uid for one in doomed]})
-    emptied = _forget_empty(session, doomed, removal)
+    gone: list[_Doomed | _Bare] = [*doomed, *bare]
+    emptied = forget_emptied(session, {one.study_pk for one in gone}, {one.patient_pk for one in gone})
+    if not removal.keep:
+        _forget_refused(session, list(emptied.values()), removal)
     _audit(session, doomed, emptied, removal)
+    _audit_bare(session, bare, removal)
     session.expire_all()
     return extent
 
@@ -156,24 +171,43 @@ def _doomed(session: Session, which: Which, *, lock: bool) -> list[_Doomed]:
 
 def _lock_studies(session: Session, which: Which) -> None:
     """Wait until nothing is being filed in the studies that this concerns, and let nothing be until we commit."""
-    inner = (
+    concerned = StudyRow.pk.in_(_studies(which))
+    session.execute(select(StudyRow.pk).where(concerned).order_by(StudyRow.pk).with_for_update())
+
+
+def _studies(which: Which) -> Select[int]:
+    return (
         select(StudyRow.pk)
         .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
         .outerjoin(SeriesRow, SeriesRow.study_pk == StudyRow.pk)
         .outerjoin(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
         .where(which)
     )
-    session.execute(select(StudyRow.pk).where(StudyRow.pk.in_(inner)).order_by(StudyRow.pk).with_for_update())
 
 
-def _extent(session: Session, doomed: Sequence[_Doomed]) -> Extent:
+def _bare(session: Session, which: Which) -> list[_Bare]:
+    query = (
+        select(StudyRow.pk, StudyRow.study_instance_uid, PatientRow.pk, PatientRow.patient_id)
+        .join(PatientRow, PatientRow.pk == StudyRow.patient_pk)
+        .where(StudyRow.pk.in_(_studies(which)), _has_no_instances())
+    )
+    return [_Bare(*one) for one in session.execute(query)]
+
+
+def _has_no_instances() -> ColumnElement[bool]:
+    filed = select(literal(1)).select_from(SeriesRow).join(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
+    return ~filed.where(SeriesRow.study_pk == StudyRow.pk).correlate(StudyRow).exists()
+
+
+def _extent(session: Session, doomed: Sequence[_Doomed], bare: Sequence[_Bare]) -> Extent:
     pks = [one.row.pk for one in doomed]
+    gone: list[_Doomed | _Bare] = [*doomed, *bare]
     objects = {one.row.storage_key: one.row.size_bytes for one in doomed}
     objects |= {version.storage_key: version.size_bytes for one in doomed for version in one.versions}
     return Extent(
         instances=len(doomed),
-        studies=len({one.study_pk for one in doomed}),
-        patients=len({one.patient_pk for one in doomed}),
+        studies=len({one.study_pk for one in gone}),
+        patients=len({one.patient_pk for one in gone}),
         objects=len(objects),
         bytes=sum(objects.values()),
         answers=_count(session, ResultSetRow, ResultSetRow.anchor_instance_pk.in_(pks)),
@@ -253,14 +287,21 @@ _PRUNE_HITS: Final = text(
 """Takes hits out of kept answers, found by the index `result_set_hit`; the others keep their ranks."""
 
 
-def _forget_empty(session: Session, doomed: Sequence[_Doomed], removal: Removal) -> set[int]:
-    """Remove series, studies and patients of which nothing is left; return the keys of these studies."""
-    studies = {one.study_pk: one.study_instance_uid for one in doomed}
-    filed = select(SeriesRow.study_pk).join(InstanceRow, InstanceRow.series_pk == SeriesRow.pk)
-    empty = studies.keys() - set(session.scalars(filed.where(SeriesRow.study_pk.in_(studies)).distinct()))
+def forget_emptied(session: Session, study_pks: Collection[int], patient_pks: Collection[int]) -> dict[int, str]:
+    """Remove of these studies and patients those of which nothing is left, with all that speaks of them, and the empty
+    series of the others. Return the studies (key: UID).
+
+    Nothing must be able to arrive in the studies. A patient that another transaction holds now is left.
+    """
+    row = StudyRow
+    query = select(row.pk, row.study_instance_uid).where(row.pk.in_(study_pks), _has_no_instances())
+    empty = dict(session.execute(query.order_by(row.pk).with_for_update()).all())
     if empty:
-        _forget_studies(session, {pk: studies[pk] for pk in empty}, removal)
-    forget_empty(session, studies, {one.patient_pk for one in doomed})
+        for made in (FindingRow, StudyResultsRow, DeliveryRow):
+            session.execute(delete(made).where(made.study_pk.in_(empty)))
+        released = StudyReleaseRow
+        session.execute(delete(released).where(released.study_instance_uid.in_(list(empty.values()))))
+    forget_empty(session, study_pks, patient_pks)
     return empty
 
 
@@ -275,16 +316,6 @@ def forget_empty(session: Session, study_pks: Collection[int], patient_pks: Coll
 _FORGET_REMOVED: Final = text("SELECT forget_removed(:uids)")
 _FORGET_EMPTY: Final = text("SELECT forget_empty(:studies, :patients)")
 """Functions of the schema's owner: the processes themselves may not delete these rows."""
-
-
-def _forget_studies(session: Session, studies: dict[int, str], removal: Removal) -> None:
-    """Remove what speaks of studies that are about to go."""
-    for row in (FindingRow, StudyResultsRow, DeliveryRow):
-        session.execute(delete(row).where(row.study_pk.in_(studies)))
-    uids = list(studies.values())
-    session.execute(delete(StudyReleaseRow).where(StudyReleaseRow.study_instance_uid.in_(uids)))
-    if not removal.keep:
-        _forget_refused(session, uids, removal)
 
 
 def _forget_refused(session: Session, study_instance_uids: list[str], removal: Removal) -> None:
@@ -324,6 +355,20 @@ def _audit(session: Session, doomed: Sequence[_Doomed], emptied: Collection[int]
             audit.record(
                 session, kind, actor=removal.by, address=removal.address, detail=_detail(part, removal), message=message
             )
+
+
+def _audit_bare(session: Session, bare: Sequence[_Bare], removal: Removal) -> None:
+    who = Endpoint(removal.by, removal.address, is_ae=removal.is_ae)
+    for patient_id in sorted({one.patient_id for one in bare}):
+        uids = sorted(one.study_instance_uid for one in bare if one.patient_id == patient_id)
+        audit.record(
+            session,
+            "studies deleted",
+            actor=removal.by,
+            address=removal.address,
+            detail={**_detail([], removal), "studies": uids[:100]},
+            message=study_deleted(who, patient_id, [Study(uid) for uid in uids]),
+        )
 
 
 def _detail(part: Sequence[_Doomed], removal: Removal) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import numpy as np
 from sqlalchemy import and_, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from db import patients
 from db.engine import Database
 from db.filing import clean, identity
-from db.tables import PatientRow, UploadedFilmRow
+from db.tables import UploadedFilmRow
 from regionmir.core.anatomy import anatomy_by_key
 from regionmir.core.geometry import Box
 from regionmir.core.records import DetectedRegion, EmbeddedRegion, InstanceHeader, InstanceState, Vector
@@ -76,7 +77,7 @@ def add(session: Session, code: str, *, owner: str, header: InstanceHeader, life
         sop_class_uid=header.sop_class_uid,
         state=InstanceState.RECEIVED,
         expires_at=_in_seconds(lifetime_s),
-        patient_pks=_patients(session, header),
+        patient_pks=patients.who_may_be(session, identity(header)),
     )
     session.add(row)
     session.flush()
@@ -153,16 +154,6 @@ def as_json(regions: Sequence[EmbeddedRegion]) -> list[dict[str, Any]]:
         }
         for found in regions
     ]
-
-
-def _patients(session: Session, header: InstanceHeader) -> list[int]:
-    """Return the patients who may be the one of a header: the same PatientID, issuers that do not contradict."""
-    who = identity(header)
-    if not who.patient_id:
-        return []
-    row = PatientRow
-    query = select(row.pk).where(row.patient_id == who.patient_id)
-    return list(session.scalars(query.where(row.issuer.in_([who.issuer, ""])) if who.issuer else query))
 
 
 def _film(row: UploadedFilmRow) -> UploadedFilm:

@@ -36,6 +36,10 @@ MAX_QUEUED = 8
 """Requests of one association that may wait. A peer waits for each answer, as no window was negotiated (PS3.7 D.3.3.3);
 one that does not would fill memory and disk."""
 
+MAX_HELD_BYTES = 4 << 20
+"""Of a message, as far as it is held in memory: its command and, but for a C-STORE, its data set. That is a query with
+60,000 UIDs, or a storage commitment of 30,000 instances; its sender is not asked for its rights before it is whole."""
+
 _COMMAND = 0b01
 _LAST = 0b10
 """Bits of the message control header (PS3.8 E.2)."""
@@ -55,13 +59,16 @@ class NodeDimse(DIMSEServiceProvider):
         self._store = store
         self._limit_bytes, self._limit_s = limit_bytes, limit_s
         self._began: float | None = None
+        self._context_id = 0
+        """Of the message that is arriving."""
+        self._held_bytes = 0
         self._arrival: Arrival | None = None
         self._command: StoreCommand | None = None
         """Of the data set that is arriving, where it takes the short way."""
         self._turn = Lock()
         self._around: Context | None = None
         """Of the association's thread, once it serves: what is served here belongs to it."""
-        self._ended = self._hasty = False
+        self._ended = self._hasty = self._aborted = False
         self._answers = PendingAnswers()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
@@ -70,6 +77,8 @@ class NodeDimse(DIMSEServiceProvider):
 
     def receive_fragments(self, fragments: Iterable[Fragment]) -> None:
         """Process the fragments of one PDU (called by the upper layer's thread); they are not kept."""
+        if self._aborted:
+            return
         if self._began is None:
             self._began = time.monotonic()
         elif time.monotonic() - self._began > self._limit_s:  # it is never idle, and never done
@@ -84,6 +93,12 @@ class NodeDimse(DIMSEServiceProvider):
 
     def _take(self, fragments: Iterable[Fragment]) -> None:
         for context_id, data in fragments:
+            if self._arrival is None and self.message is None:
+                self._context_id, self._held_bytes = context_id, 0
+            elif context_id != self._context_id:
+                self._abort("one message in two presentation contexts")
+            if self._aborted:
+                return
             if self._arrival is not None and not data[0] & _COMMAND:
                 self._arrival.write(data[1:])
                 if data[0] & _LAST:
@@ -139,6 +154,7 @@ class NodeDimse(DIMSEServiceProvider):
                 arrival.discard()
 
     def _abort(self, why: str) -> None:
+        self._aborted = True
         log.warning("association aborted", why=why, peer=self.assoc.requestor.ae_title)
         self.dul.event_queue.put("Evt19")
 
@@ -154,6 +170,10 @@ class NodeDimse(DIMSEServiceProvider):
     def _receive_command(self, context_id: int, data: bytes) -> None:
         if self._arrival is not None:
             self._abort("a command in the middle of a data set")
+            return
+        self._held_bytes += len(data)
+        if self._held_bytes > MAX_HELD_BYTES:
+            self._abort("a message is too large")
             return
         context = self.assoc._accepted_cx.get(context_id)
         alone = context is not None and self.message is None and data[0] == LAST_OF_COMMAND
@@ -204,10 +224,15 @@ class NodeDimse(DIMSEServiceProvider):
         """Hand a request that pynetdicom decoded to the association's thread."""
         message, self.message = cast(DIMSEMessage, self.message), None
         context_id = cast(int, message.context_id)
-        if isinstance(arrival.failure, InvalidCommand):
-            self._refuse(message, arrival.failure)
+        try:
+            if isinstance(arrival.failure, InvalidCommand):
+                self._refuse(message, arrival.failure)
+                return
+            request = cast(C_STORE, message.message_to_primitive())
+        except Exception as error:  # an element of the command has a value that is none
+            arrival.discard()
+            self._abort(f"undecodable DIMSE command ({type(error).__name__})")
             return
-        request = cast(C_STORE, message.message_to_primitive())
         request.arrival = arrival  # type: ignore[attr-defined]
         self.msg_queue.put((context_id, request))
 

@@ -163,7 +163,7 @@ def _delete(
     with open_database(settings) as database, closing(open_store(settings)) as store:
         with database.session() as session:
             extent = removal.measure(session, _matched(session, level, name, issuer))
-        if not extent.instances:
+        if not extent.studies:
             raise RegionMirError(f"there is no such {level}; see `regionmir instances list`")
         if dry_run:
             _tell(extent, "would be deleted", as_json, dry_run=True)

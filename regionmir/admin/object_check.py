@@ -18,7 +18,7 @@ class Fault(StrEnum):
     MISSING = "missing"
     """A row speaks of it, and it is not on the disk."""
     DAMAGED = "damaged"
-    """Its size or its hash is not what the row says."""
+    """Its hash is not what the row says. Its size may be another: a resend replaces the head that we wrote."""
     UNREFERENCED = "unreferenced"
     """No row speaks of it: what a transfer left whose sender was never told Success."""
     UNREMOVED = "unremoved"
@@ -53,7 +53,8 @@ def check_objects(
     checked: Checked,
     progress: Callable[[Checked], None] | None = None,
 ) -> Iterator[Finding]:
-    """Yield what is wrong, by storage key. `deep`: read every object and compare its hash.
+    """Yield what is wrong, by storage key. `deep`: read every object and compare its hash, not only those of another
+    size than their row says.
 
     Objects younger than `older_than_s` that no row speaks of may be arriving now and are passed over. `checked` counts
     along. Memory stays small whatever the number of objects: both sides are read in the order of their keys.
@@ -99,10 +100,9 @@ def _fault(store: FileStore, row: ExpectedObject, *, deep: bool, on_disk: bool) 
         if not on_disk and not store.exists(row.storage_key):
             return Fault.MISSING, "no such file"
         size = store.size(row.storage_key)
-        if size != row.size_bytes:
-            return Fault.DAMAGED, f"{size} bytes, not {row.size_bytes}"
-        if deep and store.dataset_sha256(row.storage_key) != row.sha256:
-            return Fault.DAMAGED, "its content is not what was received: the hash differs"
+        if (deep or size != row.size_bytes) and store.dataset_sha256(row.storage_key) != row.sha256:
+            sizes = "" if size == row.size_bytes else f", {size} bytes, not {row.size_bytes}"
+            return Fault.DAMAGED, f"its content is not what was received: the hash differs{sizes}"
     except FileNotFoundError:
         return Fault.MISSING, "no such file"
     except ValueError as error:

@@ -119,7 +119,10 @@ def _seen_before(dataset: Dataset, tag: BaseTag) -> dict[str, Any] | None:
 
 def _as_json(dataset: Dataset, tag: BaseTag) -> dict[str, Any] | None:
     """Return an element in the DICOM JSON model, None where it is not kept in the header."""
+    raw = dataset.get_item(tag)
     element = dataset[tag]
+    if isinstance(raw, RawDataElement):
+        dataset[tag] = raw  # converted, a sequence of many items takes a hundred times its bytes
     if element.VR in _BULK_VRS:
         return None
     as_json = element.to_json_dict(None, 0)

@@ -3,7 +3,6 @@
 Every step returns what its name says or refuses with `QueryRefused`; a query is never answered by an empty success.
 """
 
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ from db.anchors import AnchorInstance, AnchorStudy
 from db.embeddings import Neighbour, NeighbourFilter, RegionVector
 from db.find import FindSpec, Level, find
 from db.generations import ActiveModel
+from db.patients import same_person
 from db.replica import Replica
 from regionmir.core.anatomy import Anatomy, anatomy_by_key
 from regionmir.core.errors import QueryRefused
@@ -119,9 +119,9 @@ def search(
 ) -> Answer:
     """Return the studies most like the anchor's regions, best first, one hit per study. Raises `QueryRefused`.
 
-    Films of the anchor's patient and films with the anchor's pixels are no hits; equal films are one. Without `keep`
-    nothing is written, and the answer has no code (pages that only read). `drawn`: the embedding of `query.box`.
-    `replica`: where neighbours are looked for first.
+    Films of the anchor's patient, also of one that differs in having no issuer, and films with the anchor's pixels are
+    no hits; equal films are one. Without `keep` nothing is written, and the answer has no code (pages that only read).
+    `drawn`: the embedding of `query.box`. `replica`: where neighbours are looked for first.
     """
     kept = reopen(session, query.anchor, caller)
     query = completed(query, kept)
@@ -131,7 +131,7 @@ def search(
     study, candidates = find_anchor(session, query, caller, kept.anchor_instance_pk if kept else None)
     start = _start(session, query, model, study, candidates, drawn)
     allowed = NeighbourFilter(
-        exclude_patient_pk=None if may_be_same_patient(query, caller) else study.patient_pk,
+        exclude_patient_pks=None if may_be_same_patient(query, caller) else same_person(session, study.patient_pk),
         exclude_study_pk=study.study_pk,
         exclude_pixel_sha256=start.instance.pixel_sha256,
         view=query.view or None,
@@ -154,8 +154,9 @@ def reopen(session: "Session", code: str, caller: Caller) -> Answer | None:
     spec = FindSpec(Level.STUDY, (), study_pks=tuple(hit.study_pk for hit in hits))
     patient_of = {row.study_pk: row.patient_pk for row in find(session, spec)}
     anchor = anchors.of_instance(session, kept.anchor_instance_pk)
-    hidden = anchor.patient_pk if anchor and caller.disclosure is not Disclosure.IDENTIFIED else None
-    shown = tuple(hit for hit in hits if patient_of.get(hit.study_pk, hidden) != hidden)
+    hides = anchor is not None and caller.disclosure is not Disclosure.IDENTIFIED
+    hidden = same_person(session, anchor.patient_pk) if anchor and hides else ()
+    shown = tuple(hit for hit in hits if hit.study_pk in patient_of and patient_of[hit.study_pk] not in hidden)
     asked = kept.asked
     indexed, total = asked.get("searched") or coverage(session)
     return Answer(
@@ -251,10 +252,10 @@ def _nearest_studies(
 
 
 def _may_be_shown(session: "Session", hits: tuple[Hit, ...], allowed: NeighbourFilter) -> bool:
-    """Return whether by now too every hit's study is there, and none is of the patient that is no hit."""
+    """Return whether by now too every hit's study is there, and none is of the patients who are no hits."""
     spec = FindSpec(Level.STUDY, (), study_pks=tuple(hit.study_pk for hit in hits))
     patients = [row.patient_pk for row in find(session, spec)]
-    return len(patients) == len(hits) and allowed.exclude_patient_pk not in patients
+    return len(patients) == len(hits) and not set(allowed.exclude_patient_pks or ()).intersection(patients)
 
 
 def nearest_studies(
@@ -263,16 +264,12 @@ def nearest_studies(
     model: ActiveModel,
     vectors: dict[int, Vector],
     allowed: NeighbourFilter,
-    hidden_patients: Collection[int] = (),
 ) -> tuple[Hit, ...]:
-    """Return up to `query.k` studies by falling similarity to `vectors`, by anatomy. Raises `QueryRefused` for none.
-
-    `hidden_patients`: beside the one of `allowed`, patients whose studies are no hits.
-    """
+    """Return up to `query.k` studies by falling similarity to `vectors`, by anatomy. Raises `QueryRefused` for none."""
     limit = 2 * query.k + OVERFETCH
     while True:
         near = _near(session, query, model, vectors, allowed, limit)
-        best = _best_per_study([found for found in near if found.patient_pk not in hidden_patients])
+        best = _best_per_study(near)
         if best and (len(best) >= query.k or len(near) < limit):
             return tuple(_hit(rank, found) for rank, found in enumerate(best[: query.k], start=1))
         if len(near) < limit:

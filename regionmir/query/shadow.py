@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from db import embeddings, findings, generations, shadow
 from db.embeddings import Neighbour, NeighbourFilter
+from db.patients import same_person
 from db.shadow import SharedRegion
 from regionmir.core.anatomy import Anatomy
 from regionmir.core.errors import ModelError
@@ -96,7 +97,9 @@ def _nearest(session: "Session", one: "RegisteredModel", anatomy: Anatomy, asked
         dim=one.info.dim,
         vector=start.vector,
         limit=K,
-        filters=NeighbourFilter(exclude_patient_pk=asked.patient_pk, exclude_pixel_sha256=asked.pixel_sha256),
+        filters=NeighbourFilter(
+            exclude_patient_pks=same_person(session, asked.patient_pk), exclude_pixel_sha256=asked.pixel_sha256
+        ),
     )
 
 

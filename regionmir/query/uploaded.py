@@ -49,9 +49,11 @@ def search_uploaded(session: "Session", query: RegionQuery, film: UploadedFilm |
         if anatomy.key not in film.vectors():
             raise QueryRefused("no-region", f"{anatomy.short} was not found in the film")
         vectors[anatomy.key] = film.vectors()[anatomy.key]
-    allowed = NeighbourFilter(exclude_pixel_sha256=film.pixel_sha256)
-    hidden = () if may_be_same_patient(query, caller) else film.patient_pks
-    hits = nearest_studies(session, query, model, vectors, allowed, hidden)
+    allowed = NeighbourFilter(
+        exclude_patient_pks=None if may_be_same_patient(query, caller) else film.patient_pks,
+        exclude_pixel_sha256=film.pixel_sha256,
+    )
+    hits = nearest_studies(session, query, model, vectors, allowed)
     return FilmAnswer(*coverage(session), hits)
 
 

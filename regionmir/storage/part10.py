@@ -5,6 +5,9 @@ import struct
 from regionmir.core.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PREAMBLE = bytes(128) + b"DICM"
+_AE_BYTES = 16
+"""Of a title with its trailing spaces, which say nothing (PS3.5 6.2): a resend by another AE has a head as long."""
+
 HEAD_BYTES = 144
 """What `dataset_offset` needs: the preamble and the length of the meta group."""
 
@@ -24,7 +27,7 @@ def file_head(
         _element(0x0013, b"SH", _padded(IMPLEMENTATION_VERSION_NAME, b" ")),
     ]
     if source_ae:
-        elements.append(_element(0x0016, b"AE", _padded(source_ae, b" ")))
+        elements.append(_element(0x0016, b"AE", _padded(source_ae.ljust(_AE_BYTES), b" ")))
     meta = b"".join(elements)
     return PREAMBLE + _element(0x0000, b"UL", struct.pack("<L", len(meta))) + meta
 

@@ -17,6 +17,10 @@ from regionmir.core.errors import InvalidHeader
 MAX_VALUE_BYTES: Final = 16 << 10
 """Longer values of the head are passed over: they are no identifiers and are retrieved with the instance."""
 
+MAX_KEPT_BYTES: Final = 2 << 20
+"""Of all values together, with what each takes in memory beside its bytes: hundreds of times those of a radiograph.
+Beyond, only what an instance is filed by is kept."""
+
 MAX_ELEMENTS: Final = 1_000_000
 MAX_DEPTH: Final = 64
 MAX_INFLATED_BYTES: Final = 2 << 20
@@ -28,6 +32,12 @@ _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 _PIXEL_GROUP: Final = 0x7FE0
 _CHARSET: Final = 0x00080005
+_FILED_BY: Final = frozenset({_CHARSET, 0x00080016, 0x00080018, 0x00100020, 0x00100021, 0x0020000D, 0x0020000E})
+"""Character set; class, instance, patient and issuer, study and series (`regionmir.core.header`)."""
+
+_ELEMENT_BYTES: Final = 256
+"""What an element takes in memory beside its value."""
+
 _LONG_VRS: Final = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
@@ -37,8 +47,9 @@ _FRAGMENT_VRS: Final = frozenset({b"OB", b"OW", b"OF", b"OD"})
 def scan_dataset(file: BinaryIO, transfer_syntax_uid: str) -> Dataset:
     """Return the short top-level public elements of the data set that begins at the position of `file`.
 
-    The structure is followed to the end of the file without reading pixel data or other long values; nothing is
-    decoded. Raises `InvalidHeader` where it is no data set, ends too early, or is built to exhaust its reader.
+    Of more than `MAX_KEPT_BYTES` of them, the first, and all that an instance is filed by. The structure is followed to
+    the end of the file without reading pixel data or other long values; nothing is decoded. Raises `InvalidHeader`
+    where it is no data set, ends too early, or is built to exhaust its reader.
     """
     syntax = UID(transfer_syntax_uid)
     whole = True
@@ -76,7 +87,7 @@ class _Scan:
         self._at = file.tell()
         self._end = file.seek(0, io.SEEK_END)
         file.seek(self._at)
-        self._seen = 0
+        self._seen = self._kept_bytes = 0
         order = "<" if little else ">"
         self._tag_format = struct.Struct(f"{order}HH")
         self._short = struct.Struct(f"{order}H")
@@ -104,6 +115,7 @@ class _Scan:
         else:
             length = element.length
         keep = length <= MAX_VALUE_BYTES and group != _PIXEL_GROUP and not group % 2
+        keep = keep and (self._kept_bytes < MAX_KEPT_BYTES or element.tag in _FILED_BY)
         if keep:
             self._seek(start)
             value = self._read(length)
@@ -114,6 +126,7 @@ class _Scan:
             self._skip(length)
 
     def _keep(self, element: _Element, value: bytes, start: int) -> None:
+        self._kept_bytes += len(value) + _ELEMENT_BYTES
         vr = element.vr.decode("ascii") if element.vr else None
         tag = BaseTag(element.tag)
         length = element.length if element.length != _UNDEFINED else len(value)

@@ -246,6 +246,6 @@ def _search(
     with database.session() as session:
         hits = embeddings.nearest(
             session, model_pk=model_pk, anatomy_pk=anatomy.key, dim=len(vector), vector=vector, limit=FETCHED,
-            filters=replace(filters, exclude_patient_pk=patient),
+            filters=replace(filters, exclude_patient_pks=(patient,)),
         )  # fmt: skip
     return (time.perf_counter() - began) * 1000, hits

@@ -47,6 +47,7 @@ def statement() -> str:
 
 
 def _values() -> dict[str, str]:
+    from dicom_node.arrival import MAX_HELD_BYTES
     from dicom_node.association import MAX_PDU_BYTES
 
     brake = FailedAnchors()
@@ -54,6 +55,7 @@ def _values() -> dict[str, str]:
         "class_uid": IMPLEMENTATION_CLASS_UID,
         "version_name": IMPLEMENTATION_VERSION_NAME,
         "pdu_kib": str(MAX_PDU_BYTES >> 10),
+        "held_mib": str(MAX_HELD_BYTES >> 20),
         "requested_pdu_kib": str(REQUESTED_PDU_BYTES >> 10),
         "connect_s": f"{DEFAULT_TIMEOUTS.connect_s:.0f}",
         "max_k": str(MAX_K),

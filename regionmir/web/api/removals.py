@@ -40,7 +40,7 @@ def delete(site: SiteOf, who: CallerOf, wanted: RemovalModel) -> ExtentModel:
     with site.writable.session() as session:
         which = removal.named(wanted.level, _original(session, wanted))
         extent = removal.measure(session, which) if wanted.dry_run else removal.remove(session, which, by)
-    if not extent.instances:
+    if not extent.studies:
         raise _unknown()
     if not wanted.dry_run:
         _remove_objects(site)

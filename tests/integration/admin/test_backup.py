@@ -31,6 +31,7 @@ from regionmir.core.errors import ConfigurationError
 from regionmir.core.settings import load_settings
 from regionmir.scu.store import Result
 from regionmir.storage import FileStore
+from regionmir.storage.part10 import dataset_offset, file_head
 from tests.support.fake_model import FakeModel
 from tests.support.films import write_films
 from tests.support.find import find
@@ -261,18 +262,21 @@ def test_verification_names_what_is_damaged(restored: tuple[DataFolder, dict[str
     shutil.copytree(restored[1]["backup"], backup)
     whole = regionmir(tmp_path, "backup", "verify", backup, "--json")
     assert (whole.code, whole.json()["faults"]) == (0, {})
-    listed = [one.key for one in contents.listed(backup)][:3]
-    first, second, third = (backup / "objects" / key for key in listed)
+    listed = [one.key for one in contents.listed(backup)][:4]
+    first, second, third, other_head = (backup / "objects" / key for key in listed)
+    content = other_head.read_bytes()
+    names = {"sop_class_uid": "1.2", "sop_instance_uid": "1.2.3", "transfer_syntax_uid": "1.2.840.10008.1.2.1"}
+    other_head.write_bytes(file_head(**names) + content[dataset_offset(content) :])
     first.unlink()
     second.write_bytes(second.read_bytes()[:-2])
     third.write_bytes(third.read_bytes()[:-1] + b"\x5a")
-    content = bytearray((backup / contents.DUMP).read_bytes())
-    content[len(content) // 2] ^= 1
-    (backup / contents.DUMP).write_bytes(content)
+    dumped = bytearray((backup / contents.DUMP).read_bytes())
+    dumped[len(dumped) // 2] ^= 1
+    (backup / contents.DUMP).write_bytes(dumped)
     damaged = regionmir(tmp_path, "backup", "verify", backup, "--json")
     faults = damaged.json()["faults"]
     assert damaged.code == 1
-    assert set(faults) == {contents.DUMP, *listed}
+    assert set(faults) == {contents.DUMP, *listed[:3]}
     assert faults[listed[0]] == "missing"
     refused = regionmir(tmp_path / "new", "restore", "--from", backup)
     assert refused.code == 1

@@ -93,6 +93,15 @@ def test_missing_and_damaged_objects_are_named_and_the_exit_code_says_so(archive
     }
 
 
+def test_an_object_that_another_ae_sent_again_is_not_damaged(archive: Archive) -> None:
+    film = synthetic_film(1)
+    for source in ("CR1", "MAIN_PACS_ARCH"):
+        film.file_meta.SourceApplicationEntityTitle = source
+        file_film(archive.database, archive.store, film)
+    code, found = archive.run()
+    assert (code, found["objects"], found["findings"]) == (0, 1, [])
+
+
 def test_a_file_without_a_row_is_set_aside_once_it_is_old_and_never_deleted(archive: Archive) -> None:
     _, kept = archive.file()
     key = "ab/cd/abcd" + "0" * 60 + "_1.2.840.10008.1.2.1.dcm"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, text, update
 
 from db import instances, objects, patients, removal, removed
 from db.engine import Database
@@ -85,6 +85,17 @@ def test_what_is_deleted_is_in_no_bucket_either_and_a_hidden_object_is_read_from
         removal.remove(session, removal.named("instance", films[1].SOPInstanceUID), kept)
     assert run("removed", "restore", films[1].SOPInstanceUID, *why)[0] == 0
     assert filed(database) == {films[1].SOPInstanceUID}
+
+
+def test_a_study_without_instances_can_be_deleted(database: Database, tmp_path: Path, run: Run) -> None:
+    film = synthetic_film(1)
+    file_film(database, FileStore(tmp_path / "data"), film)
+    with database.session() as session:
+        session.execute(text("DELETE FROM instance"))
+    code, told, _ = run("delete", "study", film.StudyInstanceUID, "--reason", "a ghost", "--yes", "--json")
+    assert (code, told["instances"], told["studies"]) == (0, 0, 1)
+    with database.session() as session:
+        assert session.scalars(select(StudyRow.pk)).all() == []
 
 
 def test_a_study_is_deleted_after_a_look_and_an_interrupted_deletion_is_found_and_ended(

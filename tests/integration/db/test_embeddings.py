@@ -111,7 +111,8 @@ def test_filters_restrict_what_is_found(database: Database) -> None:
     fill_leaf(database, model_pk, vectors)
     numbers = np.arange(400)
     cases = {
-        NeighbourFilter(exclude_patient_pk=0): numbers >= 10,
+        NeighbourFilter(exclude_patient_pks=(0,)): numbers >= 10,
+        NeighbourFilter(exclude_patient_pks=(0, 2)): (numbers >= 30) | ((numbers >= 10) & (numbers < 20)),
         NeighbourFilter(exclude_study_pk=7): numbers != 7,
         NeighbourFilter(exclude_pixel_sha256="px7"): numbers != 7,
         NeighbourFilter(sex="F"): numbers % 2 == 0,

@@ -1,23 +1,26 @@
 """Two patients that are one, wrong values, a study of somebody else: put right in answers, filters and pseudonyms."""
 
 import datetime as dt
+import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from db import audit, patients, pseudonyms, result_sets, retrieve
-from db.engine import Database
+from db import audit, generations, instances, patients, pseudonyms, result_sets, retrieve
+from db.engine import Database, Session
 from db.find import Field, FindSpec, Level, find
+from db.instances import IndexedFilm
 from db.patients import By, Changes, PutRight
 from db.retrieve import StoredInstance, Wanted
-from db.tables import PatientRow, StudyRow
+from db.tables import EmbeddingRow, PatientRow, StudyRow
 from regionmir.core.errors import RegionMirError
 from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Caller, Disclosure, PatientValues, Rights
 from regionmir.query.request import RegionQuery
-from regionmir.query.search import search
-from tests.support.records import PSEUDONYMIZER, element, header, receive
+from regionmir.query.search import Answer, reopen, search
+from tests.support.records import PSEUDONYMIZER, element, embedded, generation, header, receive
 from tests.support.seed import all_found, many_films, seed
 
 BY = By("operator", "RIS message A40")
@@ -98,6 +101,67 @@ def test_merged_patients_are_one_in_answers_filters_pseudonyms_and_what_is_sent(
     identities = retrieve_identity(database, study)
     assert identities == pseudonym(database, "REALID0")
     assert sorted(one.message.count("REALID1") for one in told) == [0, 2]
+
+
+@pytest.mark.parametrize("change", ["merge", "move", "correct"])
+def test_a_film_that_is_written_while_its_patient_is_put_right_is_found_as_theirs(
+    database: Database, change: str
+) -> None:
+    receive(database, header(1, study="1.2.0", patient_id="WRONG"))
+    receive(database, header(1, study="1.2.1", patient_id="RIGHT"))
+    wrong, right = pk_of(database, "WRONG"), pk_of(database, "RIGHT")
+
+    def put_right() -> None:
+        with database.session() as session:
+            if change == "merge":
+                patients.merge(session, wrong, right, BY)
+            elif change == "move":
+                patients.move(session, "1.2.0", right, BY)
+            else:
+                patients.correct(session, wrong, Changes(sex="M"), BY)
+
+    putting_right = threading.Thread(target=put_right)
+    with database.session() as session:
+        model_pk = generations.ensure_model(session, generation())
+        [claimed] = instances.claim(session, "worker", 1, 60)
+    film = IndexedFilm(claimed, embedded(FOUND, 64), "pixels", "pipeline")
+    with database.session() as session:
+        assert instances.finish_indexed(session, [film], owner="worker", model_pk=model_pk)
+        putting_right.start()
+        putting_right.join(1.0)
+    putting_right.join(30.0)
+    with database.session() as session:
+        found = session.execute(select(EmbeddingRow.patient_pk, EmbeddingRow.sex)).all()
+    assert found == [(wrong, "M") if change == "correct" else (right, "F")]
+
+
+def test_a_patient_whose_issuer_is_sometimes_missing_is_no_hit_of_their_own(database: Database) -> None:
+    films, info = many_films(5, FOUND, 16)
+    issuers = ("", "HOSPITAL", "OTHER")
+    theirs = [
+        replace(film, header=replace(film.header, patient_id="4711", issuer_of_patient_id=issuer))
+        for film, issuer in zip(films, issuers, strict=False)
+    ]
+    seed(database, [*theirs, *films[3:]], info=info)
+    pseudonymous = replace(CALLER, disclosure=Disclosure.PSEUDONYMOUS)
+
+    def found(anchor: str, caller: Caller, **more: Any) -> tuple[str, set[int]]:
+        with database.session() as session:
+            answer = search(session, RegionQuery(anchor, FOUND, 10, **more), caller)
+            return answer.code, numbers(session, answer)
+
+    def numbers(session: Session, answer: Answer) -> set[int]:
+        studies = select(StudyRow.study_instance_uid).where(StudyRow.pk.in_([hit.study_pk for hit in answer.hits]))
+        return {int(uid.rpartition(".")[2]) for uid in session.scalars(studies)}
+
+    assert found("ACC1", CALLER)[1] == {2, 3, 4}, "another issuer's number is another patient's"
+    assert found("ACC0", CALLER)[1] == {3, 4}, "whoever issued it"
+    code, all_of_them = found("ACC1", CALLER, with_same_patient=True)
+    assert all_of_them == {0, 2, 3, 4}
+    with database.session() as session:
+        opened = reopen(session, code, pseudonymous)
+        assert opened is not None
+        assert numbers(session, opened) == {2, 3, 4}
 
 
 def retrieve_identity(database: Database, study: str) -> str:

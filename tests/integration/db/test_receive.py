@@ -7,20 +7,24 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select, text
 
-from db import audit, generations, instances, pseudonyms, search_rows
+from db import audit, deliveries, generations, instances, pseudonyms, search_rows
+from db.deliveries import Result
 from db.engine import Database
 from db.tables import (
+    DeliveryRow,
     EmbeddingRow,
+    FindingRow,
     InstanceRow,
     InstanceVersionRow,
     PatientRow,
     PseudonymRow,
     RegionRow,
     SeriesRow,
+    StudyResultsRow,
     StudyRow,
 )
 from regionmir.core.anatomy import anatomies
-from regionmir.core.identifiers import Uid
+from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.pseudonyms import Pseudonymizer
 from regionmir.core.records import InstanceState
 from tests.support.records import PSEUDONYMIZER, element, embedded, generation, header, index, receive, stored
@@ -217,8 +221,43 @@ def test_a_series_of_another_study_is_refused_and_moved_by_a_correction(database
     assert receive(database, stray, "two").comment.startswith("series belongs to another study")
     assert receive(database, stray, "two", may_correct=True).outcome == "corrected"
     with database.session() as session:
-        assert session.scalars(select(StudyRow.study_instance_uid).join(SeriesRow)).all() == ["1.2.4"]
+        assert session.scalars(select(StudyRow.study_instance_uid)).all() == ["1.2.4"], "the emptied one is gone"
         assert instances.conflicts(session) == []
+
+
+def test_a_correction_leaves_no_patient_study_or_series_without_instances(database: Database) -> None:
+    receive(database, header(1, study="1.2.3", sop="9.9"))
+    model_pk = index_all(database)
+    with database.session() as session:
+        study_pk, instance_pk = (
+            session.scalars(select(StudyRow.pk)).one(),
+            session.scalars(select(InstanceRow.pk)).one(),
+        )
+        values = {"study": study_pk, "model": model_pk}
+        session.execute(text("INSERT INTO finding (study_pk, label) VALUES (:study, 'Nodule')"), values)
+        session.execute(text("INSERT INTO study_results (study_pk, model_pk) VALUES (:study, :model)"), values)
+        result = Result("sr", study_pk, Uid("1.2.3"), model_pk, Uid("2.25.1"), instance_pk)
+        deliveries.enqueue(session, result, AETitle("ARCHIVE"))
+    moved = header(1, study="1.2.4", sop="9.9", patient_id="P2")
+    assert receive(database, moved, "second", may_correct=True).outcome == "corrected"
+    other_series = header(1, study="1.2.4", series="1.2.4.2", sop="9.9", patient_id="P2")
+    assert receive(database, other_series, "third", may_correct=True).outcome == "corrected"
+    with database.session() as session:
+        assert session.scalars(select(StudyRow.study_instance_uid)).all() == ["1.2.4"]
+        assert session.scalars(select(SeriesRow.series_instance_uid)).all() == ["1.2.4.2"]
+        assert session.scalars(select(PatientRow.patient_id)).all() == ["P2"]
+    assert count(database, FindingRow) == count(database, StudyResultsRow) == count(database, DeliveryRow) == 0
+
+
+def test_an_instance_that_is_moved_to_and_fro_at_once_is_in_one_study_at_last(database: Database) -> None:
+    def move(number: int) -> str:
+        head = header(1, study=f"1.2.{number % 2}", sop="9.9", patient_id=f"P{number % 2}")
+        return receive(database, head, f"{number}", may_correct=True).outcome
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(move, range(40)))
+    assert sorted(set(outcomes)) == ["corrected", "new"]
+    assert [count(database, row) for row in (PatientRow, StudyRow, SeriesRow, InstanceRow)] == [1, 1, 1, 1]
 
 
 def test_an_instance_that_comes_again_in_another_study_is_a_conflict(database: Database) -> None:

@@ -150,6 +150,40 @@ def test_an_instance_that_arrives_while_its_study_is_deleted_waits_and_is_filed_
         assert [one.sop_instance_uid for one in instances.listing(session)] == ["1.2.3.1.2"]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_instance_that_arrives_while_its_series_is_emptied_waits_and_is_filed_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    receive(database, header(1))
+    receive(database, header(2, series="1.2.3.2"), "second")
+    if not at_once:
+        monkeypatch.setattr("db.at_once.file", lambda _connection, _rows: False)
+    outcomes: list[str] = []
+    arriving = threading.Thread(target=lambda: outcomes.append(receive(database, header(3), "third").outcome))
+    with database.session() as session:
+        removal.remove(session, removal.named("instance", "1.2.3.1.1"), BY)
+        arriving.start()
+        arriving.join(1.0)
+    arriving.join(30.0)
+    assert outcomes == ["new"]
+    assert [count(database, table) for table in ("study", "series", "instance")] == [1, 2, 2]
+
+
+def test_a_study_that_has_no_instances_is_deleted_by_its_uid_and_audited(database: Database) -> None:
+    receive(database, header(1))
+    with database.session() as session:
+        session.execute(text("DELETE FROM instance"))
+    with database.session() as session:
+        assert removal.measure(session, removal.named("study", "1.2.3")) == Extent(studies=1, patients=1)
+    assert take_out(database, "instance", "1.2.3.1.1") == Extent()
+    assert take_out(database, "study", "1.2.3") == Extent(studies=1, patients=1)
+    assert [count(database, table) for table in ("study", "series", "patient")] == [0, 0, 0]
+    with database.session() as session:
+        (told,) = audit.listing(session, kinds=["studies deleted"])
+    assert told.detail["studies"] == ["1.2.3"]
+    assert 'csd-code="110105"' in told.message
+
+
 def test_objects_go_after_the_commit_and_one_that_is_filed_again_stays(database: Database, tmp_path: Path) -> None:
     store, films = FileStore(tmp_path), [synthetic_film(seed) for seed in range(2)]
     for film in films:

@@ -1,6 +1,7 @@
 """Many peers at once, and peers that waste a server's time: none takes the service away from the others."""
 
 import contextlib
+import select
 import struct
 import threading
 import time
@@ -8,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from dicom_node.arrival import MAX_QUEUED
+from dicom_node.arrival import MAX_HELD_BYTES, MAX_QUEUED
+from tests.hostile import wire
 from tests.integration.dicom_node.test_associations import wait_until_accepted
 from tests.integration.dicom_node.test_store import wait_until
-from tests.support.dicom import encoded, radiograph
+from tests.support.dicom import CR, encoded, radiograph
 from tests.support.raw_peer import ABORT, ACCEPT, REJECT, RELEASE_REPLY, VERIFICATION, RawPeer
 
 _ASSOCIATIONS = 64
@@ -141,3 +143,50 @@ def test_a_peer_that_waits_for_no_answer_is_aborted_before_it_fills_the_disk(sta
         assert sent < 20_000
     wait_until_accepted(running.port).release()
     assert running.incoming() == []
+
+
+@pytest.mark.parametrize("command", [False, True], ids=["Identifier", "command"])
+def test_a_message_that_never_ends_is_aborted_before_it_fills_the_memory(start_node, command: bool) -> None:
+    running = start_node(max_associations=1)
+    request, find, _ = wire.find_request(b"")
+    endless, sent = wire.data(bytes(64_000), command=command, last=False), 0
+    with RawPeer(running.port) as peer:
+        peer.socket.sendall(request)
+        assert peer.read()[0] == ACCEPT
+        peer.socket.sendall(b"" if command else find)
+        with contextlib.suppress(ConnectionError):
+            while sent < 16 * MAX_HELD_BYTES and not select.select([peer.socket], [], [], 0)[0]:
+                peer.socket.sendall(endless)
+                sent += 64_000
+    assert MAX_HELD_BYTES < sent < 16 * MAX_HELD_BYTES
+    wait_until_accepted(running.port).release()
+
+
+def test_a_data_set_that_goes_on_in_another_context_leaves_nothing_behind(start_node) -> None:
+    running = start_node(max_associations=1, network_timeout_s=60.0)
+    film = radiograph()
+    pdus = wire.store_request(encoded(film), CR, film.SOPInstanceUID)
+    with RawPeer(running.port) as peer:
+        peer.socket.sendall(wire.associate_request([CR, "1.2.840.10008.5.1.4.31"]))
+        assert peer.read()[0] == ACCEPT
+        peer.socket.sendall(pdus[1] + wire.data(encoded(film)[:500], command=False, last=False))
+        peer.socket.sendall(wire.data(encoded(film)[500:], command=False, context=3))
+        assert peer.is_closed(10)
+        wait_until(lambda: running.incoming() == [])
+        wait_until_accepted(running.port).release()
+    assert running.instances() == []
+
+
+def test_a_command_with_a_value_that_is_none_leaves_nothing_behind(start_node) -> None:
+    running = start_node(max_associations=1, network_timeout_s=60.0)
+    film = radiograph()
+    odd = wire.command_set(
+        sop_class=CR, command=0x0001, message_id=1, priority=9, data_set="EVEN", sop_instance=film.SOPInstanceUID
+    )
+    with RawPeer(running.port) as peer:
+        peer.socket.sendall(wire.associate_request([CR]))
+        assert peer.read()[0] == ACCEPT
+        peer.socket.sendall(wire.data(odd, command=True) + wire.data(encoded(film), command=False))
+        assert peer.is_closed(10)
+        wait_until(lambda: running.incoming() == [])
+        wait_until_accepted(running.port).release()

@@ -194,6 +194,19 @@ def test_deep_sequences_of_defined_length_neither_recurse_nor_refuse() -> None:
     assert time.monotonic() - started < 5
 
 
+def test_a_head_of_many_values_takes_bounded_memory_and_is_filed_by_its_uids() -> None:
+    items = (b"\xfe\xff\x00\xe0" + bytes(4)) * 2000
+    many = b"".join(struct.pack("<HH2sHL", 0x0008, 0x2000 + n, b"SQ", 0, len(items)) + items for n in range(1000))
+    data = encoded(example())
+    uids = data.index(b"\x10\x00\x10\x00")
+    file = io.BytesIO(data[:uids] + many + data[uids:])
+    tracemalloc.start()
+    header = read_header(scan_dataset(file, EXPLICIT), Uid(EXPLICIT))
+    assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    tracemalloc.stop()
+    assert (header.study_instance_uid, header.patient_id) == ("1.2.3.4", "P1")
+
+
 def test_endless_elements_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "MAX_ELEMENTS", 1000)
     with pytest.raises(InvalidHeader, match="too many"):

@@ -70,6 +70,16 @@ def test_the_head_is_a_valid_meta_group_that_names_us_and_the_sender(tmp_path: P
     assert len(meta.ImplementationVersionName) <= 16
 
 
+def test_an_object_is_as_long_whoever_sends_it(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    sizes = set()
+    for source in ("CR1", "MODALITY", "SIXTEEN_LETTERS_"):
+        incoming = store.receive(**NAMES, source_ae=source)
+        incoming.write(b"data")
+        sizes.add(store.keep(incoming).size_bytes)
+    assert len(sizes) == 1
+
+
 def test_the_content_is_synced_before_the_rename_and_the_folder_after_it(tmp_path: Path) -> None:
     files = RecordingFiles()
     store = FileStore(tmp_path, files)
