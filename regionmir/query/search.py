@@ -3,6 +3,7 @@
 Every step returns what its name says or refuses with `QueryRefused`; a query is never answered by an empty success.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
