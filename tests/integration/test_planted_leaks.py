@@ -17,7 +17,7 @@ from regionmir.web import pages
 from tests.support.canary_films import FORMS
 from tests.support.films import chest_values
 from tests.support.leak_site import PLAIN, Site, thread_site
-from tests.support.leak_walk import WAYS, Walk, Way, ordinary, original_key, read_pages, retrieve, similar
+from tests.support.leak_walk import WAYS, Walk, Way, get_film, move_film, ordinary, original_key, read_pages, similar
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.plants_leaks]
 
@@ -91,9 +91,9 @@ def a_page_with_a_date_of_birth(monkeypatch: pytest.MonkeyPatch, site: Site) -> 
     [
         (an_attribute_that_answers_show, ordinary, "StudyDescription in what the node sent"),
         (an_attribute_that_answers_show, ordinary, "StudyDescription in values as decoded"),
-        (a_profile_that_keeps_an_attribute, retrieve, "ImageComments in what the node sent"),
-        (a_profile_that_keeps_an_attribute, retrieve, "ImageComments in what arrived at the destination"),
-        (a_profile_that_keeps_an_attribute, retrieve, "ImageComments in objects at the destination"),
+        (a_profile_that_keeps_an_attribute, get_film, "ImageComments in what the node sent"),
+        (a_profile_that_keeps_an_attribute, move_film, "ImageComments in what arrived at the destination"),
+        (a_profile_that_keeps_an_attribute, move_film, "ImageComments in objects at the destination"),
         (a_comment_that_repeats_what_it_refuses, similar, "AccessionNumber in what the node sent"),
         (a_log_line_with_an_accession_number, ordinary, "AccessionNumber in logs"),
         (a_page_with_a_date_of_birth, read_pages, "PatientBirthDate day in values as decoded"),

@@ -4,6 +4,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -62,6 +63,14 @@ class Walk:
         drawn = self.chance.choices(names, [often for often, _ in WAYS.values()], k=max(0, count - len(names)))
         for name in (*names, *drawn):  # each at least once
             self.take(name, WAYS[name][1])
+
+    def run_until_answered(self, tries: int) -> None:
+        """Go on with each way by which nothing came yet: chance may have drawn only questions without an answer."""
+        for answered, name in ANSWERED_BY.items():
+            for _ in range(tries):
+                if self.answered[answered]:
+                    break
+                self.take(name, WAYS[name][1])
 
     def ask_every_original(self) -> None:
         """Use each value of a canary film as a key."""
@@ -257,18 +266,21 @@ def by_region(walk: Walk) -> None:
     walk.find("by region", keys("IMAGE", **image, AnatomicRegionSequence=[item]))
 
 
-def retrieve(walk: Walk) -> None:
-    """Get one film, or have it moved, by its pseudonyms or by what it was."""
-    identifier = _to_retrieve(walk)
-    if walk.chance.random() < 0.5:
-        target = walk.chance.choice([AE_TITLE, AE_TITLE, AE_TITLE, ASKER, "NOWHERE"])
-        ended = move(walk.site.peer(), ASKER, identifier, target)
-        walk.answered["move"] += ended.sub_operations.completed
-    else:
-        syntaxes = walk.chance.choice([STORED_SYNTAXES, STORED_SYNTAXES[:1], STORED_SYNTAXES[1:2]])
-        storage = storage_contexts((*FILM_CLASSES, REPORT), syntaxes)
-        ended = get(walk.site.peer(), ASKER, identifier, lambda _, content: _keep(walk, content), storage=storage)
-        walk.answered["get"] += ended.sub_operations.completed
+def get_film(walk: Walk) -> None:
+    """Get one film by its pseudonyms or by what it was."""
+    syntaxes = walk.chance.choice([STORED_SYNTAXES, STORED_SYNTAXES[:1], STORED_SYNTAXES[1:2]])
+    storage = storage_contexts((*FILM_CLASSES, REPORT), syntaxes)
+    keep = partial(_keep, walk)
+    ended = get(walk.site.peer(), ASKER, _to_retrieve(walk), keep, storage=storage)
+    walk.answered["get"] += ended.sub_operations.completed
+    walk.site.decoded.append(f"{ended.status.comment} {ended.failed}".encode())
+
+
+def move_film(walk: Walk) -> None:
+    """Have one film moved by its pseudonyms or by what it was."""
+    target = walk.chance.choice([AE_TITLE, AE_TITLE, AE_TITLE, ASKER, "NOWHERE"])
+    ended = move(walk.site.peer(), ASKER, _to_retrieve(walk), target)
+    walk.answered["move"] += ended.sub_operations.completed
     walk.site.decoded.append(f"{ended.status.comment} {ended.failed}".encode())
 
 
@@ -281,7 +293,7 @@ def _to_retrieve(walk: Walk) -> Dataset:
     return keys(level, **values)
 
 
-def _keep(walk: Walk, content: bytes) -> int:
+def _keep(walk: Walk, _: Dataset, content: bytes) -> int:
     walk.site.decoded.append(content)
     walk.site.see(part10(content))
     return 0x0000
@@ -333,12 +345,22 @@ WAYS: Final[dict[str, tuple[int, Way]]] = {
     "similarity query": (24, similar),
     "structured query": (8, structured),
     "query by region": (6, by_region),
-    "retrieve": (10, retrieve),
+    "get": (5, get_film),
+    "move": (5, move_film),
     "send to query": (2, send_to_query),
     "annotation": (2, annotate),
     "web": (12, read_pages),
 }
 """The ways in, each with how often it is taken."""
+ANSWERED_BY: Final[dict[str, str]] = {
+    "ordinary": "ordinary query",
+    "similar": "similarity query",
+    "below a hit": "similarity query",
+    "get": "get",
+    "move": "move",
+    "web": "web",
+}
+"""What has to come for the search to prove anything, each with the way in that it comes by."""
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:
