@@ -14,6 +14,8 @@ from torch import Tensor, nn
 MIN_EXTENT = 1 / 128
 _MIN_SPREAD = 1e-3
 _DROPOUT = 0.2
+TESTIMONY = 12
+"""Numbers that speak of the presence of one anatomy (see `testimony`)."""
 
 
 class Detection(NamedTuple):
@@ -28,7 +30,7 @@ class Detection(NamedTuple):
     edge_error: Tensor
     """(B, A, 4): expected absolute error of each edge, in the same unit."""
     presence: Tensor
-    """(B, A): logits."""
+    """(B, A): logits; 0 before calibration."""
     frontal: Tensor
     """(B,): logit of "a frontal chest radiograph, upright and not inverted"."""
 
@@ -37,10 +39,12 @@ class Detector(nn.Module):
     """Edges, their uncertainty, presence and the judgement of the whole film.
 
     `agreement` corrects each edge by a linear function of all edges: what the regions of one film say of each other.
-    It is zero while the network learns and fitted afterwards.
+    `witness` tells from the same, and from how sure each edge is, which anatomies are in view. Both are zero while the
+    network learns and fitted afterwards.
     """
 
     agreement: Tensor
+    witness: Tensor
 
     def __init__(self, anatomies: int, width: int, global_width: int) -> None:
         super().__init__()
@@ -48,10 +52,10 @@ class Detector(nn.Module):
         self.heat = nn.Conv2d(width, anatomies * 4, 1)
         self.shift = nn.Linear(global_width, anatomies * 4)
         self.spread = nn.Linear(global_width, anatomies * 4)
-        self.presence = nn.Linear(global_width, anatomies)
         self.frontal = nn.Sequential(nn.Linear(global_width, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
         self.drop = nn.Dropout(_DROPOUT)
         self.register_buffer("agreement", torch.zeros(anatomies * 4 + 1, anatomies * 4))
+        self.register_buffer("witness", torch.zeros(anatomies * TESTIMONY + 1, anatomies))
         for layer in (self.shift, self.spread):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -69,12 +73,13 @@ class Detector(nn.Module):
         mean, deviation = _expectation(lines)  # (B, A, 4) each
         edges = mean + self.shift(pooled).unflatten(1, (self.anatomies, 4))
         log_ratio = self.spread(pooled).unflatten(1, (self.anatomies, 4)).clamp(-4, 4)
+        error = deviation * log_ratio.exp()
         return Detection(
             boxes=_ordered((edges + self._correction(edges)).clamp(0, 1)),
             edges=edges,
             heat=lines,
-            edge_error=deviation * log_ratio.exp(),
-            presence=self.presence(pooled),
+            edge_error=error,
+            presence=with_one(testimony(edges, error, lines).flatten(1)) @ self.witness,
             frontal=self._judged(pooled),
         )
 
@@ -89,8 +94,20 @@ class Detector(nn.Module):
 
     def _correction(self, edges: Tensor) -> Tensor:
         """Return what `agreement` adds to edges (B, A, 4)."""
-        said = F.pad(edges.flatten(1), (0, 1), value=1.0)  # (B, 4A + 1)
-        return (said @ self.agreement).reshape(edges.shape)
+        return (with_one(edges.flatten(1)) @ self.agreement).reshape(edges.shape)
+
+
+def testimony(edges: Tensor, edge_error: Tensor, heat: Tensor) -> Tensor:
+    """Return what the edges (B, A, 4) of each anatomy say of its presence, (B, A, `TESTIMONY`).
+
+    Where they lie, how far they may be off, and how much their heat (B, A, 4, G) stands out.
+    """
+    return torch.cat([edges, edge_error.clamp(min=_MIN_SPREAD).log(), heat.amax(dim=-1)], dim=-1)
+
+
+def with_one(said: Tensor) -> Tensor:
+    """Return `said` (B, N) with a column of ones behind it, (B, N + 1)."""
+    return F.pad(said, (0, 1), value=1.0)
 
 
 def _expectation(logits: Tensor) -> tuple[Tensor, Tensor]:

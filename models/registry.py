@@ -160,7 +160,7 @@ def _network(folder: Path, card: ModelCard) -> tuple[RegionNetwork, Acceptance]:
     with torch.device("meta"):
         network = RegionNetwork(card.network)
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
-    width = expected["detector.presence.weight"][1]
+    width = expected["detector.shift.weight"][1]
     expected |= {f"{_ACCEPTANCE}mean": (width,), f"{_ACCEPTANCE}whitening": (width, width)}
     _assert_shapes(file, expected, tensors)
     mean, whitening = (tensors.pop(f"{_ACCEPTANCE}{n}") for n in ("mean", "whitening"))

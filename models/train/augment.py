@@ -12,8 +12,8 @@ from torch import Tensor
 from models.train.appearance import random_appearance, uniform
 from models.train.bend import bent, random_bends, unbent
 
-ABSENT_BELOW, PRESENT_ABOVE = 0.25, 0.6
-"""Shares of a box that are still in view: below the first it counts as absent, above the second as present."""
+PRESENT_ABOVE = 0.6
+"""A box counts as in view where more than this share of it still is."""
 MASK_CELLS = 4
 """A view's mask has one cell per so many input pixels."""
 
@@ -27,8 +27,6 @@ class Views(NamedTuple):
     """(B, A, 4) in input pixels, cut at the border"""
     known: Tensor
     """(B, A) bool: a box in view"""
-    absent: Tensor
-    """(B, A) bool: had a box that is out of view now"""
     masks: Tensor
     """(B, 3, G, G) in [0, 1]: right lung, left lung, heart"""
     masked: Tensor
@@ -82,7 +80,6 @@ def random_views(films: Shown, rng: torch.Generator, strength: float = 1.0, part
         random_appearance(values, rng, strength),
         (moved + 1) / 2 * side,
         films.known & (seen >= PRESENT_ABOVE),
-        films.known & (seen < ABSENT_BELOW),
         _sampled(labels, placement.grid(side // MASK_CELLS)),
         films.masked,
     )

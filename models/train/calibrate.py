@@ -4,11 +4,15 @@
 
 The rest in closed form, without a gradient:
 
+- The rule of acceptance: where the features of training films lie.
 - The embedder's centres: what all training films' regions of one anatomy share.
 - Its map of the look: directions that tell films apart count, those that change with the view of one film do not.
 - The logits that name an anatomy: where its regions lie among those of all anatomies.
 - The detector's agreement: each edge corrected by a linear function of all edges.
-- The rule of acceptance: where the features of training films lie.
+
+And by a convex fit with one answer:
+
+- The detector's witness: which anatomies are in view (`models.train.witness`).
 
 Shape letters: N films, A anatomies (all 29), F what is seen of a region, E its appearance, L look.
 """
@@ -26,6 +30,7 @@ from models.network import SLOTS, RegionNetwork
 from models.train.config import TrainConfig
 from models.train.seen import SHOWINGS, Described, Seen, describe, look_at
 from models.train.settle import Way, settle_anatomy, settle_finding
+from models.train.witness import CUTS, InView, look_at_cut, witness
 
 FAR = 2.0
 """A film may lie this many times as far out as 99.5 % of the training films do."""
@@ -47,8 +52,9 @@ def calibrate(network: RegionNetwork, films: FilmTensors, config: TrainConfig, p
     network.eval()
     network.detector.agreement.zero_()
     ways: list[Seen] = []
+    passes = len(SHOWINGS) + CUTS
     for showing in SHOWINGS:
-        done = functools.partial(_told, progress, len(ways) * len(films), len(SHOWINGS) * len(films))
+        done = functools.partial(_told, progress, len(ways) * len(films), passes * len(films))
         ways.append(look_at(network, films, config.bf16, showing, rng, done))
     plain, moved, *around, _ = ways
     embedder = network.embedder
@@ -58,6 +64,9 @@ def calibrate(network: RegionNetwork, films: FilmTensors, config: TrainConfig, p
     embedder.centres.copy_(_centres(as_is))
     embedder.look_map.copy_(look_map(as_is, changed, slice(network.config.finding_dim, None)))
     network.detector.agreement.copy_(agreement((plain, moved)))
+    done = functools.partial(_told, progress, len(ways) * len(films), passes * len(films))
+    in_view = (InView.of(plain), look_at_cut(network, films, config.bf16, rng, done))
+    network.detector.witness.copy_(witness(in_view))
     with torch.no_grad():
         for parameter, fitted in zip(embedder.anatomy_logits.parameters(), naming((as_is, changed[1])), strict=True):
             parameter.copy_(fitted)

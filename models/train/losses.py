@@ -14,7 +14,6 @@ WEIGHTS: dict[str, float] = {
     "mask": 0.4,
     "edge_heat": 0.3,
     "edge_error": 0.05,
-    "presence": 0.5,
     "frontal": 0.5,
     "anatomy_contrast": 0.2,
     "anatomy_class": 0.3,
@@ -74,13 +73,6 @@ def mask_loss(logits: Tensor, masks: Tensor, masked: Tensor) -> Tensor:
     shared, total = ((f * masks).sum(dim=(-2, -1)) for f in (likely, torch.ones_like(likely)))
     dice = 1 - (2 * shared + 1) / (likely.sum(dim=(-2, -1)) + total + 1)
     return ((each + dice) * masked).sum() / masked.sum().clamp(min=1)
-
-
-def presence_loss(logits: Tensor, present: Tensor, absent: Tensor) -> Tensor:
-    """Return the loss of presence over the slots known to be `present` or `absent` (B, A)."""
-    loss = F.binary_cross_entropy_with_logits(logits, present.float(), reduction="none")
-    stated = present | absent
-    return (loss * stated).sum() / stated.sum().clamp(min=1)
 
 
 def anatomy_contrast(vectors: Tensor, known: Tensor, temperature: float) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.data.tensors import FilmTensors
+from models.detector import testimony
 from models.embedder import Embedder
 from models.network import RegionNetwork
 from models.train.augment import Views, jittered, random_views
@@ -41,8 +42,8 @@ it."""
 class Seen:
     """What the network says of the training films in one way of showing them; all on the CPU."""
 
-    edges: Tensor
-    """(N, A, 4) as fractions of the side"""
+    testimony: Tensor
+    """(N, A, `TESTIMONY`): what edges say of presence"""
     true_edges: Tensor
     """(N, A, 4)"""
     known: Tensor
@@ -55,6 +56,11 @@ class Seen:
     """(N, A) bool: described without anything pasted into it"""
     pooled: Tensor
     """(N, F)"""
+
+    @property
+    def edges(self) -> Tensor:
+        """(N, A, 4) as fractions of the side."""
+        return self.testimony[..., :4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,9 @@ def look_at(
             boxes = jittered(views.boxes, rng) if way.moved else views.boxes  # as far off as boxes that are found
             look, place = network.embedder.pooled(network.embedder.cells(features.embed, boxes))
             true = views.boxes / network.config.side
-            seen = (network.detect(features).edges, true, views.known, look, place, inside, features.pooled.float())
+            found = network.detect(features)
+            said = testimony(found.edges, found.edge_error, found.heat)
+            seen = (said, true, views.known, look, place, inside, features.pooled.float())
             parts.append(tuple(t.cpu() for t in seen))
             progress(int(rows[-1]) + 1)
     return Seen(*(torch.cat(column).clone() for column in zip(*parts, strict=True)))
@@ -109,8 +117,7 @@ def _views(
     chosen = shown(films, rows, device)
     if not way.moved:
         images = chosen.images[:, None].float() / 255
-        nothing = torch.zeros_like(chosen.known)
-        return Views(images, chosen.boxes, chosen.known, nothing, images, chosen.masked), chosen.known
+        return Views(images, chosen.boxes, chosen.known, images, chosen.masked), chosen.known
     views = random_views(chosen, rng, STRENGTH)
     if not way.pasted:
         return views, views.known

@@ -17,7 +17,7 @@ from models.train.augment import Shown, Views, jittered, random_views
 from models.train.config import TrainConfig
 from models.train.contrast import Regions, within_anatomy_losses
 from models.train.heads import TrainHeads
-from models.train.losses import WEIGHTS, anatomy_contrast, box_losses, magnitude_loss, mask_loss, presence_loss
+from models.train.losses import WEIGHTS, anatomy_contrast, box_losses, magnitude_loss, mask_loss
 from models.train.negatives import negatives
 from models.train.parallel import summed
 from models.train.paste import pasted
@@ -131,9 +131,6 @@ class Step:
         located = Detection(*(t[:count][batch.whole] for t in found))
         losses = box_losses(located, views.boxes[batch.whole] / self.network.config.side, views.known[batch.whole])
         judged = torch.cat([batch.whole, torch.ones(refused, dtype=torch.bool, device=self.device)])
-        present = F.pad(views.known, (0, 0, 0, refused))
-        absent = F.pad(views.absent, (0, 0, 0, refused), value=True)
-        losses["presence"] = presence_loss(found.presence[judged], present[judged], absent[judged])
         frontal = (torch.arange(count + refused, device=self.device) < count).float()
         losses["frontal"] = F.binary_cross_entropy_with_logits(found.frontal[judged], frontal[judged])
         return losses

@@ -264,15 +264,43 @@ async def _start_all(stage: Sequence[Child]) -> None:
 
 
 def end_leftovers(record: Path) -> None:
-    """See the processes of a killed supervisor end; the kernel told them to, and who does not obey is killed."""
-    left = list(_recorded(record))
+    """See the processes of a killed supervisor end, and those that they started; the kernel told them to.
+
+    Who does not obey is killed. Returns when they are gone: until then they hold their ports.
+    """
+    left = [process for one in _recorded(record) for process in _with_descendants(one)]
     if not left:
         return
     _log.warning("waiting for processes of an earlier run to end", pids=[p.pid for p in left])
-    for process in psutil.wait_procs(left, LEFTOVER_PATIENCE_S)[1]:
+    for process in _still_running(left, LEFTOVER_PATIENCE_S):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    _still_running(left, LEFTOVER_PATIENCE_S)
     record.unlink(missing_ok=True)
+
+
+def _with_descendants(process: psutil.Process) -> "list[psutil.Process]":
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _still_running(processes: "Sequence[psutil.Process]", patience_s: float) -> "list[psutil.Process]":
+    """Return those of `processes` that have not ended after `patience_s`; one that nobody has asked after has ended."""
+    end = time.monotonic() + patience_s
+    while left := [process for process in processes if not _has_ended(process)]:
+        if time.monotonic() >= end:
+            return left
+        time.sleep(_POLL_S)
+    return []
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _write_pids(record: Path, pids: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ def save_untrained(folder: Path, dim: int = 128) -> Path:
     torch.manual_seed(0)
     config = NetworkConfig(side=128, dim=dim)
     network = RegionNetwork(config)
-    width = network.state_dict()["detector.presence.weight"].shape[1]
+    width = network.state_dict()["detector.shift.weight"].shape[1]
     acceptance = Acceptance(torch.zeros(width), torch.eye(width), far=1e6, threshold=0.0)
     card = ModelCard(
         name="untrained",

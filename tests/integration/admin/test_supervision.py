@@ -13,7 +13,9 @@ import psutil
 import pytest
 
 from regionmir.admin import supervision
+from regionmir.admin.demo.instance import free_port
 from regionmir.admin.launching import tied_to_us
+from regionmir.admin.ports import why_not_free
 from regionmir.admin.supervision import NotReady, Program, Supervisor, end_leftovers
 
 READY = "from regionmir.core.readiness import tell_ready; tell_ready();"
@@ -197,6 +199,30 @@ def test_the_next_run_kills_what_a_killed_supervisor_left(tmp_path: Path, monkey
     assert psutil.pid_exists(pid)
     end_leftovers(tmp_path / "children.json")
     asyncio.run(until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE))
+
+
+STUBBORN = """
+import os, signal, socket, sys, time
+from regionmir.core.readiness import tell_ready
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+taken = socket.create_server(("127.0.0.1", {port}))
+if os.fork():
+    taken.close()
+tell_ready()
+time.sleep(60)
+"""
+"""Does not end when it is told to; what it forked listens."""
+
+
+def test_the_next_run_goes_on_when_the_ports_of_what_was_left_are_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "LEFTOVER_PATIENCE_S", 0.3)
+    port = free_port()
+    killed_parent(tmp_path, STUBBORN.format(port=port))
+    assert why_not_free("127.0.0.1", port) is not None
+    end_leftovers(tmp_path / "children.json")
+    assert why_not_free("127.0.0.1", port) is None
 
 
 def test_a_process_number_that_now_belongs_to_another_is_left_alone(tmp_path: Path) -> None:

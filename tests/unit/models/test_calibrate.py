@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.data.dataset import read_split
 from models.data.tensors import load_films
-from models.detector import Detector
+from models.detector import TESTIMONY, Detector
 from models.embedder import LOGIT_SCALE
 from models.network import SLOTS, RegionNetwork
 from models.train import settle
@@ -23,7 +23,8 @@ FILMS = 400
 def seen(edges: Tensor, true_edges: Tensor, known: Tensor) -> Seen:
     """Return what a network might have said of the films."""
     nothing = torch.zeros(len(known), SLOTS, 1)
-    return Seen(edges, true_edges, known, nothing, nothing, known, torch.zeros(len(known), 1))
+    said = torch.cat([edges, torch.zeros(*edges.shape[:2], TESTIMONY - 4)], dim=-1)
+    return Seen(said, true_edges, known, nothing, nothing, known, torch.zeros(len(known), 1))
 
 
 def described(appearance: Tensor) -> Described:

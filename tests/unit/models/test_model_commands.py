@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a small model with random weights that finds something everywhere."""
     torch.manual_seed(0)
     network = RegionNetwork(CONFIG)
-    torch.nn.init.constant_(network.detector.presence.bias, 5.0)
+    network.detector.witness[-1] = 5.0
     acceptance = Acceptance(torch.zeros(320), torch.eye(320) * 1e-3, 2.0)
     digest = preprocessing_hash(CONFIG.side)
     card = ModelCard("small", "1", "", digest, CONFIG, anatomies()[:9], 0.5, 2.0, 0.5, {"films": 0}, {})

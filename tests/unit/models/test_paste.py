@@ -15,8 +15,7 @@ def views_of(films: torch.Tensor) -> Views:
     boxes, known = torch.zeros(len(films), 29, 4), torch.zeros(len(films), 29, dtype=torch.bool)
     for slot, box in BOXES.items():
         boxes[:, slot], known[:, slot] = torch.tensor([float(v) for v in box]), True
-    nothing = torch.zeros_like(known)
-    return Views(images, boxes, known, nothing, torch.zeros(len(films), 3, 8, 8), nothing[:, :3])
+    return Views(images, boxes, known, torch.zeros(len(films), 3, 8, 8), torch.zeros_like(known[:, :3]))
 
 
 def test_what_is_inside_the_box_is_kept_and_the_rest_is_the_other_image() -> None:

@@ -81,15 +81,13 @@ def test_weights_of_another_shape_are_refused_even_with_the_right_hash(folder: P
 
 def test_missing_and_surplus_weights_are_named(folder: Path) -> None:
     tensors = load_file(folder / WEIGHTS_FILE)
-    tensors["detector.presence.other"] = tensors.pop("detector.presence.bias")
+    tensors["detector.shift.other"] = tensors.pop("detector.shift.bias")
     save_file(tensors, folder / WEIGHTS_FILE)
     import hashlib
 
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     write_card(folder, dataclasses.replace(read_card(folder), weights_sha256=digest))
-    with pytest.raises(
-        ModelError, match=r"missing \['detector.presence.bias'\], surplus \['detector.presence.other'\]"
-    ):
+    with pytest.raises(ModelError, match=r"missing \['detector.shift.bias'\], surplus \['detector.shift.other'\]"):
         load_model(str(folder))
 
 
