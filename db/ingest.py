@@ -503,7 +503,8 @@ def _refuse(session: Session, arrival: Arrival, present: _Present, difference: s
 def _correct(session: Session, arrival: Arrival, present: _Present, difference: str) -> Receipt | None:
     """Replace the current version and move what the arrival files elsewhere; None if the instance changed meanwhile."""
     patient_pk = _correct_patient(session, arrival, present)
-    held = _hold_studies(session, present)
+    held = _hold_studies(session, present, patient_pk)
+    regions.wait_for_writers(session, held)
     study_pk = _correct_study(session, arrival, patient_pk)
     series_pk = _correct_series(session, arrival, study_pk)
     if present.instance_pk is None:
@@ -531,13 +532,15 @@ def _correct_patient(session: Session, arrival: Arrival, present: _Present) -> i
     return pk
 
 
-def _hold_studies(session: Session, present: _Present) -> dict[int, int]:
-    """Return the studies (key: patient's) that a correction may take something out of; nothing arrives in them until we
-    commit. They are taken before any instance, in one order, as everybody does."""
+def _hold_studies(session: Session, present: _Present, patient_pk: int) -> dict[int, int]:
+    """Return the studies (key: patient's) that a correction may change or take something out of: those of the patient
+    too. Nothing arrives in them until we commit. They are taken before any instance, in one order, as everybody does.
+    """
     row = StudyRow
     of_instance = select(SeriesRow.study_pk).join(InstanceRow).where(InstanceRow.pk == present.instance_pk)
     known = [pk for pk in (present.study_pk, present.series_study_pk) if pk is not None]
-    query = select(row.pk, row.patient_pk).where(row.pk.in_(known) | row.pk.in_(of_instance)).order_by(row.pk)
+    concerned = row.pk.in_(known) | row.pk.in_(of_instance) | (row.patient_pk == patient_pk)
+    query = select(row.pk, row.patient_pk).where(concerned).order_by(row.pk)
     return dict(session.execute(query.with_for_update(key_share=True)).all())
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Select, all_, any_, delete, func, literal, select, text, 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db import audit, pseudonyms
+from db import audit, pseudonyms, regions
 from db.filing import PatientIdentity, bounded, clean
 from db.tables import (
     EmbeddingRow,
@@ -178,7 +178,7 @@ def correct(session: Session, pk: int, changes: Changes, by: By) -> PutRight:
         session.execute(update(merged).where(merged.into_key == before.key).values(into_key=after.key))
         _know_as(session, studies, before.key)
     values = _columns(row, after, changes)
-    _wait_for_workers(session, studies)
+    regions.wait_for_writers(session, studies)
     session.execute(update(PatientRow).where(PatientRow.pk == pk).values(**values, corrected_at=func.now()))
     embedding = EmbeddingRow
     session.execute(update(embedding).where(embedding.patient_pk == pk).values(sex=values["sex"]))
@@ -224,21 +224,13 @@ def _studies_of(session: Session, patient: PatientRow) -> dict[int, str]:
 
 def _move(session: Session, studies: dict[int, str], old: PatientRow, new: PatientRow) -> PutRight:
     """Make studies another patient's, in answers and filters too."""
-    _wait_for_workers(session, studies)
+    regions.wait_for_writers(session, studies)
     _separate(session, list(studies), new.pk)
     _know_as(session, studies, old.key)
     session.execute(update(StudyRow).where(StudyRow.pk.in_(studies)).values(patient_pk=new.pk))
     row = EmbeddingRow
     session.execute(update(row).where(row.study_pk.in_(studies)).values(patient_pk=new.pk, sex=new.sex))
     return _put_right(session, studies, new.key)
-
-
-def _wait_for_workers(session: Session, study_pks: Collection[int]) -> None:
-    """Hold the studies' instances until we commit: whose they are is read, and written to embeddings, by workers that
-    hold them. In the order of keys, as workers do."""
-    row = InstanceRow
-    theirs = select(row.pk).join(SeriesRow, SeriesRow.pk == row.series_pk).where(SeriesRow.study_pk.in_(study_pks))
-    session.execute(theirs.order_by(row.pk).with_for_update(of=row, key_share=True))
 
 
 def _separate(session: Session, study_pks: list[int], patient_pk: int) -> None:

@@ -1,7 +1,7 @@
 """The regions of an instance with their embeddings: written together, dropped together."""
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -108,6 +108,16 @@ def drop(session: Session, instance_pks: Sequence[int], model_pk: int | None = N
         )
         removed += session.execute(embeddings).rowcount  # type: ignore[attr-defined]
     return removed
+
+
+def wait_for_writers(session: Session, study_pks: Collection[int]) -> None:
+    """Hold the studies' instances until we commit, so that a change of whose they are reaches all their embeddings.
+
+    Workers read that, and write it to embeddings, while they hold the instances: in the order of keys, as we do.
+    """
+    row = InstanceRow
+    theirs = select(row.pk).join(SeriesRow, SeriesRow.pk == row.series_pk).where(SeriesRow.study_pk.in_(study_pks))
+    session.execute(theirs.order_by(row.pk).with_for_update(of=row, key_share=True))
 
 
 def refresh_filters(session: Session, *, patient_pk: int, study_pk: int) -> None:

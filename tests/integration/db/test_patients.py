@@ -103,7 +103,7 @@ def test_merged_patients_are_one_in_answers_filters_pseudonyms_and_what_is_sent(
     assert sorted(one.message.count("REALID1") for one in told) == [0, 2]
 
 
-@pytest.mark.parametrize("change", ["merge", "move", "correct"])
+@pytest.mark.parametrize("change", ["merge", "move", "correct", "arrive"])
 def test_a_film_that_is_written_while_its_patient_is_put_right_is_found_as_theirs(
     database: Database, change: str
 ) -> None:
@@ -117,9 +117,14 @@ def test_a_film_that_is_written_while_its_patient_is_put_right_is_found_as_their
                 patients.merge(session, wrong, right, BY)
             elif change == "move":
                 patients.move(session, "1.2.0", right, BY)
-            else:
+            elif change == "correct":
                 patients.correct(session, wrong, Changes(sex="M"), BY)
+        if change == "arrive":
+            corrected = header(1, study="1.2.2", patient_id="WRONG", t00100040=element("CS", "M"))
+            assert receive(database, corrected, "second", may_correct=True).outcome == "corrected"
 
+    if change == "arrive":
+        receive(database, header(1, study="1.2.2", patient_id="WRONG"))
     putting_right = threading.Thread(target=put_right)
     with database.session() as session:
         model_pk = generations.ensure_model(session, generation())
@@ -132,7 +137,7 @@ def test_a_film_that_is_written_while_its_patient_is_put_right_is_found_as_their
     putting_right.join(30.0)
     with database.session() as session:
         found = session.execute(select(EmbeddingRow.patient_pk, EmbeddingRow.sex)).all()
-    assert found == [(wrong, "M") if change == "correct" else (right, "F")]
+    assert found == [(wrong, "M") if change in ("correct", "arrive") else (right, "F")]
 
 
 def test_a_patient_whose_issuer_is_sometimes_missing_is_no_hit_of_their_own(database: Database) -> None:
