@@ -36,7 +36,7 @@ def test_sixty_four_associations_store_at_once_and_the_next_is_rejected(start_no
         for sender, film in zip(senders, films, strict=True):  # all are in the middle of an object at one moment
             sender.begin_store(film)
             sender.send_fragment(encoded(film)[:1000], last=False)
-        assert len(running.incoming()) > _ASSOCIATIONS // 2
+        wait_until(lambda: len(running.incoming()) == _ASSOCIATIONS)
         for sender, film in zip(senders, films, strict=True):
             sender.send_fragment(encoded(film)[1000:], last=True)
         assert [sender.status() for sender in senders] == [0x0000] * _ASSOCIATIONS

@@ -36,15 +36,15 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_many_wake_ups_become_few_and_the_first_is_at_once() -> None:
     broker = Broker()
-    wakeups = Wakeups(broker, pause_s=0.1)
+    wakeups = Wakeups(broker, pause_s=1.0)
     started = time.monotonic()
     wakeups.wake()
     until(lambda: broker.woken == 1)
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 1.0
     for _ in range(1000):
         wakeups.wake()
     until(lambda: broker.woken == 2)
-    time.sleep(0.2)
+    time.sleep(1.5)
     assert broker.woken == 2
     wakeups.stop()
 
