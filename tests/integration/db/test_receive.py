@@ -3,6 +3,7 @@
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
@@ -134,6 +135,39 @@ def test_a_corrected_sex_reaches_the_embeddings_of_the_patients_other_instances(
     receive(database, header(1, t00100040=element("CS", "M")), "second", may_correct=True)
     with database.session() as session:
         assert set(session.scalars(select(EmbeddingRow.sex))) == {"M"}
+
+
+@pytest.mark.parametrize("change", ["kept = 'nothing'", "state = 'failed'"])
+@pytest.mark.parametrize("study", ["1.2.3", "1.2.4"])
+def test_films_that_cannot_be_indexed_anew_follow_their_moved_study_or_series(
+    database: Database, study: str, change: str
+) -> None:
+    receive(database, header(1))
+    receive(database, header(2))
+    index_all(database)
+    with database.session() as session:
+        session.execute(text(f"UPDATE instance SET {change} WHERE sop_instance_uid = '1.2.3.1.2'"))
+    values = {"t00100040": element("CS", "M"), "t00080020": element("DA", "20210101")}
+    moved = header(1, study=study, series="1.2.3.1", sop="1.2.3.1.1", patient_id="P2", **values)
+    assert receive(database, moved, "second", may_correct=True).outcome == "corrected"
+    with database.session() as session:
+        patient_pk, study_pk = session.execute(select(StudyRow.patient_pk, StudyRow.pk)).one()
+        row = EmbeddingRow
+        said = session.execute(select(row.patient_pk, row.study_pk, row.sex, row.study_date).distinct()).all()
+    assert said == [(patient_pk, study_pk, "M", dt.date(2021, 1, 1))]
+
+
+@pytest.mark.parametrize(("other", "changed"), [("1.2.3", {}), ("1.2.4", {"t00080020": element("DA", "20210101")})])
+def test_a_correction_waits_for_no_film_that_it_does_not_change(
+    database: Database, other: str, changed: dict[str, Any]
+) -> None:
+    receive(database, header(1))
+    receive(database, header(2, study=other))
+    with ThreadPoolExecutor(1) as pool, database.session() as session:
+        held = select(InstanceRow.pk).where(InstanceRow.sop_instance_uid == f"{other}.1.2").with_for_update()
+        session.scalars(held).one()
+        correcting = pool.submit(receive, database, header(1, **changed), "second", may_correct=True)
+        assert correcting.result(20).outcome == "corrected"
 
 
 def test_corrections_back_and_forth_end_with_the_last_one(database: Database) -> None:
