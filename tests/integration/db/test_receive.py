@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from db import audit, deliveries, generations, instances, pseudonyms, search_rows
 from db.deliveries import Result
@@ -263,15 +263,12 @@ def test_a_correction_leaves_no_patient_study_or_series_without_instances(databa
     receive(database, header(1, study="1.2.3", sop="9.9"))
     model_pk = index_all(database)
     with database.session() as session:
-        study_pk, instance_pk = (
-            session.scalars(select(StudyRow.pk)).one(),
-            session.scalars(select(InstanceRow.pk)).one(),
-        )
+        study_pk = session.scalars(select(StudyRow.pk)).one()
         values = {"study": study_pk, "model": model_pk}
         session.execute(text("INSERT INTO finding (study_pk, label) VALUES (:study, 'Nodule')"), values)
         session.execute(text("INSERT INTO study_results (study_pk, model_pk) VALUES (:study, :model)"), values)
-        result = Result("sr", study_pk, Uid("1.2.3"), model_pk, Uid("2.25.1"), instance_pk)
-        deliveries.enqueue(session, result, AETitle("ARCHIVE"))
+        about_no_film = Result("sr", study_pk, Uid("1.2.3"), model_pk, Uid("2.25.1"))
+        deliveries.enqueue(session, about_no_film, AETitle("ARCHIVE"))
     moved = header(1, study="1.2.4", sop="9.9", patient_id="P2")
     assert receive(database, moved, "second", may_correct=True).outcome == "corrected"
     other_series = header(1, study="1.2.4", series="1.2.4.2", sop="9.9", patient_id="P2")
@@ -281,6 +278,24 @@ def test_a_correction_leaves_no_patient_study_or_series_without_instances(databa
         assert session.scalars(select(SeriesRow.series_instance_uid)).all() == ["1.2.4.2"]
         assert session.scalars(select(PatientRow.patient_id)).all() == ["P2"]
     assert count(database, FindingRow) == count(database, StudyResultsRow) == count(database, DeliveryRow) == 0
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_what_is_or_was_sent_about_a_film_follows_it_to_its_study(database: Database, left: int) -> None:
+    for number in range(left + 1):
+        receive(database, header(number, study="1.2.3", series=f"1.2.3.{number}", sop=f"9.{number}"))
+    model_pk = index_all(database)
+    with database.session() as session:
+        study_pk = session.scalars(select(StudyRow.pk)).one()
+        for number, pk in enumerate(session.scalars(select(InstanceRow.pk).order_by(InstanceRow.sop_instance_uid))):
+            result = Result("sr", study_pk, Uid("1.2.3"), model_pk, Uid(f"2.25.{number}"), pk)
+            deliveries.enqueue(session, result, AETitle("ARCHIVE"))
+        session.execute(update(DeliveryRow).values(state="delivered"))
+    moved = header(0, study="1.2.4", sop="9.0", patient_id="P2")
+    assert receive(database, moved, "second", may_correct=True).outcome == "corrected"
+    with database.session() as session:
+        about = {one.sop_instance_uid: one.study_instance_uid for one in deliveries.listing(session)}
+    assert about == {"2.25.0": "1.2.4", **({"2.25.1": "1.2.3"} if left else {})}
 
 
 def test_an_instance_that_is_moved_to_and_fro_at_once_is_in_one_study_at_last(database: Database) -> None:
