@@ -147,7 +147,7 @@ def test_films_that_cannot_be_indexed_anew_follow_their_moved_study_or_series(
     index_all(database)
     with database.session() as session:
         session.execute(text(f"UPDATE instance SET {change} WHERE sop_instance_uid = '1.2.3.1.2'"))
-    values = {"t00100040": element("CS", "M"), "t00080020": element("DA", "20210101")}
+    values: dict[str, Any] = {"t00100040": element("CS", "M"), "t00080020": element("DA", "20210101")}
     moved = header(1, study=study, series="1.2.3.1", sop="1.2.3.1.1", patient_id="P2", **values)
     assert receive(database, moved, "second", may_correct=True).outcome == "corrected"
     with database.session() as session:
