@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, and_, case, delete, exists, 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from db import in_order
 from db import regions as regions_
 from db.filing import clean
 from db.tables import AnalysisRow, InstanceRow, ModelRow
@@ -240,15 +241,20 @@ def adopt(session: Session, model_pk: int, instance_pk: int | None = None) -> No
     """
     row, instance, model = AnalysisRow, InstanceRow, ModelRow
     judged = (InstanceState.INDEXED, InstanceState.UNSUPPORTED)
-    adopted = (
-        update(instance)
-        .where(model.pk == row.model_pk, model.status == "active")
-        .where(row.model_pk == model_pk, row.instance_pk == instance.pk)
-        .where(row.state.in_(judged), row.state != instance.state)
-        .where(or_(instance.state == InstanceState.INDEXED, _judged_by_a_model()))
-        .values(state=row.state, reason=row.reason, indexed_at=func.coalesce(instance.indexed_at, instance.received_at))
-    )
-    session.execute(adopted if instance_pk is None else adopted.where(instance.pk == instance_pk))
+    said = row.model_pk == model_pk, row.instance_pk == instance.pk
+    differs = [
+        *said,
+        model.pk == row.model_pk,
+        model.status == "active",
+        row.state.in_(judged),
+        row.state != instance.state,
+        or_(instance.state == InstanceState.INDEXED, _judged_by_a_model()),
+    ]
+    if instance_pk is not None:
+        differs.append(instance.pk == instance_pk)
+    indexed_at = func.coalesce(instance.indexed_at, instance.received_at)
+    adopted = in_order.updating(*differs).where(*said)
+    session.execute(adopted.values(state=row.state, reason=row.reason, indexed_at=indexed_at))
 
 
 def _judged_by_a_model() -> ColumnElement[bool]:

@@ -1,7 +1,7 @@
 """The outbox: results on their way to destinations, claimed under a lease, tried again or laid aside with a reason.
 
 State machine: waiting -> sending -> delivered | dead; a failure that may pass goes back to waiting, `retry` brings
-dead ones back, `drop` gives up what is not delivered. A row is never removed: what was dropped is not made again.
+dead ones back, `drop` gives up what is not delivered. A row goes only with its film: what was dropped is not made anew.
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.clock import expired_lease, later_than_any
 from db.filing import clean
-from db.tables import DeliveryRow, StudyRow
+from db.tables import DeliveryRow, InstanceRow, SeriesRow, StudyRow
 from db.visibility import of_visible_study
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import Disclosure
@@ -103,6 +103,17 @@ def enqueue(session: Session, result: Result, destination: AETitle) -> bool:
     }
     statement = insert(DeliveryRow).values(values).on_conflict_do_nothing(constraint="delivery_once")
     return session.scalar(statement.returning(DeliveryRow.pk)) is not None
+
+
+def follow(session: Session, study_pks: Collection[int]) -> None:
+    """Have results about films that were moved out of these studies be about the studies that the films are in now.
+
+    When they are sent they say what their film says then; what was sent is not made again.
+    """
+    row, film, series = DeliveryRow, InstanceRow, SeriesRow
+    moved = row.instance_pk == film.pk, film.series_pk == series.pk, row.study_pk != series.study_pk
+    statement = update(row).where(row.study_pk.in_(study_pks), *moved).values(study_pk=series.study_pk)
+    session.execute(statement, execution_options={"synchronize_session": False})
 
 
 def due_destinations(session: Session) -> list[AETitle]:

@@ -5,10 +5,11 @@ instance), so that no two wait for each other; what another transaction files fi
 may correct take turns per study.
 """
 
-from collections.abc import Callable
+import datetime as dt
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import Table, bindparam, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -123,6 +124,13 @@ class _Present:
         if self.patient is None or self.patient.accepts(patient):
             return True
         return patient.key in (self.known_as or ())
+
+
+class _Held(NamedTuple):
+    """What the embeddings of a study's films say of it."""
+
+    patient_pk: int
+    study_date: dt.date | None
 
 
 def _adding(row: type[Base]) -> ReturningInsert[int]:
@@ -502,9 +510,11 @@ def _refuse(session: Session, arrival: Arrival, present: _Present, difference: s
 
 def _correct(session: Session, arrival: Arrival, present: _Present, difference: str) -> Receipt | None:
     """Replace the current version and move what the arrival files elsewhere; None if the instance changed meanwhile."""
-    patient_pk = _correct_patient(session, arrival, present)
-    held = _hold_studies(session, present, patient_pk)
-    regions.wait_for_writers(session, held)
+    patient_pk, sex_changes = _correct_patient(session, arrival, present)
+    held = _hold_studies(session, present, patient_pk if sex_changes else None)
+    refreshing = sex_changes or _is_moved(arrival, present, patient_pk, held)
+    if refreshing:
+        regions.wait_for_writers(session, held)
     study_pk = _correct_study(session, arrival, patient_pk)
     series_pk = _correct_series(session, arrival, study_pk)
     if present.instance_pk is None:
@@ -513,35 +523,54 @@ def _correct(session: Session, arrival: Arrival, present: _Present, difference: 
             return None
     elif not _replace_version(session, arrival, present, series_pk, difference):
         return None
-    regions.refresh_filters(session, patient_pk=patient_pk, study_pk=study_pk)
-    removal.forget_emptied(session, held.keys(), held.values())
+    if refreshing:
+        regions.refresh_filters(session, {*held, study_pk})
+    removal.forget_emptied(session, held.keys(), [study.patient_pk for study in held.values()])
     _settle_conflicts(session, arrival)
     _record(session, "instance corrected", arrival, difference)
     return Receipt("corrected", difference)
 
 
-def _correct_patient(session: Session, arrival: Arrival, present: _Present) -> int:
-    """Return the arrival's patient: the study's own where it accepts the arrival. Its values are brought up to date."""
+def _correct_patient(session: Session, arrival: Arrival, present: _Present) -> tuple[int, bool]:
+    """Return the arrival's patient: the study's own where it accepts the arrival; and whether their sex changes.
+
+    Their values are brought up to date.
+    """
+    row = PatientRow
     kept = present.patient is not None and present.is_of(arrival.patient)
     pk = present.patient_pk if kept and present.patient_pk else _patient(session, arrival, present)
-    session.execute(
-        update(PatientRow)
-        .where(PatientRow.pk == pk, PatientRow.corrected_at.is_(None))
+    before = session.scalar(select(row.sex).where(row.pk == pk).with_for_update(key_share=True))
+    corrected = (
+        update(row)
+        .where(row.pk == pk, row.corrected_at.is_(None))
         .values(**filing.patient_values(arrival.header.attributes))
     )
-    return pk
+    after = session.scalar(corrected.returning(row.sex))
+    return pk, after is not None and after != before
 
 
-def _hold_studies(session: Session, present: _Present, patient_pk: int) -> dict[int, int]:
-    """Return the studies (key: patient's) that a correction may change or take something out of: those of the patient
-    too. Nothing arrives in them until we commit. They are taken before any instance, in one order, as everybody does.
+def _hold_studies(session: Session, present: _Present, of_patient: int | None) -> dict[int, _Held]:
+    """Return the studies that a correction may change or take something out of: all of a patient, if one is told.
+    Nothing arrives in them until we commit. They are taken before any instance, in one order, as everybody does.
     """
     row = StudyRow
     of_instance = select(SeriesRow.study_pk).join(InstanceRow).where(InstanceRow.pk == present.instance_pk)
     known = [pk for pk in (present.study_pk, present.series_study_pk) if pk is not None]
-    concerned = row.pk.in_(known) | row.pk.in_(of_instance) | (row.patient_pk == patient_pk)
-    query = select(row.pk, row.patient_pk).where(concerned).order_by(row.pk)
-    return dict(session.execute(query.with_for_update(key_share=True)).all())
+    concerned = row.pk.in_(known) | row.pk.in_(of_instance)
+    if of_patient is not None:
+        concerned |= row.patient_pk == of_patient
+    query = select(row.pk, row.patient_pk, row.study_date).where(concerned).order_by(row.pk)
+    held = session.execute(query.with_for_update(key_share=True))
+    return {pk: _Held(patient_pk, study_date) for pk, patient_pk, study_date in held}
+
+
+def _is_moved(arrival: Arrival, present: _Present, patient_pk: int, held: Mapping[int, _Held]) -> bool:
+    """Return whether the arrival gives its study another patient or date, or its series another study."""
+    if present.series_study_pk not in (None, present.study_pk):
+        return True
+    if present.study_pk is None:
+        return False
+    return held.get(present.study_pk) != _Held(patient_pk, _study_values(arrival)["study_date"])
 
 
 def _correct_study(session: Session, arrival: Arrival, patient_pk: int) -> int:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from db import analyses
+from db import analyses, in_order
 from db import regions as regions_
 from db.clock import expired_lease
 from db.filing import clean
@@ -181,23 +181,16 @@ def claim(session: Session, owner: str, limit: int, lease_s: float) -> list[Clai
 def renew(session: Session, owner: str, lease_s: float) -> int:
     """Extend the leases of `owner`; return how many it holds."""
     row = InstanceRow
-    statement = (
-        update(row)
-        .where(row.state == InstanceState.INDEXING, row.lease_owner == owner)
-        .values(lease_until=_in_seconds(lease_s))
-    )
-    return _count(session, statement)
+    held = row.state == InstanceState.INDEXING, row.lease_owner == owner
+    return _count(session, in_order.updating(*held).values(lease_until=_in_seconds(lease_s)))
 
 
 def release(session: Session, owner: str, pks: Sequence[int]) -> int:
     """Give instances back unworked (they wait again, the attempt does not count); return how many."""
     row = InstanceRow
-    statement = (
-        update(row)
-        .where(row.pk.in_(list(pks)), row.state == InstanceState.INDEXING, row.lease_owner == owner)
-        .values(**_waiting_again(attempts=func.greatest(row.attempts - 1, 0)))
-    )
-    return _count(session, statement)
+    held = row.pk.in_(list(pks)), row.state == InstanceState.INDEXING, row.lease_owner == owner
+    values = _waiting_again(attempts=func.greatest(row.attempts - 1, 0))
+    return _count(session, in_order.updating(*held).values(**values))
 
 
 def finish_indexed(session: Session, films: Sequence[IndexedFilm], *, owner: str, model_pk: int) -> set[int]:
@@ -294,17 +287,13 @@ def reindex(
         chosen.append(row.state.in_((InstanceState.INDEXED, InstanceState.FAILED)))
     if not chosen:
         return 0
-    statement = (
-        update(row)
-        .where(
-            or_(*chosen),
-            row.kept != Kept.NOTHING,
-            row.state.not_in((InstanceState.RECEIVED, InstanceState.INDEXING)),
-            row.reason != "own_copy",
-        )
-        .values(**_waiting_again(attempts=0))
+    again = in_order.updating(
+        or_(*chosen),
+        row.kept != Kept.NOTHING,
+        row.state.not_in((InstanceState.RECEIVED, InstanceState.INDEXING)),
+        row.reason != "own_copy",
     )
-    return _count(session, statement)
+    return _count(session, again.values(**_waiting_again(attempts=0)))
 
 
 def note_reduced(session: Session, sop_instance_uid: Uid, storage_key: str, content_sha256: str | None) -> None:

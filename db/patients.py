@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 from db import audit, pseudonyms, regions
 from db.filing import PatientIdentity, bounded, clean
 from db.tables import (
-    EmbeddingRow,
     InstanceRow,
     MergedPatientRow,
     PatientRow,
@@ -180,8 +179,7 @@ def correct(session: Session, pk: int, changes: Changes, by: By) -> PutRight:
     values = _columns(row, after, changes)
     regions.wait_for_writers(session, studies)
     session.execute(update(PatientRow).where(PatientRow.pk == pk).values(**values, corrected_at=func.now()))
-    embedding = EmbeddingRow
-    session.execute(update(embedding).where(embedding.patient_pk == pk).values(sex=values["sex"]))
+    regions.refresh_filters(session, studies)
     session.expire_all()
     changed = _put_right(session, studies, after.key)
     _audit(session, "patient corrected", by, studies, {before.patient_id, after.patient_id}, changed)
@@ -228,8 +226,7 @@ def _move(session: Session, studies: dict[int, str], old: PatientRow, new: Patie
     _separate(session, list(studies), new.pk)
     _know_as(session, studies, old.key)
     session.execute(update(StudyRow).where(StudyRow.pk.in_(studies)).values(patient_pk=new.pk))
-    row = EmbeddingRow
-    session.execute(update(row).where(row.study_pk.in_(studies)).values(patient_pk=new.pk, sex=new.sex))
+    regions.refresh_filters(session, studies)
     return _put_right(session, studies, new.key)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from db.binary_copy import COPY_END, COPY_HEADER, BigInt, packed_halfvecs, packed_values
@@ -25,6 +25,13 @@ _ADD_BOXES: Final = text(
     "SELECT :model_pk, * FROM unnest(CAST(:instance_pk AS bigint[]), CAST(:anatomy_pk AS smallint[]), "
     "CAST(:x0 AS float8[]), CAST(:y0 AS float8[]), CAST(:x1 AS float8[]), CAST(:y1 AS float8[]), "
     "CAST(:score AS float8[])) RETURNING instance_pk, anatomy_pk, pk"
+)
+_REFRESH: Final = text(
+    "UPDATE embedding e SET study_pk = s.pk, patient_pk = p.pk, sex = p.sex, study_date = s.study_date "
+    "FROM study s JOIN patient p ON p.pk = s.patient_pk JOIN series ON series.study_pk = s.pk "
+    "JOIN instance i ON i.series_pk = series.pk JOIN region r ON r.instance_pk = i.pk "
+    "WHERE s.pk = ANY (:studies) AND e.model_pk = r.model_pk AND e.anatomy_pk = r.anatomy_pk AND e.region_pk = r.pk "
+    "AND (e.study_pk, e.patient_pk, e.sex, e.study_date) IS DISTINCT FROM (s.pk, p.pk, p.sex, s.study_date)"
 )
 _OWN: Final = struct.Struct(">hiqiiihiq")
 """Of a line of `_COPY_EMBEDDINGS`: the number of its fields, and the first four, each behind its length."""
@@ -120,15 +127,9 @@ def wait_for_writers(session: Session, study_pks: Collection[int]) -> None:
     session.execute(theirs.order_by(row.pk).with_for_update(of=row, key_share=True))
 
 
-def refresh_filters(session: Session, *, patient_pk: int, study_pk: int) -> None:
-    """Carry a corrected sex and study date over to the embeddings that exist."""
-    sex = select(PatientRow.sex).where(PatientRow.pk == patient_pk).scalar_subquery()
-    day = select(StudyRow.study_date).where(StudyRow.pk == study_pk).scalar_subquery()
-    row = EmbeddingRow
-    session.execute(update(row).where(row.patient_pk == patient_pk, row.sex != sex).values(sex=sex))
-    session.execute(
-        update(row).where(row.study_pk == study_pk, row.study_date.is_distinct_from(day)).values(study_date=day)
-    )
+def refresh_filters(session: Session, study_pks: Collection[int]) -> None:
+    """Carry over to the embeddings that exist in whose study, of what date, their films are, and that patient's sex."""
+    session.execute(_REFRESH, {"studies": list(study_pks)})
 
 
 def _filter_columns(session: Session, instance_pks: Iterable[int]) -> Sequence[Sequence[Any]]:

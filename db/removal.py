@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import ColumnElement, Select, delete, func, literal, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from db import audit, regions, removed
+from db import audit, deliveries, regions, removed
 from db.filing import clean
 from db.removed import Again, Why
 from db.tables import (
@@ -289,13 +289,14 @@ _PRUNE_HITS: Final = text(
 
 def forget_emptied(session: Session, study_pks: Collection[int], patient_pks: Collection[int]) -> dict[int, str]:
     """Remove of these studies and patients those of which nothing is left, with all that speaks of them, and the empty
-    series of the others. Return the studies (key: UID).
+    series of the others. Results about films that were moved elsewhere stay. Return the studies (key: UID).
 
     Nothing must be able to arrive in the studies. A patient that another transaction holds now is left.
     """
     row = StudyRow
     query = select(row.pk, row.study_instance_uid).where(row.pk.in_(study_pks), _has_no_instances())
     empty = dict(session.execute(query.order_by(row.pk).with_for_update()).all())
+    deliveries.follow(session, study_pks)
     if empty:
         for made in (FindingRow, StudyResultsRow, DeliveryRow):
             session.execute(delete(made).where(made.study_pk.in_(empty)))

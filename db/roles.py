@@ -64,6 +64,9 @@ its partitions and indexes."""
 _AUDIT_COLUMNS = "kind, actor, address, detail, message"
 """What those who record give; number, time and place in the chain are the database's."""
 
+_FILTERS = "study_pk, patient_pk, sex, study_date"
+"""Columns of `embedding` that follow a corrected patient or study."""
+
 
 def statements() -> list[str]:
     """Return the statements, to be run by a superuser (or the owner, if it may make roles); running again is safe."""
@@ -118,8 +121,7 @@ def _worker_owns_embeddings() -> list[str]:
         "FOR part IN SELECT relid FROM pg_partition_tree('embedding') LOOP "
         f"EXECUTE format('ALTER TABLE %s OWNER TO {WORKER}', part); "
         f"EXECUTE format('GRANT ALL ON %s TO {WORKER}', part); END LOOP; END $$",
-        f"GRANT SELECT, DELETE ON embedding TO {NODE}",
-        f"GRANT SELECT ON embedding TO {WEB}",
+        f"GRANT SELECT, DELETE, UPDATE ({_FILTERS}) ON embedding TO {NODE}, {WEB}",
     ]
 
 

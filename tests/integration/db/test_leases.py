@@ -1,10 +1,14 @@
 """Work under a lease: claimed, renewed, finished, lost, given back."""
 
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
 
-from db import generations, instances
+from db import analyses, generations, instances
 from db.engine import Database
 from db.tables import EmbeddingRow, InstanceRow, RegionRow
 from regionmir.core.anatomy import anatomies
@@ -222,3 +226,53 @@ def test_a_listing_is_paged_and_filtered(database: Database) -> None:
             "failed": 0,
         }
         assert instances.total_bytes(session) == 5 * len("content 0")
+
+
+@pytest.mark.parametrize("change", ["renew", "release", "reindex", "adopt"])
+def test_a_change_of_many_instances_waits_for_a_correction_that_goes_on_to_take_more_of_them(
+    database: Database, change: str
+) -> None:
+    """The one that it takes first is read last, wherever the change reads the table as it lies."""
+    fill(database, 2)
+    model_pk, held = model(database), claim(database)
+    first, second = sorted(one.pk for one in held)
+    if change in ("reindex", "adopt"):
+        for one in held:
+            assert index(database, model_pk, one, embedded(anatomies()[:1], 64))
+    with database.session() as session:
+        session.execute(text("UPDATE analysis SET state = 'unsupported'"))
+        for table, key in (("instance", "pk"), ("analysis", "instance_pk")):
+            session.execute(text(f"CLUSTER {table} USING {table}_pkey"))
+            session.execute(text(f"UPDATE {table} SET attempts = attempts WHERE {key} = :first"), {"first": first})
+    do: dict[str, Callable[[Session], object]] = {
+        "renew": lambda session: instances.renew(session, "worker", 60),
+        "release": lambda session: instances.release(session, "worker", [first, second]),
+        "reindex": lambda session: instances.reindex(session, everything=True),
+        "adopt": lambda session: analyses.adopt(session, model_pk),
+    }
+
+    def run() -> None:
+        with database.session() as session:
+            for plan in ("indexscan", "bitmapscan", "mergejoin"):
+                session.execute(text(f"SET LOCAL enable_{plan} = off"))
+            do[change](session)
+
+    with ThreadPoolExecutor(1) as pool, database.session() as correcting:
+        lock = select(InstanceRow.pk).with_for_update()
+        correcting.scalars(lock.where(InstanceRow.pk == first)).one()
+        changing = pool.submit(run)
+        until_somebody_waits(database)
+        correcting.scalars(lock.where(InstanceRow.pk == second)).one()
+        correcting.commit()
+        changing.result(30)
+
+
+def until_somebody_waits(database: Database) -> None:
+    deadline = time.monotonic() + 30
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    while time.monotonic() < deadline:
+        with database.session() as session:
+            if session.scalar(waits):
+                return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits for a lock")

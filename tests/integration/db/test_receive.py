@@ -3,9 +3,10 @@
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from db import audit, deliveries, generations, instances, pseudonyms, search_rows
 from db.deliveries import Result
@@ -136,6 +137,39 @@ def test_a_corrected_sex_reaches_the_embeddings_of_the_patients_other_instances(
         assert set(session.scalars(select(EmbeddingRow.sex))) == {"M"}
 
 
+@pytest.mark.parametrize("change", ["kept = 'nothing'", "state = 'failed'"])
+@pytest.mark.parametrize("study", ["1.2.3", "1.2.4"])
+def test_films_that_cannot_be_indexed_anew_follow_their_moved_study_or_series(
+    database: Database, study: str, change: str
+) -> None:
+    receive(database, header(1))
+    receive(database, header(2))
+    index_all(database)
+    with database.session() as session:
+        session.execute(text(f"UPDATE instance SET {change} WHERE sop_instance_uid = '1.2.3.1.2'"))
+    values: dict[str, Any] = {"t00100040": element("CS", "M"), "t00080020": element("DA", "20210101")}
+    moved = header(1, study=study, series="1.2.3.1", sop="1.2.3.1.1", patient_id="P2", **values)
+    assert receive(database, moved, "second", may_correct=True).outcome == "corrected"
+    with database.session() as session:
+        patient_pk, study_pk = session.execute(select(StudyRow.patient_pk, StudyRow.pk)).one()
+        row = EmbeddingRow
+        said = session.execute(select(row.patient_pk, row.study_pk, row.sex, row.study_date).distinct()).all()
+    assert said == [(patient_pk, study_pk, "M", dt.date(2021, 1, 1))]
+
+
+@pytest.mark.parametrize(("other", "changed"), [("1.2.3", {}), ("1.2.4", {"t00080020": element("DA", "20210101")})])
+def test_a_correction_waits_for_no_film_that_it_does_not_change(
+    database: Database, other: str, changed: dict[str, Any]
+) -> None:
+    receive(database, header(1))
+    receive(database, header(2, study=other))
+    with ThreadPoolExecutor(1) as pool, database.session() as session:
+        held = select(InstanceRow.pk).where(InstanceRow.sop_instance_uid == f"{other}.1.2").with_for_update()
+        session.scalars(held).one()
+        correcting = pool.submit(receive, database, header(1, **changed), "second", may_correct=True)
+        assert correcting.result(20).outcome == "corrected"
+
+
 def test_corrections_back_and_forth_end_with_the_last_one(database: Database) -> None:
     receive(database, header())
     for content in ("second", "first", "second", "third"):
@@ -229,15 +263,12 @@ def test_a_correction_leaves_no_patient_study_or_series_without_instances(databa
     receive(database, header(1, study="1.2.3", sop="9.9"))
     model_pk = index_all(database)
     with database.session() as session:
-        study_pk, instance_pk = (
-            session.scalars(select(StudyRow.pk)).one(),
-            session.scalars(select(InstanceRow.pk)).one(),
-        )
+        study_pk = session.scalars(select(StudyRow.pk)).one()
         values = {"study": study_pk, "model": model_pk}
         session.execute(text("INSERT INTO finding (study_pk, label) VALUES (:study, 'Nodule')"), values)
         session.execute(text("INSERT INTO study_results (study_pk, model_pk) VALUES (:study, :model)"), values)
-        result = Result("sr", study_pk, Uid("1.2.3"), model_pk, Uid("2.25.1"), instance_pk)
-        deliveries.enqueue(session, result, AETitle("ARCHIVE"))
+        about_no_film = Result("sr", study_pk, Uid("1.2.3"), model_pk, Uid("2.25.1"))
+        deliveries.enqueue(session, about_no_film, AETitle("ARCHIVE"))
     moved = header(1, study="1.2.4", sop="9.9", patient_id="P2")
     assert receive(database, moved, "second", may_correct=True).outcome == "corrected"
     other_series = header(1, study="1.2.4", series="1.2.4.2", sop="9.9", patient_id="P2")
@@ -247,6 +278,24 @@ def test_a_correction_leaves_no_patient_study_or_series_without_instances(databa
         assert session.scalars(select(SeriesRow.series_instance_uid)).all() == ["1.2.4.2"]
         assert session.scalars(select(PatientRow.patient_id)).all() == ["P2"]
     assert count(database, FindingRow) == count(database, StudyResultsRow) == count(database, DeliveryRow) == 0
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_what_is_or_was_sent_about_a_film_follows_it_to_its_study(database: Database, left: int) -> None:
+    for number in range(left + 1):
+        receive(database, header(number, study="1.2.3", series=f"1.2.3.{number}", sop=f"9.{number}"))
+    model_pk = index_all(database)
+    with database.session() as session:
+        study_pk = session.scalars(select(StudyRow.pk)).one()
+        for number, pk in enumerate(session.scalars(select(InstanceRow.pk).order_by(InstanceRow.sop_instance_uid))):
+            result = Result("sr", study_pk, Uid("1.2.3"), model_pk, Uid(f"2.25.{number}"), pk)
+            deliveries.enqueue(session, result, AETitle("ARCHIVE"))
+        session.execute(update(DeliveryRow).values(state="delivered"))
+    moved = header(0, study="1.2.4", sop="9.0", patient_id="P2")
+    assert receive(database, moved, "second", may_correct=True).outcome == "corrected"
+    with database.session() as session:
+        about = {one.sop_instance_uid: one.study_instance_uid for one in deliveries.listing(session)}
+    assert about == {"2.25.0": "1.2.4", **({"2.25.1": "1.2.3"} if left else {})}
 
 
 def test_an_instance_that_is_moved_to_and_fro_at_once_is_in_one_study_at_last(database: Database) -> None:

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ProgrammingError
 
-from db import audit, audit_chain, peers, roles
+from db import audit, audit_chain, generations, instances, peers, roles
 from db.engine import Database
 from db.peers import Peer
 from db.tables import Base
+from regionmir.core.anatomy import anatomies
 from regionmir.core.errors import ConfigurationError
 from regionmir.core.identifiers import AETitle
 from regionmir.core.settings import Settings
@@ -85,6 +86,31 @@ def test_the_worker_indexes_and_makes_partitions_under_its_role(
     worker.close()
     with database.session() as session:
         assert session.execute(text("SELECT state FROM instance")).scalars().all() == ["indexed"]
+
+
+@pytest.mark.parametrize("role", [roles.NODE, roles.WEB])
+def test_whoever_receives_corrects_patients_and_moves_studies_under_their_role(
+    as_role: As, database: Database, role: str
+) -> None:
+    from tests.support.records import element, embedded, generation, header, index, receive
+
+    receive(database, header(1, study="1.2.3"))
+    receive(database, header(2, study="1.2.3"))
+    with as_role(roles.WORKER).session() as session:
+        model_pk = generations.ensure_model(session, generation())
+        claimed = instances.claim(session, "worker", 10, 60)
+    for one in claimed:
+        assert index(as_role(roles.WORKER), model_pk, one, embedded(anatomies()[:1], 64))
+    corrected = header(1, study="1.2.3", t00100040=element("CS", "M"), t00080020=element("DA", "20210101"))
+    assert receive(as_role(role), corrected, "second", may_correct=True).outcome == "corrected"
+    with database.session() as session:
+        assert session.execute(text("SELECT sex, study_date::text FROM embedding")).all() == [("M", "2021-01-01")]
+        session.execute(text("UPDATE instance SET kept = 'nothing' WHERE sop_instance_uid = '1.2.3.1.2'"))
+    moved = header(1, study="1.2.4", series="1.2.3.1", sop="1.2.3.1.1", patient_id="P2")
+    assert receive(as_role(role), moved, "third", may_correct=True).outcome == "corrected"
+    with database.session() as session:
+        assert session.scalars(text("SELECT study_instance_uid FROM study")).all() == ["1.2.4"]
+        assert session.scalars(text("SELECT patient_id FROM patient")).all() == ["P2"]
 
 
 def test_the_web_process_files_and_hands_out_under_its_role(as_role: As, database: Database, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from regionmir.results.making import KINDS
 from regionmir.results.outbox import ResultOutbox
 from tests.conftest import absent
 from tests.support.fake_model import FakeModel
-from tests.support.films import save, synthetic_film
+from tests.support.films import save, synthetic_film, synthetic_uid
 from tests.support.find import FindNode, find, find_node
 from tests.support.peers import storescp
 from tests.support.postgres import TestDatabases
@@ -64,14 +64,18 @@ class Site:
 
     def work(self, *, regions: tuple[str, ...] = (), complete: bool = False) -> None:
         """Index, answer, complete and deliver what there is."""
+        self.prepare(regions=regions, complete=complete)
+        for started in self.deliverer.drain():
+            started.result(240)
+
+    def prepare(self, *, regions: tuple[str, ...] = (), complete: bool = False) -> None:
+        """Index, answer and complete what there is, and deliver nothing."""
         key = self.node.node.pseudonymizer
         self.indexer.drain()
         Answering(self.node.database, 3, ResultOutbox(key)).answer_waiting()
         if complete:
             planner = StudyPlanner(self.node.database, key, tuple(map(anatomy_by_short, regions)), 3)
             Completion(self.node.database, [planner], quiet_s=0).look()
-        for started in self.deliverer.drain():
-            started.result(240)
 
     def taken(self, film: Dataset) -> dict[str, list[Dataset]]:
         """Return the results about a film that the PACS has, by modality: those that refer to it."""
@@ -250,8 +254,7 @@ def test_a_hit_of_a_patient_that_was_merged_into_the_askers_is_shown_no_more(sit
     site.destination("sr", "sheet")
     film = synthetic_film(50)
     site.send(film, called="RGN_LLLZ")
-    site.indexer.drain()
-    Answering(site.node.database, 3, ResultOutbox(site.node.node.pseudonymizer)).answer_waiting()
+    site.prepare()
     code = site.asked().result_set_code or ""
     with site.node.database.session() as session:
         kept = result_sets.get(session, code)
@@ -270,8 +273,7 @@ def test_a_result_waits_while_its_film_is_indexed_again(site: Site) -> None:
     site.destination("sr")
     film = synthetic_film(70)
     site.send(film, called="RGN_LLLZ")
-    site.indexer.drain()
-    Answering(site.node.database, 3, ResultOutbox(site.node.node.pseudonymizer)).answer_waiting()
+    site.prepare()
     with site.node.database.session() as session:
         assert instances.reindex(session, uids=[film.SOPInstanceUID]) == 1
     for started in site.deliverer.drain():
@@ -281,6 +283,31 @@ def test_a_result_waits_while_its_film_is_indexed_again(site: Site) -> None:
         deliveries.retry(session, everything=True)
     site.work()
     assert set(site.taken(film)) == {"SR"}
+
+
+@pytest.mark.parametrize("called", ["RGN_LLLZ", "REGIONMIR"])
+def test_a_film_that_is_moved_to_another_study_brings_its_report_once(site: Site, called: str) -> None:
+    site.destination("sr")
+    site.node.register("FIXER", can_correct=True, **QUERIES, **IDENTIFIED)
+    film = synthetic_film(80, SOPInstanceUID=synthetic_uid("moved", called), StudyInstanceUID=synthetic_uid(called, 0))
+    site.send(film, calling="FIXER", called=called)
+    site.prepare(complete=True)
+    before = len(site.outbox())
+    film.PatientID, film.StudyInstanceUID = f"RIGHT-{called}", synthetic_uid(called, 1)
+    site.send(film, calling="FIXER")
+    site.work(complete=True)
+    (report,) = site.taken(film)["SR"]
+    assert report.PatientID == film.PatientID
+    film.StudyInstanceUID = synthetic_uid(called, 2)
+    site.send(film, calling="FIXER")
+    site.work(complete=True)
+    assert site.taken(film) == {}
+    assert len(site.outbox()) == before
+    site.send(report)
+    with site.node.database.session() as session:
+        back = instances.detail(session, report.SOPInstanceUID)
+        assert back is not None
+        assert back.summary.reason == "own_copy"
 
 
 def test_a_peer_that_is_no_destination_yet_makes_a_dead_letter_that_says_so(site: Site) -> None:
