@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydicom.uid import UID
 from starlette.responses import Response, StreamingResponse
 
-from regionmir.core.errors import NotIndexable, RegionMirError, origin
+from regionmir.core.errors import NotIndexable, ObjectMissing, RegionMirError, StorageFull, Transient, origin
 from regionmir.pixels.quiet import broken_as, quiet_pydicom
 from regionmir.pixels.rendered import NO_SUCH_FRAME
 from regionmir.web.dicomweb import frames as pixel_frames
@@ -150,12 +150,22 @@ def _part(held: Held, syntax: UID) -> Part:
 
 
 def _parts(chosen: Iterable[tuple[Held, UID]]) -> Iterator[Part]:
-    """Give parts as their turn comes. One that cannot be made is left out: the others are as good without it."""
+    """Give parts as their turn comes. One that cannot be made is left out: the others are as good without it.
+
+    Raises what would keep the others back, too (`_is_its_own`).
+    """
     for held, syntax in chosen:
         try:
             yield _part(held, syntax)
         except RegionMirError as error:
+            if not _is_its_own(error):
+                raise
             log.warning("instance left out of a study", error=type(error).__name__, at=origin(error))
+
+
+def _is_its_own(error: RegionMirError) -> bool:
+    """Say whether only this instance cannot be given; the database, the store or a full disk keeps all back."""
+    return isinstance(error, ObjectMissing) or not isinstance(error, (Transient, StorageFull))
 
 
 def _metadata(request: Request, asking: Asking, uids: Sequence[str]) -> Response:
@@ -170,13 +180,18 @@ def _metadata(request: Request, asking: Asking, uids: Sequence[str]) -> Response
 
 
 def _models(instances: Iterable[Held], base: str) -> Iterator[Model]:
-    """Give metadata as their turn comes, where they can be made. Raises why the first cannot where none can."""
+    """Give metadata as their turn comes, where they can be made. Raises why the first cannot where none can.
+
+    Raises at once what would keep the others back, too (`_is_its_own`).
+    """
     failure: RegionMirError | None = None
     made = False
     for held in instances:
         try:
             model = _model(held, base)
         except RegionMirError as error:
+            if not _is_its_own(error):
+                raise
             log.warning("instance left out of metadata", error=type(error).__name__, at=origin(error))
             failure = failure or error
             continue
