@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.orm import Session
 
 from db import analyses
+from db.generations import ACTIVE_PK
 from db.tables import InstanceRow, PeerRow, SeriesRow, StudyReleaseRow, StudyResultsRow, StudyRow, WantedAnswerRow
 from db.visibility import visible
 from regionmir.core.identifiers import AETitle, Uid
@@ -25,7 +26,10 @@ LOOK_BACK_DAYS = 7
 
 @dataclass(frozen=True, slots=True)
 class CompleteStudy:
-    """A study whose results are to be made, and where they go. `as_of`: what was indexed until then is in them."""
+    """A study whose results are to be made, and where they go. `as_of`: what was indexed until then is in them.
+
+    `made_at`: when results of it were made last, under whatever model.
+    """
 
     study_pk: int
     study_instance_uid: Uid
@@ -33,6 +37,7 @@ class CompleteStudy:
     source_ae: AETitle
     results_to: AETitle
     as_of: dt.datetime
+    made_at: dt.datetime | None
 
 
 def released(session: Session, study_instance_uids: Collection[str]) -> None:
@@ -84,12 +89,26 @@ def complete_studies(session: Session, model_pk: int, *, quiet_s: float, limit: 
         .prefix_with("MATERIALIZED")  # few are left to be looked at closely
     )
     now = sql_cast(func.now(), DateTime(timezone=True))
-    found = select(quiet.c.pk, quiet.c.study_instance_uid, quiet.c.source_ae, quiet.c.results_to, now)
+    found = select(
+        quiet.c.pk, quiet.c.study_instance_uid, quiet.c.source_ae, quiet.c.results_to, now, _made_at(quiet.c.pk)
+    )
     query = found.where(_open_films(quiet.c.pk, model_pk) == 0).order_by(quiet.c.last_at).limit(limit)
     return [
-        CompleteStudy(pk, Uid(uid), model_pk, AETitle(source), AETitle(to), now)
-        for pk, uid, source, to, now in session.execute(query)
+        CompleteStudy(pk, Uid(uid), model_pk, AETitle(source), AETitle(to), now, made_at)
+        for pk, uid, source, to, now, made_at in session.execute(query)
     ]
+
+
+def is_still_due(session: Session, study: CompleteStudy) -> bool:
+    """Return whether nobody has made results of a study since it was found complete, and its model is the active one.
+
+    The study is held until the transaction ends: who asks next sees what this one makes.
+    """
+    held = select(StudyRow.pk).where(StudyRow.pk == study.study_pk).with_for_update(key_share=True)
+    if session.scalar(held) is None:  # deleted meanwhile
+        return False
+    model_pk, made_at = session.execute(select(ACTIVE_PK, _made_at(literal(study.study_pk)))).one()
+    return bool(model_pk == study.model_pk and made_at == study.made_at)
 
 
 def results_made(session: Session, study: CompleteStudy) -> None:
@@ -106,6 +125,11 @@ def results_made(session: Session, study: CompleteStudy) -> None:
             release.study_instance_uid == study.study_instance_uid, release.released_at <= study.as_of
         )
     )
+
+
+def _made_at(study_pk: ColumnElement[int]) -> ScalarSelect[dt.datetime]:
+    row = StudyResultsRow
+    return select(func.max(row.made_at)).where(row.study_pk == study_pk).scalar_subquery()
 
 
 def _open_films(study_pk: ColumnElement[int], model_pk: int) -> ScalarSelect[int]:

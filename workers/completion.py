@@ -51,7 +51,10 @@ class Completion:
         return sum(self._enqueue(study) for study in studies)
 
     def _enqueue(self, study: CompleteStudy) -> int:
-        """Enqueue all results of one study or none; a study whose results cannot be planned holds up no other."""
+        """Enqueue all results of one study or none; a study whose results cannot be planned holds up no other.
+
+        None, too, where another process made them meanwhile, or another model took over: it is looked at again.
+        """
         try:
             planned = [result for planner in self.planners for result in planner.plan(study)]
         except (Transient, StorageFull):
@@ -60,6 +63,8 @@ class Completion:
             log.warning("no results of a study", why=str(error))
             planned = []
         with self.database.session() as session:
+            if not completeness.is_still_due(session, study):
+                return 0
             new = sum(deliveries.enqueue(session, result, study.results_to) for result in planned)
             completeness.results_made(session, study)
         return new

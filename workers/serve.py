@@ -144,7 +144,6 @@ def serve_light(settings: Settings) -> int:
             Periodic("index-embeddings", _HOUSEKEEPING_S, partial(embeddings.ensure_ann_indexes, database)),
         ]
         stopping = Event()
-        at_end.callback(stopping.set)
         retention = Retention(database, objects, terms_of(settings), settings.max_pixels, stopping.is_set)
         timers += [
             Periodic("retention", settings.retention_run_s, retention.run, immediately=True),
@@ -161,6 +160,7 @@ def serve_light(settings: Settings) -> int:
             at_end.callback(timer.stop)
             timer.start()
         at_end.callback(sync.stop)
+        at_end.callback(stopping.set)
         return _work(app, [LIGHT_QUEUE], pool="threads", concurrency=_LIGHT_THREADS)
 
 

@@ -10,7 +10,7 @@ from db.snapshot import may_remove_objects
 from regionmir.core.periodic import Periodic
 from regionmir.storage import FileStore
 
-_AT_ONCE = 200
+_AT_ONCE = 50
 _COPIES_S = 600.0
 
 

@@ -28,6 +28,9 @@ from regionmir.storage.part10 import HEAD_BYTES, dataset_offset
 
 ACTOR = "retention"
 
+_AT_ONCE = 50
+"""Files that go while a backup that begins would wait."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -102,22 +105,29 @@ class Retention:
         return report
 
     def remove_files(self, report: Report | None = None) -> Report:
-        """Remove the files of objects that wait for it (`db.removals`), whoever asked for that."""
+        """Remove the files of objects that wait for it (`db.removals`), whoever asked for that.
+
+        In portions, each in a transaction of its own: a backup that begins gets its turn after the one at hand.
+        """
         report = report or Report()
-        after = ""
-        while not self.stopping():
-            with self.database.session() as session:
-                if not may_remove_objects(session):
-                    report.postponed = True
-                    return report
-                if not after:
-                    self.store.sweep_removed(self._is_wanted, self.terms.settle_s)
-                waiting = removals.waiting(session, after=after)
-                removals.done(session, [key for key in waiting if self._is_gone(key, report)])
-            if not waiting:
-                break
-            after = waiting[-1]
+        for portion in (self._sweep, self._remove):
+            after, more = "", True
+            while more and not self.stopping():
+                with self.database.session() as session:
+                    if not may_remove_objects(session):
+                        report.postponed = True
+                        return report
+                    after = portion(session, after, report)
+                more = after != ""
         return report
+
+    def _sweep(self, _session: Session, after: str, _report: Report) -> str:
+        return self.store.sweep_removed(self._is_wanted, self.terms.settle_s, after)
+
+    def _remove(self, session: Session, after: str, report: Report) -> str:
+        waiting = removals.waiting(session, after=after, limit=_AT_ONCE)
+        removals.done(session, [key for key in waiting if self._is_gone(key, report)])
+        return waiting[-1] if waiting else ""
 
     def _is_gone(self, key: str, report: Report) -> bool:
         """Remove one file; True where there is nothing left to do for it."""

@@ -29,6 +29,10 @@ class StorageUnavailable(Transient):
     """The disk cannot be written or read for another reason than being full: an I/O error, a read-only file system."""
 
 
+class ObjectMissing(StorageUnavailable):
+    """One object is not where it was stored; of the others that says nothing."""
+
+
 class SandboxUnavailable(Transient):
     """A process to decode in cannot be started: the machine has no memory or no process left for the moment."""
 

@@ -36,6 +36,8 @@ _KEPT_COPY_S = 600.0
 """A copy that was asked for so lately is not removed: somebody may be about to open it."""
 _ASKED_AT_ONCE = 1000
 """Copies that are asked about with one statement."""
+_SWEPT_AT_ONCE = 50
+"""Objects that were removed and are deleted for good in one portion: a request or two each."""
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
@@ -142,19 +144,22 @@ class BucketStore(FileStore):
         self._copy(aside, self._name(key))
         return False
 
-    def sweep_removed(self, wanted: Callable[[str], bool], older_than_s: float) -> None:
+    def sweep_removed(self, wanted: Callable[[str], bool], older_than_s: float, after: str = "") -> str:
         """Delete what has lain aside for longer; what is `wanted` and not in its place is put back."""
-        before = time.time() - older_than_s
-        pages = self._client.get_paginator("list_objects_v2")
+        before, swept, folder = time.time() - older_than_s, 0, self._removed("")
         with _bucket_errors():
-            found = list(pages.paginate(Bucket=self._url.bucket, Prefix=self._removed("")))
-        for one in (one for page in found for one in page.get("Contents", [])):
+            page = self._client.list_objects_v2(Bucket=self._url.bucket, Prefix=folder, StartAfter=after or folder)
+        for one in page.get("Contents", []):
+            after = str(one["Key"])
             if one["LastModified"].timestamp() <= before:
-                aside = str(one["Key"])
-                key = aside.removeprefix(self._removed("")).replace("_", "/", 2)
+                key = after.removeprefix(folder).replace("_", "/", 2)
                 if wanted(key) and not self.exists(key):
-                    self._copy(aside, self._name(key))
-                self._delete(aside)
+                    self._copy(after, self._name(key))
+                self._delete(after)
+                swept += 1
+            if swept == _SWEPT_AT_ONCE:
+                return after
+        return after if page["IsTruncated"] else ""
 
     def drop_copies(self, spoken_of: Callable[[Collection[str]], set[str]]) -> int:
         before, old = time.time() - _KEPT_COPY_S, []

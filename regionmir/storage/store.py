@@ -272,10 +272,11 @@ class FileStore:
                 self._files.sync_folder(folder)
         return True
 
-    def sweep_removed(self, wanted: Callable[[str], bool], older_than_s: float) -> None:
+    def sweep_removed(self, wanted: Callable[[str], bool], older_than_s: float, after: str = "") -> str:
         """Put right what a crash in the middle of `remove` left: back where it is `wanted`, else deleted.
 
-        At once: `older_than_s` is for stores in which an arrival and a removal can meet.
+        Returns where the next portion begins, to be given as `after`; empty at the end, as here always. At once, too:
+        `older_than_s` is for stores in which an arrival and a removal can meet.
         """
         with storage_errors():
             for aside in _sorted(self._root / _REMOVED):
@@ -286,6 +287,7 @@ class FileStore:
                     self._sync_entries(self.path(key).parent)
                 else:
                     self._files.remove(aside)
+        return ""
 
     def drop_copies(self, spoken_of: Callable[[Collection[str]], set[str]]) -> int:
         """Delete copies on this machine of objects that nobody speaks of; return how many.

@@ -28,6 +28,10 @@ class _Server(uvicorn.Server):
         if self.started:
             tell_ready()
 
+    def stop(self, *_: object) -> None:
+        """Stop, or do not begin to serve."""
+        self.should_exit = True
+
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT and return 0; 2 with one line on stderr if it cannot start."""
@@ -54,9 +58,9 @@ def main() -> int:
         ssl_keyfile=settings.http_tls_key,
         timeout_graceful_shutdown=_PATIENCE_S,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn stops, then raises the signal again for who was there before
     server = _Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.stop)  # before uvicorn listens to signals; afterwards it raises them again
     copies = copy_dropper(site.database, site.archive.store)
     copies.start()
     server.run()

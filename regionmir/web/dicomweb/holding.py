@@ -16,7 +16,7 @@ from regionmir.archive.copies import ONLY_FILMS, copy_of
 from regionmir.archive.correction import correct, corrected
 from regionmir.archive.errors import NotAuthorized
 from regionmir.archive.on_demand import fetch_missing
-from regionmir.core.errors import StorageUnavailable
+from regionmir.core.errors import ObjectMissing, StorageUnavailable
 from regionmir.core.records import Caller, CopyIdentity, Disclosure, PatientValues
 from regionmir.deid.copies import encoded, may_be_copied
 from regionmir.pixels.guarded import attributes, transcoded
@@ -46,7 +46,11 @@ class Held:
 
     @property
     def path(self) -> Path:
-        return self.service.archive.store.path(self.stored.storage_key)
+        """Return where the object is, fetched now if need be. Raises `StorageUnavailable`, `StorageFull`."""
+        try:
+            return self.service.archive.store.path(self.stored.storage_key)
+        except FileNotFoundError as error:
+            raise _unreadable(error) from None
 
     @property
     def uids(self) -> tuple[str, str, str]:
@@ -112,21 +116,21 @@ class Held:
     def _attributes(self) -> FileDataset:
         try:
             return attributes(self.path, max_pixels=self.service.archive.settings.max_pixels)
-        except OSError:
-            raise _unreadable() from None
+        except OSError as error:
+            raise _unreadable(error) from None
 
     def _converted(self, syntax: UID) -> FileDataset:
         try:
             return transcoded(self.path, syntax)
-        except OSError:
-            raise _unreadable() from None
+        except OSError as error:
+            raise _unreadable(error) from None
 
     def _corrected(self, values: PatientValues) -> FileDataset:
         """Return the instance with the values of the patient whose it is."""
         try:
             return corrected(self.path, values, self.service.archive.settings.ae_title)
-        except OSError:
-            raise _unreadable() from None
+        except OSError as error:
+            raise _unreadable(error) from None
 
     def _corrected_in(self, syntax: UID, values: PatientValues) -> bytes:
         made = encoded(self._corrected(values)).getvalue()
@@ -150,8 +154,8 @@ class Held:
             try:
                 with self.service.decoding:
                     made = encoded(copy_of(self.service.archive, self.path, self.identity)).getvalue()
-            except OSError:
-                raise _unreadable() from None
+            except OSError as error:
+                raise _unreadable(error) from None
             kept = self.service.copies.put(key, made)
         return kept
 
@@ -218,15 +222,16 @@ def _may_leave(one: StoredInstance) -> bool:
 
 
 def opened(path: Path) -> BinaryIO:
-    """Return a stored object to read. Raises `StorageUnavailable`: what is filed is there, or the disk is not."""
+    """Return a stored object to read. Raises `ObjectMissing`, `StorageUnavailable`."""
     try:
         return path.open("rb")
-    except OSError:
-        raise _unreadable() from None
+    except OSError as error:
+        raise _unreadable(error) from None
 
 
-def _unreadable() -> StorageUnavailable:
-    return StorageUnavailable("a stored object cannot be read")
+def _unreadable(error: OSError) -> StorageUnavailable:
+    kind = ObjectMissing if isinstance(error, FileNotFoundError) else StorageUnavailable
+    return kind("a stored object cannot be read")
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from regionmir.core.errors import (
     NotIndexable,
     QueryRefused,
     RegionMirError,
+    SandboxUnavailable,
     StorageFull,
     StorageUnavailable,
     origin,
@@ -113,6 +114,7 @@ def problem_of(error: Exception) -> Problem:
 _TABLE: Final[tuple[tuple[type[RegionMirError], int, str], ...]] = (
     (DatabaseUnavailable, 503, f"the database {_AWAY}"),
     (StorageUnavailable, 503, f"the object store {_AWAY}"),
+    (SandboxUnavailable, 503, "this machine cannot decode at the moment; try again in a few seconds"),
     (StorageFull, 507, "the disk is full and nothing was stored; free space, then send again"),
     (NotAuthorized, 403, ""),
     (NoCopy, 403, ""),

@@ -1,15 +1,16 @@
 """WADO-RS: instances, metadata, frames, pictures and bulk data (PS3.18 10.4)."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import TypeVar
 
 import structlog
 from fastapi import APIRouter, Request
 from pydicom.uid import UID
 from starlette.responses import Response, StreamingResponse
 
-from regionmir.core.errors import NotIndexable, RegionMirError, origin
+from regionmir.core.errors import NotIndexable, ObjectMissing, RegionMirError, StorageFull, Transient, origin
 from regionmir.pixels.quiet import broken_as, quiet_pydicom
 from regionmir.pixels.rendered import NO_SUCH_FRAME
 from regionmir.web.dicomweb import frames as pixel_frames
@@ -30,6 +31,9 @@ _STUDY = "/studies/{study}"
 _SERIES = _STUDY + "/series/{series}"
 _INSTANCE = _SERIES + "/instances/{instance}"
 _PARTIAL = 206
+
+_Wanted = TypeVar("_Wanted")
+_Made = TypeVar("_Made")
 
 
 @router.get(_STUDY)
@@ -138,9 +142,10 @@ def _objects(request: Request, holding: Holding) -> Response:
             continue
         if not kind.multipart:
             return single(_part(*chosen[0]))
-        first, rest = _part(*chosen[0]), chosen[1:]
+        parts = _each(lambda one: _part(*one), chosen)
+        first = next(parts)
         whole = len(chosen) == len(holding.instances) and not holding.kept_back
-        return related(chain([first], _parts(rest)), DICOM, 200 if whole else _PARTIAL)
+        return related(chain([first], parts), DICOM, 200 if whole else _PARTIAL)
     raise NotAcceptable(f'multipart/related; type="{DICOM}"; transfer-syntax=* (or an uncompressed one)')
 
 
@@ -149,13 +154,31 @@ def _part(held: Held, syntax: UID) -> Part:
     return Part(f"{DICOM}; transfer-syntax={given}", content)
 
 
-def _parts(chosen: Iterable[tuple[Held, UID]]) -> Iterator[Part]:
-    """Give parts as their turn comes. One that cannot be made is left out: the others are as good without it."""
-    for held, syntax in chosen:
+def _each(make: Callable[[_Wanted], _Made], wanted: Iterable[_Wanted]) -> Iterator[_Made]:
+    """Make something of each instance as its turn comes; one of which it cannot be made is left out.
+
+    Raises why it cannot be made of the first where it can of none, and at once what keeps the others back, too.
+    """
+    failure: RegionMirError | None = None
+    made = False
+    for one in wanted:
         try:
-            yield _part(held, syntax)
+            done = make(one)
         except RegionMirError as error:
-            log.warning("instance left out of a study", error=type(error).__name__, at=origin(error))
+            if not _is_its_own(error):
+                raise
+            log.warning("instance left out", error=type(error).__name__, at=origin(error))
+            failure = failure or error
+            continue
+        made = True
+        yield done
+    if failure is not None and not made:
+        raise failure
+
+
+def _is_its_own(error: RegionMirError) -> bool:
+    """Say whether only this instance cannot be given; the database, the store or a full disk keeps all back."""
+    return isinstance(error, ObjectMissing) or not isinstance(error, (Transient, StorageFull))
 
 
 def _metadata(request: Request, asking: Asking, uids: Sequence[str]) -> Response:
@@ -163,27 +186,10 @@ def _metadata(request: Request, asking: Asking, uids: Sequence[str]) -> Response
         raise NotAcceptable(DICOM_JSON)
     holding = hold(asking, uids)
     base = base_url(request)
-    models = _models(holding.instances, base)
+    models = _each(lambda held: _model(held, base), holding.instances)
     first = next(models)
     status = _PARTIAL if holding.kept_back else 200
     return StreamingResponse(_json_list(chain([first], models)), status, media_type=DICOM_JSON)
-
-
-def _models(instances: Iterable[Held], base: str) -> Iterator[Model]:
-    """Give metadata as their turn comes, where they can be made. Raises why the first cannot where none can."""
-    failure: RegionMirError | None = None
-    made = False
-    for held in instances:
-        try:
-            model = _model(held, base)
-        except RegionMirError as error:
-            log.warning("instance left out of metadata", error=type(error).__name__, at=origin(error))
-            failure = failure or error
-            continue
-        made = True
-        yield model
-    if failure is not None and not made:
-        raise failure
 
 
 def _json_list(models: Iterable[Model]) -> Iterator[str]:

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from db.retrieve import copy_identities
 from regionmir.archive.copies import copy_of
 from regionmir.core.records import Disclosure
 from regionmir.deid.copies import encoded
+from regionmir.storage.bucket import BucketStore
+from tests.support.bucket import CREDENTIALS, bucket_server, new_bucket
 from tests.support.canaries import Canaries
 from tests.support.dicom import as_file, radiograph
 from tests.support.films import synthetic_film
@@ -446,6 +449,60 @@ def test_objects_that_cannot_be_read_are_not_available(served: WebServer) -> Non
     for path, accept in ((at, DICOM), (f"{at}/metadata", "*/*"), (f"{at}/frames/1", "*/*"), (f"{at}/rendered", "*/*")):
         answer = get(served, path, accept)
         assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5"), path
+
+
+@pytest.mark.parametrize("what", ["", "/metadata"])
+def test_an_outage_in_the_middle_of_a_study_never_gives_a_shorter_one(served: WebServer, what: str) -> None:
+    served.sign_in()
+    served.file(*study_of_three())
+    study, accept = addresses_of_all(served)[0] + what, DICOM if not what else "*/*"
+    cannot_be_read(served, 2)
+    with pytest.raises(httpx.RemoteProtocolError):
+        get(served, study, accept)
+    cannot_be_read(served, 1)
+    answer = get(served, study, accept)
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5"), "the third could be read"
+
+
+def study_of_three() -> list[Dataset]:
+    """Return three films of one study."""
+    first = synthetic_film(1, rows=16, columns=16)
+    of_study = {"patient": 1, "StudyInstanceUID": first.StudyInstanceUID}
+    return [first, *(synthetic_film(n, rows=16, columns=16, InstanceNumber=n, **of_study) for n in (2, 3))]
+
+
+def cannot_be_read(served: WebServer, number: int) -> None:
+    """Let the disk fail for the instance of this number: its name leads to itself."""
+    paths = [path for path in served.store.objects_dir.rglob("*.dcm") if not path.is_symlink()]
+    [path] = [path for path in paths if dcmread(path).InstanceNumber == number]
+    path.unlink()
+    path.symlink_to(path)
+
+
+def test_a_missing_object_is_left_out_and_a_bucket_that_is_away_is_asked_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, secret in CREDENTIALS.items():
+        monkeypatch.setenv(name, secret)
+    with ExitStack() as running:
+        url = new_bucket(running.enter_context(bucket_server()), "films")
+        with web_server(tmp_path, url_of(database), s3_url=url) as served:
+            store, asked = served.store, list[object]()
+            assert isinstance(store, BucketStore)
+            served.sign_in()
+            served.file(*study_of_three())
+            [study] = addresses_of_all(served)
+            for key in list(store.keys()):
+                if dcmread(store.path(key)).InstanceNumber == 1:
+                    store.delete(key)
+            assert [value(one, "00200013") for one in get(served, f"{study}/metadata").json()] == [2, 3]
+            assert get(served, study, DICOM).content.count(b"Content-Type: application/dicom") == 2
+            for copy in store.copies_dir.rglob("*.dcm"):
+                copy.unlink()
+            running.close()
+            store._client.meta.events.register("before-call.s3.GetObject", lambda **call: asked.append(call["model"]))
+            assert get(served, f"{study}/metadata").status_code == 503
+            assert len(asked) == 1
 
 
 def test_without_the_database_the_service_says_so(tmp_path: Path) -> None:

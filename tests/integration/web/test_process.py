@@ -17,10 +17,10 @@ from regionmir.queue import CeleryQueue
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
+def start(folder: Path, script: str = "", **settings: str) -> subprocess.Popen[str]:
     environment = {"REGIONMIR_DATA_DIR": str(folder), **{f"REGIONMIR_{k.upper()}": v for k, v in settings.items()}}
     return subprocess.Popen(
-        [sys.executable, "-m", "regionmir.web"],
+        [sys.executable, *(["-c", script] if script else ["-m", "regionmir.web"])],
         cwd=ROOT,
         env={**os.environ, **environment},
         stderr=subprocess.PIPE,
@@ -59,6 +59,34 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signa
         assert f"regionmir_queue_depth {float(waiting)}\n" in told
         process.send_signal(number)
         assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+STOPPED_BEFORE_IT_SERVES = """
+import os, signal, sys
+from regionmir.web import __main__ as web
+
+class StopNow:
+    def start(self): os.kill(os.getpid(), signal.SIGTERM)
+    def stop(self): pass
+
+web.copy_dropper = lambda *_: StopNow()
+sys.exit(web.main())
+"""
+
+
+def test_it_stops_where_it_is_told_so_before_it_serves(tmp_path: Path, redis_url: str) -> None:
+    process = start(
+        tmp_path,
+        STOPPED_BEFORE_IT_SERVES,
+        http_port=str(free_port()),
+        database_url=f"postgresql:///none?host={tmp_path}",
+        redis_url=redis_url,
+    )
+    try:
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.communicate()

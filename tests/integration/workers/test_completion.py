@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +13,7 @@ from db.completeness import CompleteStudy
 from db.deliveries import Result
 from db.engine import Database
 from db.peers import Peer
-from regionmir.core.errors import StorageFull
+from regionmir.core.errors import DatabaseUnavailable, StorageFull
 from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import InstanceState
 from tests.support.outbox import outbox
@@ -40,13 +41,15 @@ def arrive(database: Database, number: int, source: str = "MODALITY") -> None:
     receive(database, header(number), f"content {number}", source_ae=source)
 
 
-def index_all(database: Database) -> None:
+def index_all(database: Database) -> int:
+    """Index what arrived and return the number of the model."""
     info = generation()
     with database.session() as session:
         model_pk = generations.ensure_model(session, info)
         claimed = instances.claim(session, "worker", 100, 60)
     for one in claimed:
         assert index(database, model_pk, one, embedded(info.anatomies, info.dim))
+    return model_pk
 
 
 def register(database: Database, title: str = "MODALITY", **values: object) -> None:
@@ -132,6 +135,50 @@ def test_senders_without_a_destination_and_what_we_fetched_get_no_results(databa
     with database.session() as session:
         session.execute(text("UPDATE instance SET called_ae = ''"))
     assert completion.look() == 0
+
+
+def test_two_workers_that_find_a_study_complete_at_once_make_its_results_once(database: Database) -> None:
+    class Meanwhile(Another):
+        def plan(self, study: CompleteStudy) -> Sequence[Result]:
+            planned = super().plan(study)
+            assert Completion(database, [Another(database)], quiet_s=0).look() == 1
+            return planned
+
+    register(database)
+    arrive(database, 1)
+    index_all(database)
+    assert Completion(database, [Meanwhile(database)], quiet_s=0).look() == 0
+    assert len(outbox(database)) == 1
+    arrive(database, 2)
+    index_all(database)
+    assert Completion(database, [Another(database)], quiet_s=0).look() == 1, "a late image makes it due again"
+
+
+def test_a_worker_that_makes_results_of_a_study_lets_the_next_one_wait(database: Database) -> None:
+    register(database)
+    arrive(database, 1)
+    model_pk = index_all(database)
+    with database.session() as session:
+        [study] = completeness.complete_studies(session, model_pk, quiet_s=0, limit=9)
+        assert completeness.is_still_due(session, study)
+        with pytest.raises(DatabaseUnavailable):
+            asked_in_a_hurry(database, study)
+        completeness.results_made(session, study)
+    with database.session() as other:
+        assert not completeness.is_still_due(other, study)
+
+
+def asked_in_a_hurry(database: Database, study: CompleteStudy) -> bool:
+    with database.session() as session:
+        session.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        return completeness.is_still_due(session, study)
+
+
+class Another(OnePerStudy):
+    """Plans another result each time: a worker's answers have codes of their own."""
+
+    def plan(self, study: CompleteStudy) -> Sequence[Result]:
+        return [replace(one, sop_instance_uid=Uid(f"2.25.{uuid4().int}")) for one in super().plan(study)]
 
 
 def test_a_result_that_comes_back_is_known_as_ours_and_not_indexed(database: Database) -> None:

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from sqlalchemy import text
 
 from db import analyses, completeness, drawn_boxes, embeddings, generations, peers, wanted_answers
 from db.analyses import Judgement
+from db.completeness import CompleteStudy
+from db.deliveries import Result
 from db.engine import Database
 from db.peers import Peer
 from regionmir.core.anatomy import anatomy_by_short
@@ -485,6 +487,31 @@ def test_a_switch_sends_no_results_a_second_time(site: Site) -> None:
     site.do(generations.roll_back)
     catch_up.look()
     assert complete.look() == 0
+
+
+def test_a_switch_while_a_worker_plans_results_sends_none_twice(site: Site) -> None:
+    indexer, catch_up = site.worker()
+    site.file(2)
+    indexer.drain()
+    number = site.propose()
+    catch_up.look()
+    other = completion(site)
+    planner = other.planners[0]
+
+    class Overtaken:
+        """Plans by the old model; then the switch comes, and another worker is quicker with the rest."""
+
+        def plan(self, study: CompleteStudy) -> Sequence[Result]:
+            planned = planner.plan(study)
+            if site.statuses()[number] != "active":
+                assert len(planned) == 1
+                site.do(generations.activate, number)
+                other.look()
+            return planned
+
+    assert replace(other, planners=[Overtaken()]).look() == 0
+    assert site.rows(SENT) == [(number, 2)]
+    assert other.look() == 0
 
 
 def test_what_the_active_model_says_while_it_catches_up_counts_at_once(site: Site) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from db.find import Level
-from regionmir.core.errors import RegionMirError
+from regionmir.core.errors import RegionMirError, SandboxUnavailable
 from regionmir.core.records import Disclosure
 from regionmir.query.disclosure import PSEUDONYMOUS
 from regionmir.storage import FileStore
@@ -113,6 +113,11 @@ def test_any_url_is_read_or_refused(parameters: list[tuple[str, str]]) -> None:
     except RegionMirError as error:
         statuses.add(problem_of(error).status)
     assert statuses <= {400}
+
+
+def test_a_machine_that_cannot_decode_for_the_moment_is_asked_again() -> None:
+    problem = problem_of(SandboxUnavailable("no memory"))
+    assert (problem.status, problem.headers["Retry-After"]) == (503, "5")
 
 
 class Pieces:
