@@ -79,8 +79,8 @@ def answer_source(site: SiteOf, code: str) -> JSONResponse:
         kept = result_sets.get(session, code)
     if kept is None:
         return problem(404, "unknown-result-set", "No answer was given under this code; ask again.")
-    region = anatomy_by_key(kept.anatomy_pk).short
-    source = source_settings(f"{SIMILAR_ROOT}/{kept.code}/{region}") | {"name": kept.code}
+    regions = "+".join(anatomy_by_key(key).short for key in kept.asked.get("anatomies", [kept.anatomy_pk]))
+    source = source_settings(f"{SIMILAR_ROOT}/{kept.code}/{regions}") | {"name": kept.code}
     return JSONResponse({"servers": {"dicomWeb": [source]}})
 
 

@@ -25,11 +25,12 @@ def api(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> I
     databases.drop(url)
 
 
-def test_the_source_of_an_answer_lists_its_hits_by_rank(api: Api) -> None:
-    asked = api.ask(api.pseudonymous, anchor=FILMS[0].AccessionNumber, regions=["LLLZ"], k=4).json()
-    client = WebClient(api.app)
+@pytest.mark.parametrize("regions", [["LLLZ"], ["LLLZ", "CARD"]], ids=len)
+def test_the_source_of_an_answer_lists_its_hits_by_rank(api: Api, regions: list[str]) -> None:
+    asked = api.ask(api.pseudonymous, anchor=FILMS[0].AccessionNumber, regions=regions, k=4).json()
+    client = WebClient(api.app, {"Authorization": f"Bearer {api.token(f'viewer {len(regions)}', scopes=['read'])}"})
     (source,) = client.get(f"/api/v1/ohif/{asked['code']}.json").json()["servers"]["dicomWeb"]
-    assert source["qidoRoot"] == source["wadoRoot"] == f"/dicom-web/sim/{asked['code']}/LLLZ"
+    assert source["qidoRoot"] == source["wadoRoot"] == f"/dicom-web/sim/{asked['code']}/{'+'.join(regions)}"
     studies = client.get(f"{source['qidoRoot']}/studies?limit=101&includefield=00081030").json()
     descriptions = [study["00081030"]["Value"][0] for study in studies]
     assert [study["0020000D"]["Value"][0] for study in studies] == [h["instance"]["study"] for h in asked["hits"]]
