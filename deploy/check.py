@@ -1,9 +1,10 @@
 """Check what is in this folder as far as that goes without an engine or a cluster. Used by `make deploy-check`.
 
 Dockerfiles by hadolint; the compose file by the Compose specification; the Helm chart linted and rendered by Helm's own
-library in several variants, each manifest compared with Kubernetes' schemas, and the web process asked whether it would
-start with these settings (the first argument is a Python that has RegionMIR); units by systemd-analyze, alert rules by
-promtool, the balancer's file by haproxy, where these are installed. Nothing is built, started or pulled.
+library in several variants, each manifest compared with Kubernetes' schemas; the web process asked whether it would
+start with the settings of the chart and of the compose file (the first argument is a Python that has RegionMIR); units
+by systemd-analyze, alert rules by promtool, the balancer's file by haproxy, where these are installed. Nothing is
+built, started or pulled.
 """
 
 import re
@@ -20,7 +21,7 @@ import yaml
 HERE = Path(__file__).parent
 CHART = HERE / "helm" / "regionmir"
 KUBERNETES = "1.31.0"
-ADDRESS = {"externalUrl": "https://regionmir.example"}
+ADDRESS = {"externalUrl": "https://regionmir.example", "proxies": "10.244.0.0/16"}
 OIDC = {"issuer": "https://login.example", "clientId": "regionmir"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "local users": {"web": ADDRESS},
@@ -35,15 +36,31 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "metrics": {"podMonitor": True},
         "web": ADDRESS | {"signin": "oidc", "oidc": OIDC | {"secretKey": "oidc-secret"}},
     },
-    "proxy": {"web": ADDRESS | {"signin": "proxy", "proxies": "10.0.0.0/24"}},
+    "proxy": {"web": ADDRESS | {"signin": "proxy"}},
 }
 INCOMPLETE: dict[str, dict[str, Any]] = {
     "web.externalUrl": {},
     "web.oidc.issuer": {"web": ADDRESS | {"signin": "oidc"}},
     "web.oidc.clientId": {"web": ADDRESS | {"signin": "oidc", "oidc": {"issuer": "https://login.example"}}},
-    "web.proxies": {"web": ADDRESS | {"signin": "proxy"}},
+    "web.proxies": {"web": {"externalUrl": "https://regionmir.example"}},
 }
-"""Values with which nobody could sign in, by the value that is missing."""
+"""Values with which nobody could sign in, or all would from one address, by the value that is missing."""
+
+CONFIDENTIAL = "compose.oidc-secret.yaml"
+BEHIND = {"REGIONMIR_DB_PASSWORD": "x", "REGIONMIR_HTTP_EXTERNAL_URL": "https://regionmir.example"}
+BY_OIDC = BEHIND | {
+    "REGIONMIR_SIGNIN": "oidc",
+    "REGIONMIR_OIDC_ISSUER": "https://login.example",
+    "REGIONMIR_OIDC_CLIENT_ID": "regionmir",
+    "REGIONMIR_READER_GROUPS": "radiology",
+}
+SHELLS: dict[str, tuple[list[str], dict[str, str]]] = {
+    "local users": (["compose.yaml"], BEHIND),
+    "oidc": (["compose.yaml"], BY_OIDC),
+    "oidc, confidential": (["compose.yaml", CONFIDENTIAL], BY_OIDC),
+    "proxy": (["compose.yaml"], BEHIND | {"REGIONMIR_SIGNIN": "proxy", "REGIONMIR_PROXY_USER_HEADER": "X-User"}),
+}
+"""Compose files, and what is set in the shell that starts them."""
 
 OF_OTHERS = ("keda.sh/v1alpha1", "monitoring.coreos.com/v1")
 """Kinds that Kubernetes itself has no schema for."""
@@ -67,12 +84,37 @@ def _compose() -> Iterator[str]:
     from compose_spec import PyCompose
 
     print("compose.yaml by the Compose specification")
-    text = (HERE / "compose.yaml").read_text(encoding="utf-8")
-    resolved = yaml.safe_dump(yaml.safe_load(text), sort_keys=False)  # anchors and merges as YAML has them
-    try:
-        PyCompose.from_yaml(resolved).validate()
-    except Exception as error:
-        yield f"compose.yaml: {error}"
+    for name in ("compose.yaml", CONFIDENTIAL):
+        text = (HERE / name).read_text(encoding="utf-8")
+        resolved = yaml.safe_dump(yaml.safe_load(text), sort_keys=False)  # anchors and merges as YAML has them
+        try:
+            PyCompose.from_yaml(resolved).validate()
+        except Exception as error:
+            yield f"{name}: {error}"
+    for variant, (files, shell) in SHELLS.items():
+        yield from _composed(f"{', '.join(files)}: {variant}", files, shell)
+
+
+def _composed(where: str, files: list[str], shell: dict[str, str]) -> Iterator[str]:
+    """Yield why the web service would not start, or what that is set in the shell does not reach it."""
+    settings: dict[str, str] = {}
+    secrets: set[str] = set()
+    for name in files:
+        text = _interpolated((HERE / name).read_text(encoding="utf-8"), shell)
+        found = yaml.safe_load(text)["services"]["web"]
+        for key, value in found["environment"].items():
+            if value is not None or key in shell:  # without a value: the shell's, if it has one
+                settings[key] = shell[key] if value is None else str(value)
+        secrets |= {f"/run/secrets/{one['source']}" for one in found["secrets"]}
+    lost = {key for key in shell if key != "REGIONMIR_DB_PASSWORD" and settings.get(key) != shell[key]}
+    if lost:
+        yield f"{where}: {sorted(lost)} do not reach the web process"
+    yield from _starts(where, settings, secrets)
+
+
+def _interpolated(text: str, shell: dict[str, str]) -> str:
+    """Return a compose file with the variables of a shell in it, as `:-` and `:?` say."""
+    return re.sub(r"\$\{(\w+):[-?]([^}]*)\}", lambda found: shell.get(found[1]) or found[2], text)
 
 
 def _chart() -> Iterator[str]:
@@ -112,14 +154,21 @@ def _manifest(where: str, manifest: dict[str, Any]) -> Iterator[str]:
 
 def _web(where: str, manifest: dict[str, Any]) -> Iterator[str]:
     """Yield why the web process would not start with the settings of its pod, and what of them no volume holds."""
-    if manifest["kind"] != "Deployment" or not manifest["metadata"]["name"].endswith("-web") or len(sys.argv) < 2:
+    if manifest["kind"] != "Deployment" or not manifest["metadata"]["name"].endswith("-web"):
         return
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
     settings = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    yield from _starts(where, settings, {mount["mountPath"] for mount in container["volumeMounts"]})
+
+
+def _starts(where: str, settings: dict[str, str], mounted: set[str]) -> Iterator[str]:
+    """Yield why the web process would not start with these settings, and which secret is in nothing that is mounted."""
+    if len(sys.argv) < 2:
+        return
     secret = settings.get("REGIONMIR_OIDC_CLIENT_SECRET_FILE")
     if secret is not None:
         settings["REGIONMIR_OIDC_CLIENT_SECRET_FILE"] = __file__  # any file that is there
-        if not any(Path(secret).is_relative_to(mount["mountPath"]) for mount in container["volumeMounts"]):
+        if not any(Path(secret).is_relative_to(path) for path in mounted):
             yield f"{where}: {secret} is in no volume"
     asked = (
         "from regionmir.core.settings import load_settings\n"

@@ -28,7 +28,7 @@ BEGIN
         RETURN QUERY EXECUTE format(
             'WITH near AS MATERIALIZED ('
             '    SELECT instance_pk, study_pk, pixel_sha256, -(%1$s <#> $1) AS similarity FROM %2$I '
-            '    WHERE patient_pk <> $2 AND pixel_sha256 <> $3 '
+            '    WHERE patient_pk <> ALL ($2) AND pixel_sha256 <> $3 '
             '    AND study_pk NOT IN (SELECT pk FROM study WHERE hidden_at IS NOT NULL) '
             '    ORDER BY %1$s <#> $1 LIMIT 2 * $4 + 20'
             '), films AS ('
@@ -39,7 +39,7 @@ BEGIN
             'FROM studies JOIN analytics_inner.film_key AS film USING (instance_pk) '
             'WINDOW best AS (ORDER BY similarity DESC, instance_pk) ORDER BY similarity DESC, instance_pk LIMIT $4',
             stored, leaf.name
-        ) USING wanted.v, wanted.patient_pk, wanted.pixel_sha256, k,
+        ) USING wanted.v, analytics_inner.same_person(wanted.patient_pk), wanted.pixel_sha256, k,
             named.generation, named.model, named.model_version, named.weights_sha256, named.data_sha256;
         GET DIAGNOSTICS found = ROW_COUNT;
         EXIT WHEN found > 0 OR NOT leaf.has_index;
@@ -48,4 +48,4 @@ END
 $$;
 
 COMMENT ON FUNCTION analytics.similar_regions IS
-    'The k studies most like one region of an instance (its pseudonym), best first; none of its own patient, none with its pixels. similarity is a cosine, -1 to 1';
+    'The k studies most like one region of an instance (its pseudonym), best first; none of its own patient or of who may be the same one, none with its pixels. similarity is a cosine, -1 to 1';

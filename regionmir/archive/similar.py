@@ -8,6 +8,7 @@ from db.engine import Session
 from db.find import Condition, FindRow, find
 from db.result_sets import normal_code
 from regionmir.archive.archive import Archive
+from regionmir.archive.errors import NotAuthorized
 from regionmir.archive.status import SIMILAR
 from regionmir.core.errors import QueryRefused
 from regionmir.core.identifiers import Uid, parse_uid
@@ -38,15 +39,17 @@ def find_similar(
 ) -> Similar:
     """Return what a search expression means; what it says is written down before any of it is sent.
 
-    `and_then` writes down, in the same transaction, what was asked. Raises `QueryRefused`; see `refused`.
+    `and_then` writes down, in the same transaction, what was asked. Raises `QueryRefused` (see `refused`), and
+    `NotAuthorized` where the caller may not see a kept answer, or not ask anew.
     """
     started = time.perf_counter()
     archive.failed_anchors.check(caller.actor)
     query, drawn = _query(archive, token, narrow), None
-    if query.box is not None or normal_code(query.anchor):  # the code of an answer may stand for a box
+    if caller.rights.ask and (query.box is not None or normal_code(query.anchor)):  # a code may stand for a box
         query, drawn = embed_drawn(archive.database, archive.queue, query, caller)
     with archive.database.session() as session:
         found = None if narrow else kept_answer(session, token, caller)
+        _require_right(caller, found)
         with stage("search"):
             found = found or search(session, query, caller, drawn=drawn, replica=archive.replica)
         spec = request.spec(limit=None, study_pks=tuple(hit.study_pk for hit in found.hits))
@@ -54,6 +57,14 @@ def find_similar(
         and_then(session)
         trail.record_answer(session, found, caller, duration_ms=(time.perf_counter() - started) * 1000)
     return Similar(found, rows)
+
+
+def _require_right(caller: Caller, kept: Answer | None) -> None:
+    """Return if the caller may see this answer that was kept, or, where there is none, ask. Raises `NotAuthorized`."""
+    if kept is not None and not caller.rights.find:
+        raise NotAuthorized("to open an answer again, sign in or send a token with the scope read")
+    if kept is None and not caller.rights.ask:
+        raise NotAuthorized("to ask for similar regions, sign in or send a token with the scope query")
 
 
 def refused(archive: Archive, caller: Caller, error: QueryRefused) -> int:

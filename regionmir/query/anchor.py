@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from db import anchors
 from db.anchors import AnchorInstance, AnchorStudy
+from db.patients import same_person
 from regionmir.core.errors import QueryRefused
 from regionmir.core.records import Caller, InstanceState
 from regionmir.query.request import LAST, RegionQuery
@@ -24,12 +25,12 @@ def find_anchor(
     """
     if kept_instance_pk is not None:
         named = anchors.of_instance(session, kept_instance_pk)
-        study = _one_patient([named] if named else [])
+        study = _one_patient(session, [named] if named else [])
     elif query.anchor.upper() == LAST:
         study = _last(session, query, caller)
     else:
         found = anchors.find_anchor(session, query.anchor)
-        study = _one_patient(found or anchors.find_anchor(session, query.anchor.upper()))
+        study = _one_patient(session, found or anchors.find_anchor(session, query.anchor.upper()))
     if not study.indexed:
         raise _not_indexed(study)
     return study, sorted(study.indexed, key=lambda i: _VIEW_ORDER.get(i.view, len(_VIEW_ORDER)))
@@ -40,13 +41,19 @@ def unknown_anchor() -> QueryRefused:
     return QueryRefused("unknown-anchor", "no such anchor")
 
 
-def _one_patient(studies: list[AnchorStudy]) -> AnchorStudy:
+def _one_patient(session: "Session", studies: list[AnchorStudy]) -> AnchorStudy:
     """Return the newest indexed study. Two patients may share an accession number: then none is taken."""
     if not studies:
         raise unknown_anchor()
-    if len({study.patient_pk for study in studies}) > 1:
+    if _several_patients(session, studies):
         raise QueryRefused("ambiguous-anchor", "the anchor names more than one patient; use the Study UID")
     return next((study for study in studies if study.indexed), studies[0])
+
+
+def _several_patients(session: "Session", studies: list[AnchorStudy]) -> bool:
+    """Return whether some of the studies are not of the same patient; a missing issuer makes no other one."""
+    pks = {study.patient_pk for study in studies}
+    return len(pks) > 1 and any(not pks.issubset(same_person(session, pk)) for pk in pks)
 
 
 def _last(session: "Session", query: RegionQuery, caller: Caller) -> AnchorStudy:
@@ -57,7 +64,7 @@ def _last(session: "Session", query: RegionQuery, caller: Caller) -> AnchorStudy
     if not usable:
         minutes = round(query.last_within_s / 60)
         raise QueryRefused("last-none", f"LAST: no film came from this AE in {minutes} minutes")
-    if len({study.patient_pk for study in usable}) > 1:
+    if _several_patients(session, usable):
         raise QueryRefused("last-ambiguous", "LAST: films of several patients came; name the study")
     if any(i.state in _UNFINISHED for study in usable for i in study.instances):
         raise QueryRefused("not-indexed", "the last study is not indexed yet; ask again")

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from db import audit, query_log, retrieve
-from regionmir.core.audit_events import Endpoint
 from regionmir.core.errors import QueryRefused
 from regionmir.core.records import Caller, Disclosure
-from regionmir.query.dicom_audit import record_accessed
+from regionmir.query.dicom_audit import endpoint_of, record_accessed
 from regionmir.query.limits import GUESSES
 from regionmir.query.request import RegionQuery
 from regionmir.query.search import Answer, Hit
@@ -37,10 +36,10 @@ def record_answer(session: "Session", answer: Answer, caller: Caller, *, duratio
     audit_answer(session, answer, caller)
 
 
-def audit_answer(session: "Session", answer: Answer, caller: Caller, *, user: str = "") -> None:
-    """Record a similarity query of a caller who is told whose studies the hits are; `user`: who uses the caller."""
+def audit_answer(session: "Session", answer: Answer, caller: Caller) -> None:
+    """Record a similarity query of a caller who is told whose studies the hits are."""
     anchor = {"result_set": answer.code, "anchor_instance_pk": answer.anchor_instance_pk, "region": answer.label}
-    _audit(session, caller, anchor, answer.hits, user)
+    _audit(session, caller, anchor, answer.hits)
 
 
 def record_film_answer(
@@ -61,19 +60,16 @@ def record_film_answer(
     _audit(session, caller, {"uploaded_film": query.anchor, "region": regions}, hits)
 
 
-def _audit(
-    session: "Session", caller: Caller, detail: Mapping[str, object], hits: Sequence[Hit], user: str = ""
-) -> None:
+def _audit(session: "Session", caller: Caller, detail: Mapping[str, object], hits: Sequence[Hit]) -> None:
     if caller.disclosure is Disclosure.IDENTIFIED:
         seen = {**detail, "study_pks": [hit.study_pk for hit in hits]}
-        audit.record(session, "similarity query", actor=user or caller.actor, address=caller.address, detail=seen)
+        audit.record(session, "similarity query", actor=caller.actor, address=caller.address, detail=seen)
 
 
-def record_shown(session: "Session", instance_pks: Sequence[int], caller: Caller, *, how: str, user: str = "") -> None:
-    """Record that instances were shown to a caller, if it was told who they are of; `user`: who uses the caller."""
+def record_shown(session: "Session", instance_pks: Sequence[int], caller: Caller, *, how: str) -> None:
+    """Record that instances were shown to a caller, if it was told who they are of."""
     if caller.disclosure is Disclosure.IDENTIFIED and instance_pks:
-        named = user or caller.user
-        asker = Endpoint(named or caller.ae_title, caller.address, is_ae=not named)
+        asker = endpoint_of(caller)
         record_accessed(session, asker, retrieve.instances_by_pk(session, instance_pks), how=how)
 
 

@@ -20,6 +20,7 @@ from regionmir.core.errors import RegionMirError
 from regionmir.core.identifiers import AETitle, parse_ae_title
 from regionmir.core.records import Caller as Asker
 from regionmir.core.records import Disclosure, Rights, Role
+from regionmir.web.caller import WEB_AE
 from regionmir.web.guard import LOOPBACK_NAMES
 from regionmir.web.signin.caller import FindBearer, Scope, WebCaller
 from regionmir.web.signin.exposure import is_loopback
@@ -62,8 +63,13 @@ class Caller:
 
     @property
     def ae_title(self) -> AETitle:
-        """Return the name under which queries are logged and limited, beside the AE titles of DICOM callers."""
+        """Return the name under which queries are logged, beside the AE titles of DICOM callers."""
         return parse_ae_title(_AE_PREFIX + _in_title(self.name))
+
+    @property
+    def guesser(self) -> str:
+        """Return the name under which guesses are counted, the one of the same caller by DICOMweb."""
+        return self.name if self.registered else WEB_AE
 
     def asker(self) -> Asker:
         """Return the caller as queries know it."""

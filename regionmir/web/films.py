@@ -78,7 +78,7 @@ def _pictured(site: Site, uid: str, anatomy: Anatomy | None = None) -> Pictured:
 def _record_shown(site: Site, visitor: Visitor, pk: int, how: str) -> None:
     if visitor.is_identified:
         with site.writable.session() as session:
-            trail.record_shown(session, [pk], visitor.caller, how=how, user=visitor.name)
+            trail.record_shown(session, [pk], visitor.caller, how=how)
 
 
 def _shown(found: _Film | None) -> _Film:

@@ -14,11 +14,15 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from db import result_sets
+from db.result_sets import ResultSet
 from regionmir.core.anatomy import anatomy_by_key
+from regionmir.core.errors import QueryRefused
 from regionmir.core.ohif import ROOT, ohif_folder
-from regionmir.web.problems import problem
-from regionmir.web.signin.caller import Scope, needs
-from regionmir.web.site import SiteOf
+from regionmir.web.api.errors import Refused, refusal
+from regionmir.web.api.limited import braked, check_rate
+from regionmir.web.caller import CallerOf as AskerOf
+from regionmir.web.signin.caller import CallerOf, Scope, needs
+from regionmir.web.site import Site, SiteOf
 
 POLICY = (
     "default-src 'none'; base-uri 'self'; connect-src 'self' blob: data:; font-src 'self' data:; form-action 'self'; "
@@ -73,15 +77,26 @@ def configuration() -> Response:
 
 
 @router.api_route("/api/v1/ohif/{code}.json", methods=_READ, dependencies=[Depends(needs(Scope.READ))])
-def answer_source(site: SiteOf, code: str) -> JSONResponse:
+def answer_source(site: SiteOf, who: CallerOf, asker: AskerOf, code: str) -> JSONResponse:
     """The viewer's data source `answer` for one kept answer: its hits, and the study that asked."""
+    try:
+        check_rate(site, who.name, who.address)
+        with braked(site, asker, asker.actor):
+            kept = _kept(site, code)
+    except (Refused, QueryRefused) as error:
+        return refusal(error)
+    regions = "+".join(anatomy_by_key(key).short for key in kept.asked.get("anatomies", [kept.anatomy_pk]))
+    source = source_settings(f"{SIMILAR_ROOT}/{kept.code}/{regions}") | {"name": kept.code}
+    return JSONResponse({"servers": {"dicomWeb": [source]}})
+
+
+def _kept(site: Site, code: str) -> ResultSet:
+    """Return the answer that was given under this code. Raises `QueryRefused`."""
     with site.database.session() as session:
         kept = result_sets.get(session, code)
     if kept is None:
-        return problem(404, "unknown-result-set", "No answer was given under this code; ask again.")
-    region = anatomy_by_key(kept.anatomy_pk).short
-    source = source_settings(f"{SIMILAR_ROOT}/{kept.code}/{region}") | {"name": kept.code}
-    return JSONResponse({"servers": {"dicomWeb": [source]}})
+        raise QueryRefused("unknown-anchor", "No answer was given under this code; ask again.")
+    return kept
 
 
 @router.api_route(ROOT + "{path:path}", methods=_READ)

@@ -195,7 +195,7 @@ def _identities(site: Site, visitor: Visitor, studies: list[BrowsedStudy], *, ho
         return {}
     instance_pks = [instance.pk for study in studies for instance in study.instances]
     with site.writable.session() as session:
-        trail.record_shown(session, instance_pks, visitor.caller, how=how, user=visitor.name)
+        trail.record_shown(session, instance_pks, visitor.caller, how=how)
         return browse.identities(session, [study.pk for study in studies])
 
 

@@ -110,7 +110,7 @@ def find_similar(site: Site, visitor: Visitor, instance: BrowsedInstance, asked:
             hits = _cards(session, instance, asked, answer, films, pictures, said)
         if visitor.is_identified:
             with site.writable.session() as session:
-                trail.audit_answer(session, answer, visitor.caller, user=visitor.name)
+                trail.audit_answer(session, answer, visitor.caller)
     except QueryRefused as refusal:
         return Similar(refusal=str(refusal), comes_later=refusal.code == "box-waiting")
     return Similar("", hits, answer.indexed, answer.total, searched - began, drew - searched)

@@ -34,8 +34,9 @@ class Visitor:
 def visitor_of(request: Request) -> Visitor:
     """Return who asks, as the door has let them in."""
     found = caller(request)
-    asker = Caller(WEB_AE, found.address, Rights(find=True), found.disclosure, registered=False)
-    return Visitor(asker, found.name if found.way else "", found.may_write, found.is_admin, found.csrf)
+    name = found.name if found.way else ""
+    asker = Caller(WEB_AE, found.address, Rights(find=True), found.disclosure, registered=False, user=name)
+    return Visitor(asker, name, found.may_write, found.is_admin, found.csrf)
 
 
 async def _visitor(request: Request) -> Visitor:

@@ -66,6 +66,19 @@ def test_services_of_the_compose_file_are_confined_and_pinned() -> None:
     assert services["web"]["ports"] == ["127.0.0.1:8080:8080"]
 
 
+def test_the_compose_file_passes_on_all_that_signing_in_takes_and_knows_its_own_gateway() -> None:
+    compose: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    passed = compose["services"]["web"]["environment"]
+    of_sign_in = {
+        f"REGIONMIR_{name.upper()}"
+        for name in Settings.model_fields
+        if name.startswith(("oidc_", "proxy_")) or name.endswith("_groups")
+    }
+    assert of_sign_in - set(passed) == {"REGIONMIR_OIDC_CLIENT_SECRET_FILE"}  # a file of its own, with the secret
+    (network,) = compose["networks"]["default"]["ipam"]["config"]
+    assert passed["REGIONMIR_HTTP_PROXIES"] == f"${{REGIONMIR_HTTP_PROXIES:-{network['gateway']}}}"
+
+
 def test_every_process_of_the_chart_has_memory_for_the_objects_that_it_decodes_at_once() -> None:
     chart = DEPLOY / "helm" / "regionmir"
     values = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))

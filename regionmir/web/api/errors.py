@@ -63,14 +63,16 @@ def add_handlers(api: FastAPI) -> None:
         api.add_exception_handler(error, handler)
 
 
-def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refused)
-    return problem(error.status, error.code, str(error), _retry_after(error.retry_after_s))
-
-
-def _query_refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, QueryRefused)
+def refusal(error: Refused | QueryRefused) -> JSONResponse:
+    """Return a refusal as a problem."""
+    if isinstance(error, Refused):
+        return problem(error.status, error.code, str(error), _retry_after(error.retry_after_s))
     return problem(REFUSED[error.code], error.code, str(error), _retry_after(RETRY_AFTER_S.get(error.code)))
+
+
+def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused | QueryRefused)
+    return refusal(error)
 
 
 def _not_signed_in(_: Request, error: Exception) -> JSONResponse:
@@ -136,7 +138,7 @@ def _retry_after(seconds: int | None) -> dict[str, str]:
 
 _HANDLERS: Final[dict[type[Exception], Any]] = {
     Refused: _refused,
-    QueryRefused: _query_refused,
+    QueryRefused: _refused,
     NotSignedIn: _not_signed_in,
     NotAllowed: _not_allowed,
     NotIndexable: _not_an_image,

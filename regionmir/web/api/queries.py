@@ -2,8 +2,6 @@
 
 import datetime as dt
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends
@@ -23,7 +21,7 @@ from regionmir.query.narrowing import PATIENT_AGE, PATIENT_SEX, narrowing
 from regionmir.query.request import RegionQuery, read_regions
 from regionmir.query.search import reopen, search
 from regionmir.query.uploaded import search_uploaded
-from regionmir.web.api.limited import limited
+from regionmir.web.api.limited import braked, limited
 from regionmir.web.api.schemas import AnswerModel, Filters, Question
 from regionmir.web.api.views import seen_answer, seen_hits
 from regionmir.web.callers import Caller, CallerOf, require
@@ -62,7 +60,7 @@ def ask(site: SiteOf, who: CallerOf, question: Annotated[Question, Body(openapi_
     A drawn box is embedded on demand; where that takes longer than two seconds the answer is 409 `box-waiting`, and the
     same question a moment later is answered.
     """
-    with _braked(site, who.asker()):
+    with braked(site, who.asker(), who.guesser):
         return _answered(site, who, question)
 
 
@@ -70,25 +68,12 @@ def ask(site: SiteOf, who: CallerOf, question: Annotated[Question, Body(openapi_
 def open_result_set(site: SiteOf, who: CallerOf, code: str) -> AnswerModel:
     """Return the answer that was given under this code; studies that are gone by now are left out."""
     asker = who.asker()
-    with _braked(site, asker), site.writable.session() as session:
+    with braked(site, asker, who.guesser), site.writable.session() as session:
         found = reopen(session, code, asker)
         if found is None:
             raise unknown_anchor()
         trail.record_shown(session, [hit.instance_pk for hit in found.hits], asker, how="result set")
         return seen_answer(session, site, who, found)
-
-
-@contextmanager
-def _braked(site: Site, asker: Asker) -> Iterator[None]:
-    """Refuse who has guessed too often; count guesses, and write down every refusal."""
-    try:
-        site.guesses.check(asker.ae_title)
-        yield
-    except QueryRefused as refusal:
-        site.guesses.note(asker.ae_title, refusal)
-        with site.writable.session() as session:
-            trail.record_refusal(session, refusal, asker)
-        raise
 
 
 def read_question(question: Question, disclosure: Disclosure, last_within_s: float) -> RegionQuery:

@@ -13,12 +13,14 @@ from starlette.responses import Response
 
 from db.engine import Session
 from db.find import FindRow, Level, find
+from db.result_sets import normal_code
 from regionmir.archive.errors import NotAuthorized
 from regionmir.archive.similar import explanation_uid, find_similar, refused
 from regionmir.core.anatomy import ALL_REGIONS_AE
 from regionmir.core.errors import QueryRefused
 from regionmir.core.records import Caller
 from regionmir.query import trail
+from regionmir.query.anchor import unknown_anchor
 from regionmir.query.answers import answer, explanation, hit_extra
 from regionmir.query.keys import Keys
 from regionmir.query.matching import STUDY_INSTANCE_UID, UNIQUE_KEYS, FindRequest, Root, read_request
@@ -173,7 +175,6 @@ def _typed(service: Service, caller: Caller, query: UrlQuery) -> Found:
         tag = expression_tag(query.keys, request, ALL_REGIONS_AE)
         if tag is None:
             return _matching(service, caller, query)
-        _require_ask(caller)
         token = parse_token(query.keys.text(tag), ALL_REGIONS_AE)
         return _hits(service, caller, query, plain, token)
     except QueryRefused as error:
@@ -190,7 +191,6 @@ def _scoped(service: Service, caller: Caller, expression: str, query: UrlQuery) 
 
     Raises `NotAuthorized`.
     """
-    _require_ask(caller)
     plain = without_expressions(query.keys)
     try:
         found = _hits(service, caller, query, plain, parse_token(expression, ALL_REGIONS_AE))
@@ -202,13 +202,11 @@ def _scoped(service: Service, caller: Caller, expression: str, query: UrlQuery) 
     return _matching(service, caller, replace(query, keys=plain))
 
 
-def _require_ask(caller: Caller) -> None:
-    if not caller.rights.ask:
-        raise NotAuthorized("to ask for similar regions, sign in or send a token with the scope query")
-
-
 def _hits(service: Service, caller: Caller, query: UrlQuery, plain: Keys, token: Token) -> Found:
-    """Return the hits by rank. Filters narrow the search; other keys are matched among its hits."""
+    """Return the hits by rank. Filters narrow the search; other keys are matched among its hits.
+
+    Raises `QueryRefused` and `NotAuthorized`; whoever may not see what a code stands for has guessed at it.
+    """
     narrow = () if token.rank is not None else narrowing(query.keys, caller.disclosure)
     keys = plain if token.rank is not None else without_filters(plain)
     request = read_request(keys, Root.STUDY, caller.disclosure, relational=True)
@@ -216,7 +214,12 @@ def _hits(service: Service, caller: Caller, query: UrlQuery, plain: Keys, token:
     def audited(session: Session) -> None:
         web_audit.searched(session, service, caller, query.url)
 
-    found = find_similar(service.archive, caller, request, token, narrow, audited)
+    try:
+        found = find_similar(service.archive, caller, request, token, narrow, audited)
+    except NotAuthorized:
+        if normal_code(token.anchor):
+            refused(service.archive, caller, unknown_anchor())
+        raise
     rows = [
         _row(service, request, found.rows[hit.study_pk], hit_extra(found.answer, hit))
         for hit in found.answer.hits

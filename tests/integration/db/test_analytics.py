@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +256,18 @@ def test_similar_regions_are_those_of_a_pseudonymous_query(site: Site) -> None:
     assert [r["rank"] for r in rows] == list(range(1, 11))
     own = site.rows(f"SELECT * FROM analytics.similar_regions('{instance(5)}', '{FIRST}', 50)")
     assert instance(6) not in {row["instance"] for row in own}
+
+
+def test_similar_regions_are_none_of_a_patient_whose_issuer_is_sometimes_missing(database: Database) -> None:
+    whose = [("4711", ""), ("4711", "HOSPITAL"), ("4711", "OTHER"), ("4712", ""), ("", ""), ("", "")]
+    vectors, films = known_vectors(), []
+    for n, (patient_id, issuer) in enumerate(whose):
+        one = film(n, vectors[n])
+        films.append(replace(one, header=replace(one.header, patient_id=patient_id, issuer_of_patient_id=issuer)))
+    site = Site(database, vectors, seed(database, films, info=generation("known", DIM, FOUND)))
+    for anchor, others in ((0, {3, 4, 5}), (1, {2, 3, 4, 5}), (2, {1, 3, 4, 5}), (4, {0, 1, 2, 3, 5})):
+        rows = site.rows(f"SELECT instance FROM analytics.similar_regions('{instance(anchor)}', '{FIRST}', 10)")
+        assert {row["instance"] for row in rows} == set(map(instance, others)), anchor
 
 
 @pytest.mark.parametrize(("anchor", "anatomy"), [("1.2.826.0.1.1.1.1", FIRST), (instance(1), "NOWHERE")])

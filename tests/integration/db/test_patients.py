@@ -15,7 +15,7 @@ from db.instances import IndexedFilm
 from db.patients import By, Changes, PutRight
 from db.retrieve import StoredInstance, Wanted
 from db.tables import EmbeddingRow, PatientRow, StudyRow
-from regionmir.core.errors import RegionMirError
+from regionmir.core.errors import QueryRefused, RegionMirError
 from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Caller, Disclosure, PatientValues, Rights
 from regionmir.query.request import RegionQuery
@@ -167,6 +167,33 @@ def test_a_patient_whose_issuer_is_sometimes_missing_is_no_hit_of_their_own(data
         opened = reopen(session, code, pseudonymous)
         assert opened is not None
         assert numbers(session, opened) == {2, 3, 4}
+
+
+@pytest.mark.parametrize("anchor", ["ONE", "LAST"])
+def test_an_anchor_is_of_one_patient_where_an_issuer_is_missing_and_of_several_where_issuers_differ(
+    database: Database, anchor: str
+) -> None:
+    films, info = many_films(4, FOUND, 16)
+    seed(database, films[3:], info=info)
+
+    def file(number: int, issuer: str) -> None:
+        film = films[number]
+        shared = film.header.attributes | {"00080050": element("SH", "ONE")}
+        head = replace(film.header, patient_id="4711", issuer_of_patient_id=issuer, attributes=shared)
+        seed(database, [replace(film, header=head, source_ae="SENDER")], info=info)
+
+    def found() -> set[int]:
+        with database.session() as session:
+            return {hit.study_pk for hit in search(session, RegionQuery(anchor, FOUND, 10), asker, keep=False).hits}
+
+    asker = replace(CALLER, last_from=(AETitle("SENDER"),))
+    file(0, "")
+    alone = found()
+    file(1, "HOSPITAL")
+    assert found() == alone, "the other is no hit"
+    file(2, "OTHER")
+    with pytest.raises(QueryRefused, match=r"several patients|more than one patient"):
+        found()
 
 
 def retrieve_identity(database: Database, study: str) -> str:

@@ -240,6 +240,15 @@ def test_results_are_in_the_outbox_once_per_answer_and_in_the_audit_trail(desk: 
     assert "on their way to ARCHIVE" in client.post("/send", form).text
 
 
+def test_whoever_sends_results_and_sees_identities_is_named_as_the_one_who_asked(desk: Desk) -> None:
+    answer = desk.user(identified=True).post("/send", {"query": desk.uid(0), "region": "LLLZ", "to": "REAL"})
+    assert answer.status_code == 200, answer.text
+    with desk.database.session() as session:
+        found = audit.listing(session, kinds=["similarity query", "results sent"])
+    told = [(event.kind, event.actor) for event in found]
+    assert sorted(told) == [("results sent", "reader"), ("similarity query", "reader")]
+
+
 def test_results_go_to_known_destinations_alone(desk: Desk) -> None:
     client = desk.user()
     answer = client.post("/send", {"query": desk.uid(0), "region": "LLLZ", "to": "NOBODY"})

@@ -1,9 +1,11 @@
 """The viewer's data source for one answer: what the JSON API kept is what the source lists."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from db import audit
 from regionmir.core.records import Role
 from regionmir.core.settings import Settings
 from regionmir.web.app import make_app, make_site
@@ -25,11 +27,12 @@ def api(databases: TestDatabases, tmp_path_factory: pytest.TempPathFactory) -> I
     databases.drop(url)
 
 
-def test_the_source_of_an_answer_lists_its_hits_by_rank(api: Api) -> None:
-    asked = api.ask(api.pseudonymous, anchor=FILMS[0].AccessionNumber, regions=["LLLZ"], k=4).json()
-    client = WebClient(api.app)
+@pytest.mark.parametrize("regions", [["LLLZ"], ["LLLZ", "CARD"]], ids=len)
+def test_the_source_of_an_answer_lists_its_hits_by_rank(api: Api, regions: list[str]) -> None:
+    asked = api.ask(api.pseudonymous, anchor=FILMS[0].AccessionNumber, regions=regions, k=4).json()
+    client = WebClient(api.app, {"Authorization": f"Bearer {api.token(f'viewer {len(regions)}', scopes=['read'])}"})
     (source,) = client.get(f"/api/v1/ohif/{asked['code']}.json").json()["servers"]["dicomWeb"]
-    assert source["qidoRoot"] == source["wadoRoot"] == f"/dicom-web/sim/{asked['code']}/LLLZ"
+    assert source["qidoRoot"] == source["wadoRoot"] == f"/dicom-web/sim/{asked['code']}/{'+'.join(regions)}"
     studies = client.get(f"{source['qidoRoot']}/studies?limit=101&includefield=00081030").json()
     descriptions = [study["00081030"]["Value"][0] for study in studies]
     assert [study["0020000D"]["Value"][0] for study in studies] == [h["instance"]["study"] for h in asked["hits"]]
@@ -53,5 +56,41 @@ def test_the_source_of_an_answer_is_for_those_who_may_read(api: Api) -> None:
 
 
 def test_a_code_that_was_never_given_has_no_source(api: Api) -> None:
-    answer = WebClient(api.app).get("/api/v1/ohif/00000000.json")
-    assert (answer.status_code, answer.json()["code"]) == (404, "unknown-result-set")
+    answer = api.request("GET", "/ohif/00000000.json", api.pseudonymous)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown-anchor")
+
+
+def test_guesses_at_codes_are_counted_together_whichever_way_they_come(api: Api) -> None:
+    asked = api.ask(api.pseudonymous, anchor=FILMS[0].AccessionNumber, regions=["LLLZ"]).json()
+    client = WebClient(api.app, {"Authorization": f"Bearer {api.token('guesser')}"})
+    ways = "/api/v1/ohif/{}.json", "/api/v1/result-sets/{}", "/dicom-web/sim/{}/LLLZ/studies"
+    for number in range(21):
+        answer = client.get(ways[number % 3].format(f"{number:08d}"))
+        assert answer.status_code == (404 if number < 20 else 429), (number, answer.text)
+    for way in ways:
+        assert client.get(way.format(asked["code"])).json()["code"] == "rate-limited"
+    with api.database.session() as session:
+        events = audit.listing(session, kinds=["anchor refused"])
+    assert sum(event.actor == "guesser" for event in events) == 14 + 2
+    assert sum(event.actor == "API:guesser" for event in events) == 7 + 1
+
+
+def test_guesses_of_who_has_not_signed_in_are_counted_together_too(api: Api) -> None:
+    client = WebClient(api.app)
+    for number in range(20):
+        way = "/api/v1/result-sets/{}" if number % 2 else "/dicom-web/sim/{}/LLLZ/studies"
+        assert client.get(way.format(f"{number:08d}")).status_code == 404
+    assert client.get("/api/v1/ohif/00000000.json").status_code == 429
+
+
+def test_the_source_of_an_answer_counts_among_the_requests_of_its_caller(
+    databases: TestDatabases, tmp_path: Path, redis_url: str
+) -> None:
+    url = databases.migrated()
+    with running_api(url, tmp_path, [], redis_url=redis_url, api_requests_per_minute=1) as one:
+        paths = [f"/ohif/{number:08d}.json" for number in range(5)] + 5 * ["/instances"] + 2 * ["/ohif/00000000.json"]
+        token = one.token("of this test alone")  # Redis is that of all tests
+        answers = [one.request("GET", path, token) for path in paths]
+    databases.drop(url)
+    assert [answer.status_code for answer in answers[:10]] == 5 * [404] + 5 * [200]
+    assert (answers[11].status_code, answers[11].json()["code"]) == (429, "too-many-requests")

@@ -87,3 +87,47 @@ def test_a_token_may_do_what_its_scopes_say_whichever_way_it_comes_in(
             assert got in (200, 403) or (path.startswith("/maps/") and got == 404), (path, got)
     stored = status(served, "/dicom-web/studies", JSON, encoded(synthetic_film(9, rows=16, columns=16)))
     assert stored == (200 if "write" in scopes else 403)
+
+
+@pytest.fixture
+def kept(served: WebServer) -> str:
+    """Return the code of an answer of two regions that was kept, and is asked for by another caller."""
+    served.sign_in("asker")
+    question = {"anchor": FILMS[0].AccessionNumber, "regions": ["LLLZ", "RLLZ"]}
+    asked = httpx.post(
+        f"{served.url}/api/v1/queries", headers={"Authorization": f"Bearer {served.token}"}, json=question,
+        trust_env=False, timeout=60,
+    )  # fmt: skip
+    return str(asked.json()["code"])
+
+
+@pytest.mark.parametrize(("scopes", "expected"), [(("read",), 200), (("query",), 403), (("write",), 403)])
+def test_a_kept_answer_is_for_those_who_may_read_whichever_way_it_is_opened(
+    served: WebServer, kept: str, scopes: tuple[str, ...], expected: int
+) -> None:
+    served.sign_in(scopes=scopes)
+    ways = (
+        f"/api/v1/result-sets/{kept}", f"/api/v1/ohif/{kept}.json", f"/dicom-web/sim/{kept}/LLLZ+RLLZ/studies",
+        f"/dicom-web/sim/studies?StudyDescription=SIM%20{kept}%20LLLZ%2BRLLZ",
+        f"/dicom-web/sim/studies?StudyDescription=SIM%20{kept}%20LLLZ%2BRLLZ%20%23001",
+    )  # fmt: skip
+    assert {way: status(served, way) for way in ways} == dict.fromkeys(ways, expected)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["sim/{}/LLLZ/studies", "sim/{}/LLLZ+RLLZ/studies?PatientSex=F", "sim/studies?StudyDescription=SIM%20{}%20LLLZ"],
+)
+def test_what_a_kept_answer_does_not_say_is_for_those_who_may_ask(served: WebServer, kept: str, asked: str) -> None:
+    got = {}
+    for scope in ("query", "read"):
+        served.sign_in(scope, scopes=[scope])
+        got[scope] = status(served, f"/dicom-web/{asked.format(kept)}", JSON)
+    assert got == {"query": 200, "read": 403}
+
+
+def test_codes_are_not_told_apart_by_those_who_may_not_ask(served: WebServer, kept: str) -> None:
+    served.sign_in(scopes=["read"])
+    for number in range(20):
+        assert status(served, f"/dicom-web/sim/{number:08d}/LLLZ/studies") == 403
+    assert status(served, f"/dicom-web/sim/{kept}/LLLZ+RLLZ/studies") == 429
