@@ -16,12 +16,14 @@ import pytest
 from regionmir.admin.demo.instance import Instance
 from regionmir.client import Box, ClientError, RegionMir
 from regionmir.pixels.dicomize import WrittenFilm
-from tests.support.end_to_end import command, real_films, wait_until_final
+from tests.support.end_to_end import command, new_instance, real_films, wait_until_final
 from tests.support.notebook import run_notebook
 
 COUNT = 16
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "similar-regions.ipynb"
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Filled:
 def filled(tmp_path_factory: pytest.TempPathFactory, shared_or_demo: Path | None) -> Iterator[Filled]:
     folder = tmp_path_factory.mktemp("api")
     films = real_films(folder, shared_or_demo, COUNT)
-    with Instance(folder / "node") as instance:
+    with new_instance(folder / "node") as instance:
         command(instance, "send", str(folder / "dicom"))
         wait_until_final(instance, COUNT, 120)
         scopes = ("--scope", "query", "--scope", "read", "--scope", "write")

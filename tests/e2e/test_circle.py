@@ -15,7 +15,7 @@ from pydicom import dcmread
 from regionmir.admin.demo.instance import Instance
 from regionmir.pixels.dicomize import WrittenFilm
 from tests.conftest import absent
-from tests.support.end_to_end import command, find_similar, real_films, run_tool, wait_until_final
+from tests.support.end_to_end import command, find_similar, new_instance, real_films, run_tool, wait_until_final
 from tests.support.orthanc import PROGRAM, RunningOrthanc, running_orthanc
 from tests.support.peers import free_port, storescp
 from tests.support.validation import complaints, said_by
@@ -24,7 +24,7 @@ RECIPE = Path(__file__).resolve().parents[2] / "deploy" / "orthanc" / "regionmir
 NEIGHBOURS = 6
 """Films that are here before: the first study of the archive has somebody to be similar to."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass
@@ -87,7 +87,7 @@ def circle(tmp_path_factory: pytest.TempPathFactory, shared_or_demo: Path | None
         "REGIONMIR_HOOK": f"http://127.0.0.1:{hook}/pacs/main/deleted",
         "REGIONMIR_AE_TITLE": "NOBODY",  # a careless rule: what we send goes back to us
     }
-    with Instance(folder / "node", environment) as instance:
+    with new_instance(folder / "node", environment) as instance:
         known = {"regionmir": ("REGIONMIR", instance.dicom_port)}
         with running_orthanc(folder / "orthanc", modalities=known, lua=RECIPE, environment=told) as orthanc:
             made = Circle(instance, orthanc, dcmtk, folder, films[NEIGHBOURS:], films[:NEIGHBOURS])
@@ -167,7 +167,8 @@ def test_a_film_sent_to_a_region_has_its_report_at_the_senders_destination(circl
         command(circle.instance, "peers", "add", "RECEIVER", *where, *known)
         command(circle.instance, "peers", "add", "VIEWER", *known, "--source", "127.0.0.1", "--results-to", "RECEIVER")
         _send(circle, circle.neighbours[:1], "VIEWER", "RGN_RL")
-        wait_for("a report", lambda: any(path.name.startswith("SR") for path in arrived.iterdir()), 60)
+        sent = "SELECT count(*) FROM delivery WHERE destination = 'RECEIVER' AND state = 'delivered'"
+        wait_for("a report", lambda: circle.count(sent) == 1, 60)
         (path,) = arrived.iterdir()
     report = dcmread(path)
     film = circle.neighbours[0]

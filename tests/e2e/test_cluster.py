@@ -29,6 +29,7 @@ from regionmir.scu.peer import PeerAddress
 from regionmir.storage import FileStore
 from tests.conftest import absent
 from tests.support.acknowledged import duplicates, send_all, send_at_once
+from tests.support.chance import seed_of_run
 from tests.support.films import write_films
 from tests.support.hosts import NETWORK, Host, Network, wait_for_port, why_not
 from tests.support.redis import redis_binary
@@ -233,9 +234,7 @@ VICTIMS = ("node1", "worker2", "redis", "worker1", "database", "node2")
 def test_no_film_that_was_acknowledged_is_lost_or_indexed_twice_whichever_host_dies(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    seed = int(os.environ.get("REGIONMIR_TEST_SEED", random.randrange(10**6)))
-    print(f"seed {seed} (REGIONMIR_TEST_SEED)")
-    chance = random.Random(seed)
+    chance = random.Random(seed_of_run(long=True))
     files = write_films(tmp_path, FILMS, rows=64, columns=64)
     thresholds = sorted(chance.sample(range(5, FILMS - 40), len(VICTIMS)))
     balancer = PeerAddress(AETitle("REGIONMIR"), cluster.balancer.address, PORT)

@@ -27,7 +27,7 @@ from regionmir.core.identifiers import AETitle
 from regionmir.core.records import Disclosure
 from regionmir.pixels.dicomize import WrittenFilm
 from tests.conftest import absent
-from tests.support.end_to_end import listed, real_films, run_tool, wait_until_final
+from tests.support.end_to_end import listed, new_instance, real_films, run_tool, wait_until_final
 from tests.support.orthanc import PROGRAM, RunningOrthanc, running_orthanc
 from tests.support.peers import Received, free_port, receiver
 
@@ -40,6 +40,8 @@ CLIENTS = ("dcmtk", "gdcmscu", "Orthanc")
 Answers = list[dict[str, str]]
 ASKED = {"PatientID": (0x0010, 0x0020), "StudyInstanceUID": (0x0020, 0x000D), "StudyDescription": (0x0008, 0x1030)}
 """What every client asks to be answered."""
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, shared_or_demo: Path | None, 
     folder = tmp_path_factory.mktemp("interoperability")
     films = real_films(folder, shared_or_demo, COUNT)
     with ExitStack() as stack:
-        instance = stack.enter_context(Instance(folder / "node"))
+        instance = stack.enter_context(new_instance(folder / "node"))
         site = Site(instance, films, folder)
         for mode in MODES:
             short = mode.value[:5].upper()

@@ -16,7 +16,9 @@ from regionmir.core.identifiers import AETitle
 from regionmir.pixels.dicomize import Naming, dicomize_films, read_films
 from regionmir.scu.peer import PeerAddress
 from tests.support.acknowledged import duplicates, send_all
-from tests.support.end_to_end import command, listed, real_films, wait_until_final
+from tests.support.chance import seed_of_run
+from tests.support.end_to_end import command, listed, new_instance, real_films, wait_until_final
+from tests.support.ended import still_running
 
 COUNT = 200
 VICTIMS = {
@@ -29,10 +31,12 @@ VICTIMS = {
     "supervisor": ("up",),
 }
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with Instance(tmp_path_factory.mktemp("kill") / "node", {"REGIONMIR_LEASE_S": "5"}) as running:
+    with new_instance(tmp_path_factory.mktemp("kill") / "node", {"REGIONMIR_LEASE_S": "5"}) as running:
         yield running
 
 
@@ -41,9 +45,7 @@ def test_what_was_acknowledged_is_indexed_once_after_a_kill_of(
     victim: str, instance: Instance, tmp_path: Path, shared_or_demo: Path | None
 ) -> None:
     files = _films(tmp_path, shared_or_demo, victim)
-    seed = int(os.environ.get("REGIONMIR_TEST_SEED", random.randrange(10**6)))
-    print(f"seed {seed} (REGIONMIR_TEST_SEED)")
-    kill_after = random.Random(seed).randint(20, COUNT - 20)
+    kill_after = random.Random(f"{seed_of_run(long=False)} {victim}").randint(20, COUNT - 20)
     sent_enough = threading.Event()
     killer = threading.Thread(target=_kill, args=(instance, victim, sent_enough))
     killer.start()
@@ -91,8 +93,8 @@ def _process(instance: Instance, victim: str) -> psutil.Process:
 
 
 def test_nothing_of_it_runs_after_a_clean_stop(tmp_path: Path) -> None:
-    with Instance(tmp_path / "node") as instance:
+    with new_instance(tmp_path / "node") as instance:
         children = psutil.Process(instance.pid).children(recursive=True)
         assert len(children) >= 6
         assert "indexed" in command(instance, "status")
-    assert [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE] == []
+    assert still_running(children) == []

@@ -1,16 +1,15 @@
 """Nothing that names a patient leaves for a pseudonymous AE, in whatever way it asks; run long by `make leak-test`."""
 
 import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
-from regionmir.admin.demo.instance import Instance
 from tests.support.canary_films import FORMS
-from tests.support.end_to_end import real_films
+from tests.support.chance import seed_of_run
+from tests.support.end_to_end import new_instance, real_films
 from tests.support.leak_site import PLAIN, Site, process_site
 from tests.support.leak_walk import ANSWERED_BY, WAYS, Walk
 
@@ -35,15 +34,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, shared_or_demo: Path | None) 
     pixels = [dcmread(folder / "dicom" / film.file).pixel_array for film in films]
     settings = {"REGIONMIR_LOG_LEVEL": "debug", "REGIONMIR_TORCH_THREADS": "2"}
     with (
-        Instance(folder / "node", settings) as instance,
+        new_instance(folder / "node", settings) as instance,
         process_site(instance, pixels, folder) as made,
     ):
         yield made
 
 
 def test_no_canary_leaves_by_any_way_out(site: Site) -> None:
-    seed = int(os.environ.get("REGIONMIR_TEST_SEED", random.randrange(10**6)))
-    print(f"seed {seed} (REGIONMIR_TEST_SEED)")
+    seed = seed_of_run(long=QUERIES > SHORT)
     walk = Walk(site, seed)
     walk.run(QUERIES)
     walk.run_until_answered(TRIES)

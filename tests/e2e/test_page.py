@@ -44,6 +44,7 @@ class Pages:
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_selector(".studies")
+        page.wait_for_load_state()
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_hits_side_by_side_by_keys_alone(pages: Pages) -> None:
         page.wait_for_selector("body[data-ready] #hit[data-rank='1']")
         page.keyboard.press("j")
         page.wait_for_selector("#hit[data-rank='2'] image.film[href$='film.png']")
-        assert page.url.endswith("hit=2")
+        page.wait_for_url("**hit=2")
         before = [page.locator(f".stage.{side}").get_attribute("viewBox") for side in ("query", "hit")]
         page.keyboard.press("+")
         after = [page.locator(f".stage.{side}").get_attribute("viewBox") for side in ("query", "hit")]

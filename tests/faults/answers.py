@@ -12,7 +12,7 @@ from regionmir.scu.store import Result, store
 from tests.faults.films import Film
 from tests.faults.sending import SENDER
 from tests.faults.world import READER, SETTINGS, register
-from tests.support.end_to_end import wait_until_final
+from tests.support.end_to_end import new_instance, wait_until_final
 
 REGIONS = ("RL", "LLLZ", "CARD")
 _K = 10
@@ -41,7 +41,7 @@ def answers(instance: Instance, films: Sequence[Film], anchors: Sequence[Film]) 
 
 def undisturbed_answers(folder: Path, films: Sequence[Film], anchors: Sequence[Film]) -> dict[str, Ranked]:
     """Return the answers of a fresh system that gets the same films and is left in peace."""
-    with Instance(folder / "data", SETTINGS) as instance:
+    with new_instance(folder / "data", SETTINGS) as instance:
         register(instance, 1)
         peer = PeerAddress(AETitle("REGIONMIR"), "127.0.0.1", instance.dicom_port)
         outcomes = [outcome.result for outcome in store(peer, SENDER, [film.path for film in films])]

@@ -26,13 +26,13 @@ from typing import Protocol
 import httpx
 import psutil
 
-from regionmir.admin.demo.instance import Instance
 from tests.faults.films import Film, endless_films
 from tests.faults.oracle import Oracle
 from tests.faults.sending import Senders, Target
 from tests.faults.volume import Volume, can_mount, mounted_volume, run_in_own_namespace
+from tests.support.end_to_end import new_instance
 from tests.support.orthanc import PROGRAM, configured
-from tests.support.peers import dataset_bytes, free_port
+from tests.support.peers import dataset_bytes
 
 _PICTURES = 60
 _FILMS = 30
@@ -60,8 +60,7 @@ class OurNode:
     """All of RegionMIR."""
 
     def __init__(self, folder: Path) -> None:
-        self._instance = Instance(folder / "data")
-        self._instance.dicom_port = free_port()
+        self._instance = new_instance(folder / "data")
         self.target = Target("REGIONMIR", self._instance.dicom_port)
 
     def start(self) -> None:

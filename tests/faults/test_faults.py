@@ -14,17 +14,19 @@ from tests.faults.faults import FAULTS, quick
 from tests.faults.films import endless_films
 from tests.faults.run import Report, disturb
 from tests.faults.world import World, running_world
+from tests.support.chance import seed_of_run
 
-COUNT = int(os.environ.get("REGIONMIR_FAULTS", "8"))
+SHORT = 8
+COUNT = int(os.environ.get("REGIONMIR_FAULTS", SHORT))
 _LONGEST_S = 120.0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_faults_lose_nothing_that_was_acknowledged_and_double_nothing(
     tmp_path: Path, shared_or_demo: Path | None
 ) -> None:
-    seed = int(os.environ.get("REGIONMIR_TEST_SEED", random.randrange(10**6)))
-    print(f"seed {seed} (REGIONMIR_TEST_SEED)")
+    seed = seed_of_run(long=COUNT > SHORT)
     report = Report(seed)
     films = endless_films(tmp_path / "films", shared_or_demo, 40)
     with running_world(tmp_path / "run", seed=seed) as world:

@@ -20,7 +20,7 @@ from tests.faults.pacs import FaultyPacs, faulty_pacs
 from tests.faults.proxy import CuttingProxy, cutting_proxy
 from tests.faults.sending import SENDER, Senders, Target
 from tests.faults.volume import Volume, can_mount, mounted_volume
-from tests.support.end_to_end import command
+from tests.support.end_to_end import command, new_instance
 
 PACS, READER = "PACS", "READER"
 LEASE_S = 5
@@ -191,7 +191,7 @@ def running_world(folder: Path, *, seed: int, volume_mib: int = 0) -> Iterator[W
         volume = stack.enter_context(mounted_volume(folder, volume_mib)) if volume_mib and can_mount() else None
         data = (volume.root if volume else folder) / "data"
         pacs = stack.enter_context(faulty_pacs(folder / "pacs"))
-        instance = stack.enter_context(Instance(data, {**SETTINGS, "REGIONMIR_MODEL": str(model)}))
+        instance = stack.enter_context(new_instance(data, {**SETTINGS, "REGIONMIR_MODEL": str(model)}))
         register(instance, pacs.port)
         proxy = stack.enter_context(cutting_proxy(instance.dicom_port))
         oracle = Oracle()

@@ -40,7 +40,7 @@ class Group:
         configuration = self.folder / "sentinel.conf"
         configuration.write_text(
             f"port {self.sentinel}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {self.master} 1\n"
-            "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
+            "sentinel down-after-milliseconds main 3000\nsentinel failover-timeout main 2000\n"
         )
         until(lambda: self.info(self.replica, "master_link_status") == "up")
         self._run(self.sentinel, str(configuration), "--sentinel")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydicom import dcmread
 from regionmir.admin.demo.films import extract
 from regionmir.admin.demo.instance import Instance
 from regionmir.pixels.dicomize import Naming, WrittenFilm, dicomize_films, read_films
+from tests.support.ports import free_port
 
 FINAL = ("indexed", "unsupported", "failed")
 
@@ -32,6 +34,11 @@ def real_films(out: Path, shared: Path | None, count: int) -> tuple[WrittenFilm,
     assert not made.errors
     assert len(made.written) == count
     return made.written
+
+
+def new_instance(data_dir: Path, environment: Mapping[str, str] | None = None) -> Instance:
+    """Return a RegionMIR, not started, on ports that nobody else takes before it listens or while it is down."""
+    return Instance(data_dir, environment or {}, dicom_port=free_port(), http_port=free_port())
 
 
 def command(instance: Instance, *arguments: str, check: bool = True) -> str:

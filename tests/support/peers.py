@@ -18,6 +18,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from regionmir.core.identifiers import AETitle
 from regionmir.scu.peer import PeerAddress
+from tests.support.ports import free_port
 
 AE_TITLE = "RECEIVER"
 
@@ -115,12 +116,6 @@ def dataset_bytes(part10: bytes) -> bytes:
     assert part10[128:132] == b"DICM"
     assert part10[132:136] == b"\x02\x00\x00\x00", "a group length comes first"
     return part10[144 + int.from_bytes(part10[140:144], "little") :]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import base64
 import json
-import secrets
+import random
 from itertools import pairwise
 
 import pytest
@@ -74,7 +74,8 @@ def test_pseudonyms_codes_and_noise_are_no_canaries(canaries: Canaries) -> None:
         canaries.put(Dataset(), keyword, keyword)
     canaries.name("name")
     index = CanaryIndex(canaries)
+    drawn = random.Random(1)
     for _ in range(2000):
-        code = base64.b32encode(secrets.token_bytes(5)).decode()
+        code = base64.b32encode(drawn.randbytes(5)).decode()
         assert index.found_in(f"{generate_uid(None)} RGN-{code} SIM {code} LLLZ #001 0.97 PA".encode()) == []
-    assert index.found_in(secrets.token_bytes(200_000)) == []
+    assert index.found_in(drawn.randbytes(200_000)) == []

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from regionmir.admin import supervision
-from regionmir.admin.demo.instance import free_port
 from regionmir.admin.launching import tied_to_us
 from regionmir.admin.ports import why_not_free
 from regionmir.admin.supervision import NotReady, Program, Supervisor, end_leftovers
+from tests.support.ports import free_port
 
 READY = "from regionmir.core.readiness import tell_ready; tell_ready();"
 SERVE = READY + "import time; time.sleep(60)"

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from regionmir.core.errors import RegionMirError
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.scu.echo import echo
 from regionmir.scu.peer import PeerAddress
+from tests.support.ended import still_running
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,11 +39,12 @@ def until(condition: Callable[[], Any], why: Callable[[], str] = str, deadline_s
         time.sleep(0.1)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def listening(process: psutil.Process) -> list[int]:
+    """Return the TCP ports on which it listens; one that ended meanwhile listens on none."""
+    try:
+        return [one.laddr.port for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+    except psutil.NoSuchProcess:
+        return []
 
 
 @dataclass
@@ -179,7 +181,7 @@ def test_every_process_runs_and_none_listens_where_it_should_not(instance: Insta
     children = instance.children()
     assert set(children) == set(PROGRAMS)
     every = [process for child in children.values() for process in (child, *child.children(recursive=True))]
-    ports = {c.laddr.port for process in every for c in process.net_connections("inet") if c.status == "LISTEN"}
+    ports = {port for process in every for port in listening(process)}
     figures = [target.address.rpartition(":") for target in targets(instance.data / "run" / "metrics")]
     assert {host for host, _, _ in figures} == {"127.0.0.1"}
     told = {int(port) for _, _, port in figures}
@@ -238,7 +240,7 @@ def test_it_stops_every_process_and_starts_again_on_the_same_data(instance: Inst
     everything = instance.everything()
     assert len(everything) >= len(PROGRAMS)
     assert instance.stop() == 0
-    assert not [process for process in everything if process.is_running()]
+    assert still_running(everything) == []
     assert not (instance.data / "run" / "endpoints.json").exists()
     assert not (instance.data / "run" / "children.json").exists()
     order = [line.split('"name": "')[1].split('"')[0] for line in _lines(instance, "process stopped")]
@@ -254,8 +256,7 @@ def test_killed_itself_it_takes_its_processes_along_and_starts_again(instance: I
     instance.process.kill()
     instance.process.wait()
     assert instance.command("status").returncode == 2, "what a killed one left behind is believed"
-    psutil.wait_procs(everything, 60)
-    assert not [process for process in everything if process.is_running()]
+    assert still_running(everything, 60) == []
     instance.start()
     assert instance.answers(), instance.why
     assert instance.stop() == 0
@@ -268,8 +269,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(make_instance: Callable[[], Insta
     everything = instance.everything()
     instance.process.send_signal(signal.SIGINT)
     assert instance.process.wait(60) == 0
-    psutil.wait_procs(everything, 10)
-    assert not [process for process in everything if process.is_running()]
+    assert still_running(everything) == []
 
 
 def test_a_database_that_may_lose_commits_is_refused(

@@ -341,7 +341,7 @@ def find_cancelled(node: FindNode, monkeypatch: pytest.MonkeyPatch) -> list[int]
 
     def slow(request: Any, *arguments: Any, **more: Any) -> Any:
         cancelled.wait(5)
-        time.sleep(0.2)  # the request to cancel is under way
+        time.sleep(2)  # the request to cancel is under way
         return answering(request, *arguments, **more)
 
     monkeypatch.setattr("dicom_node.find.answer", slow)

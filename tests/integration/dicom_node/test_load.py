@@ -100,10 +100,10 @@ def test_an_object_that_never_ends_is_cut_off_though_its_sender_is_never_idle(st
 
 
 def test_many_quick_messages_are_not_taken_for_one_slow_one(start_node) -> None:
-    running = start_node(message_timeout_s=0.5)
+    running = start_node(message_timeout_s=1.5)
     with RawPeer(running.port) as peer:
         assert peer.associate() == ACCEPT
-        end = time.monotonic() + 1.5
+        end = time.monotonic() + 4.5
         while time.monotonic() < end:
             assert peer.store(radiograph()) == 0x0000
             time.sleep(0.1)

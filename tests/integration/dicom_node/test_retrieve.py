@@ -403,7 +403,7 @@ def test_a_cancel_ends_a_retrieve_with_counts(node: RunningNode, tmp_path: Path,
 def test_a_peer_that_fails_during_c_get_leaves_the_node_well(database: Database, tmp_path: Path, how: str) -> None:
     films = write_films(tmp_path, 3, StudyInstanceUID=synthetic_uid("one study"), PatientID="ONE", rows=8, columns=8)
 
-    with running_node(database, tmp_path / "node", network_timeout_s=1.0) as node:
+    with running_node(database, tmp_path / "node", network_timeout_s=3.0) as node:
         node.register(CALLER)
         node.receive(*films)
         associations: list[Association] = []
@@ -413,11 +413,11 @@ def test_a_peer_that_fails_during_c_get_leaves_the_node_well(database: Database,
             if how == "aborts":
                 event.assoc.abort()
             else:
-                time.sleep(2.5)
+                time.sleep(7.5)
             return 0x0000
 
         contexts = [build_context(GET_MODELS["study"]), *storage_contexts(syntaxes=[EXPLICIT])]
-        impatient = Timeouts(dimse_s=3.0)
+        impatient = Timeouts(dimse_s=9.0)
         roles = receiver_roles(FILM_CLASSES)
         with association(
             node.peer, CALLER, contexts, roles=roles, handlers=[(evt.EVT_C_STORE, store)], timeouts=impatient

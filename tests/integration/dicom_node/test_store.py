@@ -395,6 +395,6 @@ def test_requests_that_wait_for_no_answer_are_answered_in_their_order(start_node
 
 
 def test_while_we_store_the_peer_is_not_idle(start_node) -> None:
-    assoc = associate(start_node(files=SlowFiles(2.5), network_timeout_s=1.0).port)
+    assoc = associate(start_node(files=SlowFiles(7.5), network_timeout_s=3.0).port)
     assert store(assoc, radiograph()).status == 0x0000
     assoc.release()

@@ -232,12 +232,12 @@ def test_a_result_that_takes_longer_than_its_lease_is_sent_once(database: Databa
 
     class Slow(FilmBuilder):
         def build(self, result: Result) -> Dataset:
-            time.sleep(2)
+            time.sleep(5)
             with database.session() as session:
                 assert deliveries.requeue_expired(session) == 0
             return super().build(result)
 
-    with receiver() as peer, delivering(database, Slow(), lease_s=1) as drain:
+    with receiver() as peer, delivering(database, Slow(), lease_s=3) as drain:
         register(database, peer.port)
         assert drain() == 1
         assert drain() == 0

@@ -609,7 +609,7 @@ def test_a_worker_process_killed_while_it_builds_a_generation_is_followed_by_ano
 
     root = Path(__file__).resolve().parents[3]
     site = Site(database, FileStore(tmp_path))
-    site.file(8)
+    site.file(24)
     settings = {
         "REGIONMIR_DATA_DIR": str(tmp_path),
         "REGIONMIR_DATABASE_URL": database.url.set(drivername="postgresql").render_as_string(False),
@@ -636,19 +636,19 @@ def test_a_worker_process_killed_while_it_builds_a_generation_is_followed_by_ano
 
     first = start(0.5)
     try:
-        wait_for(lambda: indexed(1) == 8)
+        wait_for(lambda: indexed(1) == 24)
         number = site.propose()
-        wait_for(lambda: 0 < indexed(number) < 8)
+        wait_for(lambda: 0 < indexed(number) < 24)
         first.send_signal(signal.SIGKILL)
         first.wait()
         second = start(0.0)
         try:
             wait_for(lambda: site.pending(number) == 0)
-            site.whole(number, 8)
+            site.whole(number, 24)
             site.do(generations.activate, number)
-            site.file(1, 8)
-            wait_for(lambda: indexed(number) == 9)
-            wait_for(lambda: indexed(1) == 9)
+            site.file(1, 24)
+            wait_for(lambda: indexed(number) == 25)
+            wait_for(lambda: indexed(1) == 25)
         finally:
             second.terminate()
             assert second.wait(60) == 0

@@ -171,7 +171,7 @@ def test_what_a_killed_worker_held_is_indexed_once_by_another(site: Site) -> Non
 
 def test_a_worker_told_to_stop_ends_its_batch_and_gives_back_the_rest(site: Site) -> None:
     site.file(12)
-    worker = site.start_index_worker(pass_s=2)
+    worker = site.start_index_worker(pass_s=8)
     site.wait_for(lambda: site.counts().get("indexing", 0) == 8)
     site.queue.wake()  # its task waits for the batch of the poll, and must not keep the process from stopping
     site.wait_for(lambda: site.depth() == 0)

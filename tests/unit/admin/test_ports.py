@@ -10,6 +10,7 @@ from regionmir.admin.findings import Level
 from regionmir.admin.ports import require_free_ports, why_not_free
 from regionmir.core.errors import ConfigurationError
 from regionmir.core.settings import load_settings
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -32,12 +33,14 @@ def test_one_port_for_both_is_refused() -> None:
         require_free_ports(load_settings(dicom_port=5555, http_port=5555))
 
 
-def test_a_port_that_was_just_closed_is_free(taken: int) -> None:
-    with socket.create_connection(("127.0.0.1", taken)):
+def test_a_port_that_was_just_closed_is_free() -> None:
+    port = free_port()
+    with (
+        socket.create_server(("127.0.0.1", port)) as listener,
+        socket.create_connection(("127.0.0.1", port)),
+        listener.accept()[0],
+    ):
         pass
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     assert why_not_free("127.0.0.1", port) is None
 
 

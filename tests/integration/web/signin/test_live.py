@@ -1,7 +1,6 @@
 """The whole application on a socket: TLS, cookies, and sign-in by an OpenID provider in a process of its own."""
 
 import re
-import socket
 import ssl
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from regionmir.core.records import Role
 from tests.integration.web.signin.conftest import PASSWORD
 from tests.support.doors import url_of
 from tests.support.live_web import live_web
+from tests.support.ports import free_port
 
 
 def page_form(page: str) -> dict[str, str]:
@@ -60,9 +60,7 @@ def test_over_tls_a_user_signs_in_looks_and_signs_out(
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the address of an OpenID provider that runs for this module."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = (tmp_path_factory.mktemp("provider") / "log").open("w")
     claims = ['{"sub": "4711", "preferred_username": "mueller", "groups": ["chest"]}', '{"sub": "4712"}']
     words = [word for one in claims for word in ("--user-claims", one)]
