@@ -509,8 +509,11 @@ def _refuse(session: Session, arrival: Arrival, present: _Present, difference: s
 
 
 def _correct(session: Session, arrival: Arrival, present: _Present, difference: str) -> Receipt | None:
-    """Replace the current version and move what the arrival files elsewhere; None if the instance changed meanwhile."""
-    patient_pk, sex_changes = _correct_patient(session, arrival, present)
+    """Replace the current version and move what the arrival files elsewhere; None if somebody came between."""
+    whose = _correct_patient(session, arrival, present)
+    if whose is None:
+        return None
+    patient_pk, sex_changes = whose
     held = _hold_studies(session, present, patient_pk if sex_changes else None)
     refreshing = sex_changes or _is_moved(arrival, present, patient_pk, held)
     if refreshing:
@@ -531,22 +534,24 @@ def _correct(session: Session, arrival: Arrival, present: _Present, difference: 
     return Receipt("corrected", difference)
 
 
-def _correct_patient(session: Session, arrival: Arrival, present: _Present) -> tuple[int, bool]:
+def _correct_patient(session: Session, arrival: Arrival, present: _Present) -> tuple[int, bool] | None:
     """Return the arrival's patient: the study's own where it accepts the arrival; and whether their sex changes.
 
-    Their values are brought up to date.
+    Their values are brought up to date. None where they are gone: another correction has just left them no study.
     """
     row = PatientRow
     kept = present.patient is not None and present.is_of(arrival.patient)
     pk = present.patient_pk if kept and present.patient_pk else _patient(session, arrival, present)
-    before = session.scalar(select(row.sex).where(row.pk == pk).with_for_update(key_share=True))
+    before = session.execute(select(row.sex).where(row.pk == pk).with_for_update(key_share=True)).one_or_none()
+    if before is None:
+        return None
     corrected = (
         update(row)
         .where(row.pk == pk, row.corrected_at.is_(None))
         .values(**filing.patient_values(arrival.header.attributes))
     )
     after = session.scalar(corrected.returning(row.sex))
-    return pk, after is not None and after != before
+    return pk, after is not None and after != before.sex
 
 
 def _hold_studies(session: Session, present: _Present, of_patient: int | None) -> dict[int, _Held]:
