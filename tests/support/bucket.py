@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import boto3
+import httpx
 from moto.server import ThreadedMotoServer
 
 from tests.support.peers import free_port
@@ -13,11 +14,12 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 @contextmanager
 def bucket_server() -> Iterator[str]:
-    """Run a server and yield its address."""
+    """Run a server and yield its address. It is empty: all of one process share what their buckets hold."""
     port = free_port()
     running = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     running.start()
     try:
+        httpx.post(f"http://127.0.0.1:{port}/moto-api/reset").raise_for_status()
         yield f"http://127.0.0.1:{port}"
     finally:
         running.stop()
