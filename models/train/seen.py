@@ -19,7 +19,7 @@ from models.train.step import shown
 
 STRENGTH = 0.5
 """How far moved views are from the film itself."""
-_BATCH = 22
+BATCH = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ def look_at(
     parts: list[tuple[Tensor, ...]] = []
     device = network.embedder.centres.device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for start in range(0, len(films), _BATCH):
-            rows = torch.arange(start, min(start + _BATCH, len(films)))
+        for start in range(0, len(films), BATCH):
+            rows = torch.arange(start, min(start + BATCH, len(films)))
             views, inside = _views(films, rows, way, rng, device)
             features = network.features(views.images.contiguous(memory_format=torch.channels_last))
             boxes = jittered(views.boxes, rng) if way.moved else views.boxes  # as far off as boxes that are found

@@ -18,18 +18,18 @@ from models.data.tensors import FilmTensors
 from models.detector import TESTIMONY, testimony, with_one
 from models.network import SLOTS, RegionNetwork
 from models.preprocess import prepare, stack
-from models.train.seen import Seen
+from models.train.augment import PRESENT_ABOVE
+from models.train.seen import BATCH, Seen
 
 CUTS = 2
 """Parts of each film that are shown."""
 LEAST, MOST = 0.4, 0.9
 """Share of a film that a part keeps."""
-ABSENT_BELOW, PRESENT_ABOVE = 0.25, 0.6
-"""Shares of a box that a part still shows: below the first it is absent, above the second present; else neither."""
+ABSENT_BELOW = 0.25
+"""An anatomy is out of view where a part shows less of its box; between that and `PRESENT_ABOVE` it is neither."""
 PENALTY = 1e-3
 """On the square of a weight, of what varies by 1."""
 ROUNDS = 300
-_BATCH = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ def look_at_cut(
     device = network.detector.witness.device
     parts: list[tuple[Tensor, ...]] = []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for number, rows in enumerate(torch.split(torch.arange(len(films)).repeat(CUTS), _BATCH)):
+        for number, rows in enumerate(torch.split(torch.arange(len(films)).repeat(CUTS), BATCH)):
             images, shares = random_parts(films.images[rows], films.boxes[rows], rng)
             found = network.detect(network.features(images.to(device).contiguous(memory_format=torch.channels_last)))
             known = films.known[rows]
             said = testimony(found.edges, found.edge_error, found.heat).cpu()
             parts.append((said, known & (shares >= PRESENT_ABOVE), known & (shares < ABSENT_BELOW)))
-            progress(number * _BATCH + len(rows))
+            progress(number * BATCH + len(rows))
     return InView(*(torch.cat(column).clone() for column in zip(*parts, strict=True)))
 
 
@@ -89,8 +89,8 @@ def random_parts(images: Tensor, boxes: Tensor, rng: torch.Generator) -> tuple[T
 def witness(shown: Sequence[InView]) -> Tensor:
     """Return weights (A * `TESTIMONY` + 1, A) of the logits of presence: a logistic regression with a penalty.
 
-    Each anatomy that was seen both in view and out of it is told by the edges of all that have boxes; of the others
-    nothing is known, and their logits are 0.
+    Each anatomy that was seen both in view and out of it is told by the edges of all that have boxes. One that was
+    always in view is taken to be, the surer the more films said so; the logits of one without boxes are 0.
     """
     said, present, absent = (
         torch.cat([getattr(s, name) for s in shown]) for name in ("testimony", "present", "absent")
@@ -98,6 +98,7 @@ def witness(shown: Sequence[InView]) -> Tensor:
     boxed = present.any(dim=0)
     told = boxed & absent.any(dim=0)
     weights = torch.zeros(SLOTS * TESTIMONY + 1, SLOTS)
+    weights[-1] = (2 * present.sum(dim=0)).log1p()
     if not bool(told.any()):
         return weights
     seen = said[:, boxed].flatten(1)

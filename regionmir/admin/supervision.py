@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 import structlog
 
+from regionmir.admin.ended import still_running
 from regionmir.core.errors import ConfigurationError
 from regionmir.core.readiness import NOTIFY_VARIABLE
 
@@ -272,10 +273,10 @@ def end_leftovers(record: Path) -> None:
     if not left:
         return
     _log.warning("waiting for processes of an earlier run to end", pids=[p.pid for p in left])
-    for process in _still_running(left, LEFTOVER_PATIENCE_S):
+    for process in still_running(left, LEFTOVER_PATIENCE_S):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    _still_running(left, LEFTOVER_PATIENCE_S)
+    still_running(left, LEFTOVER_PATIENCE_S)
     record.unlink(missing_ok=True)
 
 
@@ -284,23 +285,6 @@ def _with_descendants(process: psutil.Process) -> "list[psutil.Process]":
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-def _still_running(processes: "Sequence[psutil.Process]", patience_s: float) -> "list[psutil.Process]":
-    """Return those of `processes` that have not ended after `patience_s`; one that nobody has asked after has ended."""
-    end = time.monotonic() + patience_s
-    while left := [process for process in processes if not _has_ended(process)]:
-        if time.monotonic() >= end:
-            return left
-        time.sleep(_POLL_S)
-    return []
-
-
-def _has_ended(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def _write_pids(record: Path, pids: Sequence[int]) -> None:

@@ -17,7 +17,8 @@ from regionmir.pixels.dicomize import WrittenFilm
 from tests.conftest import absent
 from tests.support.end_to_end import command, find_similar, new_instance, real_films, run_tool, wait_until_final
 from tests.support.orthanc import PROGRAM, RunningOrthanc, running_orthanc
-from tests.support.peers import free_port, storescp
+from tests.support.peers import storescp
+from tests.support.ports import free_port
 from tests.support.validation import complaints, said_by
 
 RECIPE = Path(__file__).resolve().parents[2] / "deploy" / "orthanc" / "regionmir.lua"

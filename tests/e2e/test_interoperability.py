@@ -29,7 +29,8 @@ from regionmir.pixels.dicomize import WrittenFilm
 from tests.conftest import absent
 from tests.support.end_to_end import listed, new_instance, real_films, run_tool, wait_until_final
 from tests.support.orthanc import PROGRAM, RunningOrthanc, running_orthanc
-from tests.support.peers import Received, free_port, receiver
+from tests.support.peers import Received, receiver
+from tests.support.ports import free_port
 
 COUNT = 12
 REGION = "LLLZ"

@@ -12,13 +12,13 @@ import psutil
 import pytest
 
 from regionmir.admin.demo.instance import Instance
+from regionmir.admin.ended import still_running
 from regionmir.core.identifiers import AETitle
 from regionmir.pixels.dicomize import Naming, dicomize_films, read_films
 from regionmir.scu.peer import PeerAddress
 from tests.support.acknowledged import duplicates, send_all
 from tests.support.chance import seed_of_run
 from tests.support.end_to_end import command, listed, new_instance, real_films, wait_until_final
-from tests.support.ended import still_running
 
 COUNT = 200
 VICTIMS = {
@@ -97,4 +97,4 @@ def test_nothing_of_it_runs_after_a_clean_stop(tmp_path: Path) -> None:
         children = psutil.Process(instance.pid).children(recursive=True)
         assert len(children) >= 6
         assert "indexed" in command(instance, "status")
-    assert still_running(children) == []
+    assert still_running(children, 10) == []

@@ -18,7 +18,8 @@ import psutil
 from regionmir.core.settings import Settings
 from tests.faults.memory import MIB
 from tests.support.dicom import encoded, radiograph
-from tests.support.peers import free_port, wait_for_port
+from tests.support.peers import wait_for_port
+from tests.support.ports import free_port
 from tests.support.postgres import TestDatabases, durable_server
 from tests.support.raw_peer import ACCEPT, REJECT, RawPeer
 

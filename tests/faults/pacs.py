@@ -24,7 +24,8 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from tests.support.peers import free_port, wait_for_port
+from tests.support.peers import wait_for_port
+from tests.support.ports import free_port
 
 MODES = ("busy", "never", "abort", "abort after", "die", "die after", "slow")
 """What happens to a C-STORE: out of resources; refused for good; association aborted before or after the instance is

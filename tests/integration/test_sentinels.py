@@ -15,7 +15,7 @@ import redis
 from regionmir.core.errors import BrokerUnavailable
 from regionmir.queue import INDEX_QUEUE, CeleryQueue, redis_client
 from tests.conftest import absent
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 
 
 @dataclass

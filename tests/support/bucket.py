@@ -7,7 +7,7 @@ import boto3
 import httpx
 from moto.server import ThreadedMotoServer
 
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 

@@ -14,7 +14,7 @@ import httpx
 from pydicom.dataset import Dataset
 
 from tests.support.dicom import as_file
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 
 PROGRAM = Path("/usr/sbin/Orthanc")
 

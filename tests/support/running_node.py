@@ -17,7 +17,7 @@ from regionmir.core.settings import load_settings
 from regionmir.scu.peer import PeerAddress
 from regionmir.scu.store import SentFile, store
 from regionmir.storage import FileStore
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 
 ALL_RIGHTS = Rights(echo=True, store=True, find=True, retrieve=True)
 

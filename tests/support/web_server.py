@@ -22,7 +22,7 @@ from regionmir.web.app import make_app, make_site
 from regionmir.web.site import Site
 from tests.support.fake_model import FakeModel
 from tests.support.filing import file_film
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 from workers.indexer import Indexer
 
 SITE_KEY = "57" * 32

@@ -20,7 +20,7 @@ from tests.support.dicom import radiograph
 from tests.support.filing import file_film
 from tests.support.films import synthetic_film
 from tests.support.orthanc import PROGRAM, running_orthanc
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 from tests.support.running_node import running_node
 
 

@@ -22,7 +22,8 @@ from regionmir.core.records import DetectedRegion, EmbeddedRegion
 from tests.conftest import absent
 from tests.support.certificates import Authority, Issued, openssl
 from tests.support.films import write_film, write_films
-from tests.support.peers import free_port, receiver, storescp
+from tests.support.peers import receiver, storescp
+from tests.support.ports import free_port
 from tests.support.records import generation, unit_vectors
 from tests.support.running_node import RunningNode, running_node
 

@@ -17,13 +17,13 @@ import psutil
 import psycopg
 import pytest
 
+from regionmir.admin.ended import still_running
 from regionmir.admin.postgres import LocalPostgres
 from regionmir.admin.scraping import targets
 from regionmir.core.errors import RegionMirError
 from regionmir.core.identifiers import parse_ae_title
 from regionmir.scu.echo import echo
 from regionmir.scu.peer import PeerAddress
-from tests.support.ended import still_running
 from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -240,7 +240,7 @@ def test_it_stops_every_process_and_starts_again_on_the_same_data(instance: Inst
     everything = instance.everything()
     assert len(everything) >= len(PROGRAMS)
     assert instance.stop() == 0
-    assert still_running(everything) == []
+    assert still_running(everything, 10) == []
     assert not (instance.data / "run" / "endpoints.json").exists()
     assert not (instance.data / "run" / "children.json").exists()
     order = [line.split('"name": "')[1].split('"')[0] for line in _lines(instance, "process stopped")]
@@ -269,7 +269,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(make_instance: Callable[[], Insta
     everything = instance.everything()
     instance.process.send_signal(signal.SIGINT)
     assert instance.process.wait(60) == 0
-    assert still_running(everything) == []
+    assert still_running(everything, 10) == []
 
 
 def test_a_database_that_may_lose_commits_is_refused(

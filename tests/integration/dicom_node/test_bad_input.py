@@ -23,7 +23,8 @@ from tests.support.dicom import associate, begin_store, encoded, radiograph, sen
 from tests.support.fake_model import FakeModel
 from tests.support.films import save, synthetic_film
 from tests.support.find import KNOWN, FindNode, find, find_node
-from tests.support.peers import free_port, wait_for_port
+from tests.support.peers import wait_for_port
+from tests.support.ports import free_port
 from tests.support.postgres import TestDatabases
 from tests.support.results import source
 from workers.indexer import Indexer

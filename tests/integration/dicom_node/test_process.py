@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.support.dicom import CR, associate, begin_store, encoded, radiograph, send_fragment, store
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 
 
 @contextmanager

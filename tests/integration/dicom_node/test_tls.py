@@ -22,7 +22,8 @@ from tests.conftest import absent
 from tests.integration.dicom_node.conftest import NodeFactory, RunningNode
 from tests.support.certificates import Authority, Issued, openssl
 from tests.support.dicom import as_file, radiograph
-from tests.support.peers import free_port, wait_for_port
+from tests.support.peers import wait_for_port
+from tests.support.ports import free_port
 
 
 class Pki:

@@ -21,7 +21,8 @@ from regionmir.admin.scraping import Target, targets
 from tests.conftest import absent
 from tests.support.dicom import associate, store
 from tests.support.films import synthetic_film
-from tests.support.peers import free_port, wait_for_port
+from tests.support.peers import wait_for_port
+from tests.support.ports import free_port
 from tests.support.postgres import TestDatabases, durable_server
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -21,7 +21,7 @@ from regionmir.pacs.orthanc import OrthancApi
 from regionmir.pacs.source import viewer_link
 from tests.support.dicom import radiograph
 from tests.support.orthanc import RunningOrthanc, running_orthanc
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 from workers.pacs_sync import DeletionHook, PacsSync
 
 Following = Callable[[], Follower]

@@ -20,7 +20,8 @@ from regionmir.scu.pausing import Pause
 from regionmir.scu.peer import PeerAddress
 from regionmir.scu.status import SubOperations, read_status
 from tests.support.films import write_films
-from tests.support.peers import AE_TITLE, free_port, receiver, storescp
+from tests.support.peers import AE_TITLE, receiver, storescp
+from tests.support.ports import free_port
 from tests.support.running_node import running_node
 
 

@@ -14,7 +14,8 @@ from regionmir.core.identifiers import AETitle
 from regionmir.scu.peer import PeerAddress, Timeouts
 from regionmir.scu.store import Result, SentFile, store
 from tests.support.films import save, synthetic_film, write_films
-from tests.support.peers import dataset_bytes, free_port, receiver, storescp
+from tests.support.peers import dataset_bytes, receiver, storescp
+from tests.support.ports import free_port
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 

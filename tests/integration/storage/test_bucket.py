@@ -17,7 +17,7 @@ from regionmir.storage import FileStore, open_store
 from regionmir.storage.bucket import BucketStore, BucketUrl, parse_bucket_url
 from tests.support.bucket import CREDENTIALS, bucket_server, new_bucket
 from tests.support.files import RecordingFiles
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 
 SYNTAX = Uid("1.2.840.10008.1.2.1")
 DATA = os.urandom(3 << 20)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bucket import CREDENTIALS, bucket_server, new_bucket
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = f"ab/cd/abcd{'0' * 60}_1.2.840.10008.1.2.1.dcm"

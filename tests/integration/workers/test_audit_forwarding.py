@@ -15,7 +15,7 @@ from regionmir.core.tls import TlsFiles, server_context
 from tests.conftest import absent
 from tests.support.audit_schema import faults
 from tests.support.certificates import Authority, openssl
-from tests.support.peers import free_port
+from tests.support.ports import free_port
 from workers.audit_forwarding import AuditForwarder
 
 _FRAME = re.compile(rb"(\d+) ")

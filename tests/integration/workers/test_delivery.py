@@ -22,7 +22,8 @@ from regionmir.core.identifiers import AETitle, Uid
 from regionmir.core.records import Disclosure
 from regionmir.scu.peer import Timeouts
 from tests.support.outbox import FilmBuilder, enqueue, make_due, make_results, outbox
-from tests.support.peers import AE_TITLE, Receiver, free_port, receiver
+from tests.support.peers import AE_TITLE, Receiver, receiver
+from tests.support.ports import free_port
 from workers.delivery import DOUBTFUL_ATTEMPTS, Deliverer, NotBuildable
 
 QUICK = Timeouts(connect_s=2, acse_s=5, dimse_s=5, network_s=5)

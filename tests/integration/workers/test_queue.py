@@ -56,21 +56,25 @@ def test_a_flushed_broker_takes_the_next_wake_up(server: RedisServer, queue: Cel
         assert client.llen(INDEX_QUEUE) == 1
 
 
-def test_a_broker_that_hangs_is_waited_for_by_one_caller_and_not_by_each_of_the_next_fifty(
+def test_a_broker_that_hangs_costs_a_caller_less_than_a_second_and_the_next_ones_nothing(
     server: RedisServer, queue: CeleryQueue
 ) -> None:
+    """The best of three: on a busy machine a process may be held up for longer than any of this takes."""
     queue.wake()
     assert server.process is not None
-    os.kill(server.process.pid, signal.SIGSTOP)
-    try:
-        began = time.monotonic()
-        for _ in range(50):
-            with pytest.raises(BrokerUnavailable):
-                queue.wake()
-        assert time.monotonic() - began < 5
-    finally:
-        os.kill(server.process.pid, signal.SIGCONT)
-    wake_again(queue)
+    took = []
+    for _ in range(3):
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            for _ in range(50):
+                with pytest.raises(BrokerUnavailable):
+                    queue.wake()
+            took.append(time.monotonic() - began)
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        wake_again(queue)
+    assert min(took) < 1.0
 
 
 def test_a_broker_that_dies_is_said_to_be_away_and_used_again_when_it_is_back(

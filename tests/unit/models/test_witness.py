@@ -43,16 +43,21 @@ def test_the_unit_of_a_number_does_not_matter() -> None:
     torch.testing.assert_close(logits(other, witness((other,))), logits(seen, weights), atol=0.05, rtol=0.02)
 
 
-def test_of_an_anatomy_that_was_never_out_of_view_nothing_is_said_and_one_without_boxes_tells_nothing() -> None:
-    weights = witness((shown(torch.Generator().manual_seed(0)),))
-    assert not bool(weights[:, ALWAYS:].any())
-    assert not bool(weights[BOXLESS * TESTIMONY : -1].any())
-    assert bool(weights[:, :ALWAYS].any(dim=0).all())
-
-
-def test_films_of_which_nothing_is_ever_out_of_view_teach_nothing() -> None:
+def test_an_anatomy_that_was_never_out_of_view_is_in_view_and_one_without_boxes_tells_nothing() -> None:
     seen = shown(torch.Generator().manual_seed(0))
-    assert not bool(witness((InView(seen.testimony, seen.present, torch.zeros_like(seen.absent)),)).any())
+    weights = witness((seen,))
+    said = logits(seen, weights)
+    assert float(said[:, ALWAYS].min()) == float(said[:, ALWAYS].max()) > 5
+    assert not bool(weights[:, BOXLESS:].any())
+    assert not bool(weights[BOXLESS * TESTIMONY : -1].any())
+    assert bool(weights[:-1, :ALWAYS].any(dim=0).all())
+
+
+def test_where_nothing_is_ever_out_of_view_edges_teach_nothing() -> None:
+    seen = shown(torch.Generator().manual_seed(0))
+    weights = witness((InView(seen.testimony, seen.present, torch.zeros_like(seen.absent)),))
+    assert not bool(weights[:-1].any())
+    assert float(weights[-1, : ALWAYS + 1].min()) > 4
 
 
 def test_nothing_is_out_of_view_of_a_whole_film() -> None:

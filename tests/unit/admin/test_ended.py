@@ -5,7 +5,7 @@ import sys
 
 import psutil
 
-from tests.support.ended import still_running
+from regionmir.admin.ended import still_running
 
 
 def test_one_that_runs_is_left_one_that_ended_and_a_zombie_are_not() -> None:
